@@ -1,0 +1,2 @@
+//! The binary `signalbox`: flags and wiring only.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The automation of the project.
+fn main() {}
