@@ -1,1 +1,5 @@
-//! (skeleton)
+//! What tests of several crates share: an API server with faults, builders, worlds of network namespaces.
+
+#![allow(clippy::disallowed_methods, reason = "tests need the clock and the environment")]
+
+pub mod apiserver;
