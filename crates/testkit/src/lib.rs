@@ -3,3 +3,4 @@
 #![allow(clippy::disallowed_methods, reason = "tests need the clock and the environment")]
 
 pub mod apiserver;
+pub mod cases;
