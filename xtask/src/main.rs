@@ -1,2 +1,25 @@
 //! The automation of the project.
-fn main() {}
+
+#![allow(clippy::disallowed_methods, reason = "automation needs the clock and the environment")]
+
+mod conformance;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the conformance cases, recorded from the real kube-proxy, with real packets
+    Conformance(conformance::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Line::parse().command {
+        Command::Conformance(args) => conformance::run(&args),
+    }
+}

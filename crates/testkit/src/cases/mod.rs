@@ -38,8 +38,6 @@ pub struct Case {
     pub config: ProxyConfig,
     /// Whether the proxies start on wiped nodes, after the objects were written.
     pub fresh: bool,
-    /// Whether endpoints are chosen by zone.
-    pub uses_hints: bool,
     /// What exists before the first step.
     pub objects: Vec<Object>,
     pub steps: Vec<Step>,
@@ -110,9 +108,8 @@ impl Case {
     /// Reads one case; `name` is the file's name without its ending.
     pub fn parse(plan: &Plan, name: &str, text: &str) -> Result<Self, CaseError> {
         let tree = Yaml::parse(text).map_err(|error| CaseError::Case(name.to_owned(), error))?;
-        let mut case =
+        let case =
             Self::of(plan, &tree).map_err(|error| CaseError::Case(name.to_owned(), error.to_string()))?;
-        case.uses_hints = has_word(text, "zones:");
         if case.name != name {
             return Err(CaseError::Case(name.to_owned(), format!("the case is called {}", case.name)));
         }
@@ -137,7 +134,6 @@ impl Case {
             why: fields.need_text("why")?,
             config: ProxyConfig::parse(&fields.take("config").unwrap_or(Yaml::Null))?,
             fresh: fields.take("fresh").map(|v| v.bool("fresh")).transpose()?.unwrap_or(false),
-            uses_hints: false,
             objects,
             steps,
             quirks: quirks(&fields.take("quirks").unwrap_or(Yaml::Null))?,
@@ -166,11 +162,6 @@ impl Case {
             None => Ok(()),
         }
     }
-}
-
-/// Whether a word stands in a text, not as the end of a longer one.
-fn has_word(text: &str, word: &str) -> bool {
-    text.match_indices(word).any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 fn quirks(tree: &Yaml) -> Result<BTreeMap<String, String>, CaseError> {

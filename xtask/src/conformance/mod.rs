@@ -1,0 +1,214 @@
+//! `cargo xtask conformance`: what was recorded from the real kube-proxy, against the proxy under test, with real
+//! packets. The cases and their meaning: `conformance/README.md`.
+
+mod edit;
+mod expected;
+mod lab;
+mod outcome;
+mod proxy;
+mod report;
+mod run;
+mod sweep;
+mod tool;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use testkit::cases::{self, Case, ProxyConfig};
+
+use expected::ExpectedFailures;
+use lab::{Lab, Setup};
+use proxy::Template;
+use report::Report;
+use run::{Manner, Runner};
+use sweep::Sweep;
+
+/// After so many cases in a row without a working proxy there is no point in going on.
+const GIVE_UP_AFTER: u32 = 3;
+
+/// What `cargo xtask conformance` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which recorded outcomes to compare with
+    #[arg(long, default_value = "nftables", value_parser = ["nftables", "iptables"])]
+    mode: String,
+    /// Only cases of this topic (may be repeated)
+    #[arg(long, value_name = "TOPIC")]
+    topic: Vec<String>,
+    /// Only cases whose names match (may be repeated); `*` stands for anything
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// The proxy under test [default: this project's, built here]; filled in: {flags} {config} {node} {kubeconfig}
+    /// {mode} {workdir} {netns} {node_ip}
+    #[arg(long, value_name = "COMMAND")]
+    sut: Option<String>,
+    /// Before each case stop the proxies and wipe the nodes: the first synchronisation does the work
+    #[arg(long)]
+    fresh: bool,
+    /// Run everything so many times
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    repeat: u32,
+    /// Write all outcomes as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Keep the folder with the logs of all processes
+    #[arg(long)]
+    keep: bool,
+    /// List the selected cases, run nothing
+    #[arg(long)]
+    list: bool,
+    /// Show what came of every probe
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Runs the selected cases; fails unless each passes or is known to fail.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the project's folder")?;
+    let all = cases::load(&root.join("conformance/dataplane"))?;
+    let known = expected_failures(root, &args.mode, &all)?;
+    let selected = selected(all, args);
+    if selected.is_empty() {
+        bail!("no case selected");
+    }
+    if args.list {
+        for case in &selected {
+            println!("{:<18} {:<42} {}", case.topic, case.name, case.why);
+        }
+        println!("{} cases", selected.len());
+        return Ok(());
+    }
+    let template = match &args.sut {
+        Some(command) => Template::parse(command)?,
+        None => Template::product(&proxy::build(root)?),
+    };
+    let begin = Instant::now();
+    let sweep = Sweep::begin(args.keep)?;
+    let setup = Setup { folder: sweep.folder().to_owned(), mode: args.mode.clone(), template };
+    let lab = Lab::start(setup, format!("/run/netns/{}-", sweep.run()))?;
+    println!(
+        "lab {} up in {:.1} s, logs in {}",
+        sweep.run(),
+        begin.elapsed().as_secs_f64(),
+        sweep.folder().display()
+    );
+    let manner = Manner { fresh: args.fresh, verbose: args.verbose };
+    let mut report = Report::new(&args.mode, known);
+    let finished = run_all(&mut Runner::new(lab, manner), &selected, args.repeat, &mut report);
+    report.print_totals(begin.elapsed());
+    if let Some(path) = &args.report {
+        std::fs::write(path, report.json()).with_context(|| path.display().to_string())?;
+    }
+    finished?;
+    if !report.is_good() {
+        bail!("some cases did not go as expected");
+    }
+    Ok(())
+}
+
+fn run_all(runner: &mut Runner, cases: &[Case], repeat: u32, report: &mut Report) -> Result<()> {
+    let mut stuck = 0;
+    for round in 1..=repeat {
+        for case in cases {
+            let begin = Instant::now();
+            let result = runner.run(case);
+            let has_no_proxy = result.as_ref().is_err_and(|error| {
+                let text = format!("{error:#}");
+                text.contains("sentinel") || text.contains("the proxy of")
+            });
+            stuck = if has_no_proxy { stuck + 1 } else { 0 };
+            report.add(case, (round, begin.elapsed()), result);
+            if stuck >= GIVE_UP_AFTER {
+                bail!("{GIVE_UP_AFTER} cases in a row without a working proxy: given up");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn expected_failures(root: &Path, mode: &str, cases: &[Case]) -> Result<ExpectedFailures> {
+    let path = root.join(format!("conformance/expected-failures-{mode}.txt"));
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        other => other.with_context(|| path.display().to_string())?,
+    };
+    ExpectedFailures::parse(&text, cases)
+}
+
+/// Selects cases, those with the same configuration next to each other: fewer restarts.
+fn selected(cases: Vec<Case>, args: &Args) -> Vec<Case> {
+    let is_wanted = |case: &Case| {
+        (args.topic.is_empty() || args.topic.contains(&case.topic))
+            && (args.only.is_empty() || args.only.iter().any(|glob| matches(glob, &case.name)))
+    };
+    let mut configs = vec![ProxyConfig::default()];
+    let mut list = Vec::new();
+    for case in cases.into_iter().filter(is_wanted) {
+        let at = configs.iter().position(|config| *config == case.config).unwrap_or_else(|| {
+            configs.push(case.config.clone());
+            configs.len() - 1
+        });
+        list.push((at, case));
+    }
+    list.sort_by_key(|(at, _)| *at);
+    list.into_iter().map(|(_, case)| case).collect()
+}
+
+/// Whether a name matches a pattern in which `*` stands for anything.
+fn matches(glob: &str, name: &str) -> bool {
+    let Some((head, tail)) = glob.split_once('*') else { return glob == name };
+    let Some(rest) = name.strip_prefix(head) else { return false };
+    (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn globs() {
+        for (glob, name, expected) in [
+            ("term-*", "term-fallback", true),
+            ("*fall*", "term-fallback", true),
+            ("*", "x", true),
+            ("term", "term-fallback", false),
+            ("*back-*", "term-fallback", false),
+        ] {
+            assert_eq!(matches(glob, name), expected, "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn selects_and_sorts_by_configuration() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let all = cases::load(&root.join("conformance/dataplane")).unwrap();
+        let select = |words: &str| {
+            let words = std::iter::once("x").chain(words.split_whitespace());
+            selected(all.clone(), &Line::parse_from(words).args)
+        };
+        assert_eq!(select("").len(), all.len());
+        let names: Vec<_> = select("--topic masquerade").into_iter().map(|case| case.name).collect();
+        assert_eq!(
+            names,
+            ["hairpin-clusterip", "masq-by-client", "masq-all", "masq-no-detector", "masq-one-family-cidr"]
+        );
+        assert_eq!(select("--topic edges --only edge-un*").len(), 2);
+    }
+
+    #[test]
+    fn the_lists_of_expected_failures_are_in_order() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let all = cases::load(&root.join("conformance/dataplane")).unwrap();
+        for mode in ["nftables", "iptables"] {
+            expected_failures(root, mode, &all).unwrap();
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What must not be left behind: the namespaces and the folder of a run, removed at the end, on errors and on signals.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+const NETNS_FOLDER: &str = "/run/netns";
+
+/// Removes a run's traces when dropped, or when a signal ends this program.
+pub(super) struct Sweep(Traces);
+
+#[derive(Clone)]
+struct Traces {
+    run: String,
+    folder: PathBuf,
+    keep: bool,
+}
+
+impl Sweep {
+    /// Invents a run, makes its folder, and watches for signals from now on.
+    pub(super) fn begin(keep: bool) -> Result<Self> {
+        let run = format!("sb{:x}", std::process::id());
+        let folder = std::env::temp_dir().join(format!("signalbox-conformance-{run}"));
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let traces = Traces { run, folder, keep };
+        watch_signals(traces.clone())?;
+        Ok(Self(traces))
+    }
+
+    pub(super) fn run(&self) -> &str {
+        &self.0.run
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+}
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+impl Traces {
+    fn remove(&self) {
+        remove_namespaces(&format!("{}-", self.run));
+        if !self.keep {
+            // Somebody may have opened a log meanwhile; a leftover folder in /tmp harms nobody.
+            drop(std::fs::remove_dir_all(&self.folder));
+        }
+    }
+}
+
+fn remove_namespaces(prefix: &str) {
+    let entries = std::fs::read_dir(NETNS_FOLDER).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let lines: String =
+        names.filter(|name| name.starts_with(prefix)).map(|n| format!("netns del {n}\n")).collect();
+    if lines.is_empty() {
+        return;
+    }
+    let command = Command::new("ip").args(["-force", "-batch", "-"]).stdin(Stdio::piped()).spawn();
+    let Ok(mut ip) = command else {
+        return eprintln!("network namespaces {prefix}* are left: cannot run ip");
+    };
+    if let Some(mut input) = ip.stdin.take() {
+        // A broken pipe shows in the exit status.
+        drop(input.write_all(lines.as_bytes()));
+    }
+    if !ip.wait().is_ok_and(|status| status.success()) {
+        eprintln!("some of the network namespaces {prefix}* are left");
+    }
+}
+
+/// Starts a thread that ends this program on SIGINT, SIGTERM or SIGHUP, and with it, by their parent-death signal,
+/// everything that it started.
+fn watch_signals(traces: Traces) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
+    };
+    std::thread::spawn(move || {
+        let code = runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+                _ = hangup.recv() => 129,
+            }
+        });
+        eprintln!("stopped; removing network namespaces {}-*", traces.run);
+        traces.remove();
+        // The main thread may just have been creating some.
+        std::thread::sleep(Duration::from_millis(300));
+        traces.remove();
+        std::process::exit(code);
+    });
+    Ok(())
+}
