@@ -145,9 +145,9 @@ impl World {
                 "{}",
                 node_text(&self.node_view(if subject == "6" { Family::V6 } else { Family::V4 }))
             ),
-            "frontends" => self.for_ports(subject, family, out, frontend_text),
-            "routes" => self.for_ports(subject, family, out, route_text),
-            "fates" => self.for_ports(subject, family, out, fate_text),
+            "frontends" => writeln!(out, "{}", self.ports(subject, family, frontend_text)),
+            "routes" => writeln!(out, "{}", self.ports(subject, family, route_text)),
+            "fates" => writeln!(out, "{}", self.ports(subject, family, fate_text)),
             "problems" => {
                 let view = self.view(family);
                 let service = view.services.iter().find(|service| service.key.as_str() == subject);
@@ -167,18 +167,13 @@ impl World {
         .expect("writing into a string succeeds");
     }
 
-    fn for_ports(
-        &self,
-        key: &str,
-        family: Family,
-        out: &mut String,
-        text: fn(&PortView) -> String,
-    ) -> std::fmt::Result {
+    /// One text per port of a Service.
+    fn ports(&self, key: &str, family: Family, text: fn(&PortView) -> String) -> String {
         let view = self.view(family);
-        let Some(service) = view.services.iter().find(|service| service.key.as_str() == key) else {
-            return writeln!(out, "no view of {key}");
-        };
-        service.ports.iter().try_for_each(|port| writeln!(out, "{}", text(port)))
+        match view.services.iter().find(|service| service.key.as_str() == key) {
+            Some(service) => service.ports.iter().map(text).collect::<Vec<_>>().join("\n"),
+            None => format!("no view of {key}"),
+        }
     }
 }
 
