@@ -15,7 +15,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 pub use self::objects::{Cluster, cluster, history, node, service, service_cidr, slice};
-pub use self::packets::packet;
+pub use self::packets::{cluster_and_packets, packet};
 
 /// One value of a strategy, the same for the same seed: for benches and loops that are no proptest.
 pub fn sample<S: Strategy>(strategy: &S, seed: u64) -> S::Value {

@@ -15,7 +15,7 @@ use proptest::strategy::{BoxedStrategy, Strategy};
 use proptest::{prop_compose, prop_oneof};
 
 use super::universe::{
-    self as u, ENDPOINT_PORTS, NAMESPACE, NODE, NODE_PORTS, NODES, PORTS, SERVICES, ZONES,
+    self as u, ENDPOINT_PORTS, NAMESPACE, NODE, NODE_PORTS, NODES, PORT_NAMES, PORTS, SERVICES, ZONES,
 };
 
 /// Everything that a node's view depends on; no two objects of a kind have the same name.
@@ -171,8 +171,9 @@ fn affinity() -> impl Strategy<Value = Affinity> {
     ]
 }
 
-fn protocol() -> impl Strategy<Value = Protocol> {
-    prop_oneof![5 => Just(Protocol::Tcp), 3 => Just(Protocol::Udp), 1 => Just(Protocol::Sctp)]
+/// The usual one, or rarely any other.
+fn protocol(usual: Protocol) -> impl Strategy<Value = Protocol> {
+    prop_oneof![9 => Just(usual), 1 => select(Protocol::ALL.to_vec())]
 }
 
 /// Addresses of the node, of another Service and of the service range are among them.
@@ -202,21 +203,24 @@ fn source_ranges() -> impl Strategy<Value = Vec<model::IpNet>> {
     prop_oneof![5 => subsequence(narrow, 1..=3), 1 => subsequence(all, 1..=4)]
 }
 
-/// Names are unique in a Service; numbers and NodePorts need not be, manifests are not checked.
+/// Names are unique in a Service, as the API server demands; numbers and NodePorts are not, as in manifests that
+/// nobody checked.
 fn ports() -> impl Strategy<Value = Vec<ServicePort>> {
-    let node_port = prop_oneof![Just(0), select(NODE_PORTS.to_vec())];
-    let port = (protocol(), select(PORTS.to_vec()), node_port);
-    (vec(port, 1..=3), any::<bool>()).prop_map(|(ports, named)| {
-        let names = if ports.len() > 1 || named { ["http", "dns", "extra"] } else { ["", "", ""] };
-        let ports = ports.into_iter().zip(names);
-        ports
-            .map(|((protocol, port, node_port), name)| ServicePort {
-                name: name.into(),
-                protocol,
-                port,
-                node_port,
-            })
-            .collect()
+    let named = subsequence(PORT_NAMES[1..].to_vec(), 1..=3);
+    let unnamed = Just(vec![PORT_NAMES[0]]);
+    prop_oneof![2 => named, 1 => unnamed].prop_flat_map(|names| {
+        names.into_iter().map(|(name, usual)| service_port(name, usual)).collect::<Vec<_>>()
+    })
+}
+
+fn service_port(name: &'static str, usual: Protocol) -> impl Strategy<Value = ServicePort> {
+    let node_port = prop_oneof![1 => Just(0), 2 => select(NODE_PORTS.to_vec())];
+    let number = prop_oneof![2 => Just(PORTS[0]), 1 => select(PORTS.to_vec())];
+    (protocol(usual), number, node_port).prop_map(move |(protocol, port, node_port)| ServicePort {
+        name: name.into(),
+        protocol,
+        port,
+        node_port,
     })
 }
 
@@ -248,7 +252,7 @@ prop_compose! {
     pub fn slice(service: &'static str, number: u8)(
         has_family in chance(0.97),
         is_labelled in chance(0.97),
-        ports in vec(slice_port(), 1..=3),
+        ports in slice_ports(),
         endpoints in vec(endpoint(slice_family(number)), 0..=6),
         are_hinted in chance(0.5),
     ) -> EndpointSlice {
@@ -259,20 +263,21 @@ prop_compose! {
             key: slice_key(service, number),
             service: is_labelled.then(|| service_key(service)),
             family: has_family.then(|| slice_family(number)),
-            ports: ports.into(),
+            ports,
             endpoints: endpoints.into_iter().map(hints).collect(),
             problems: Vec::new(),
         }
     }
 }
 
-fn slice_port() -> impl Strategy<Value = SlicePort> {
-    let name = prop_oneof![2 => Just(""), 4 => Just("http"), 2 => Just("dns"), 1 => Just("extra")];
-    (name, protocol(), select(ENDPOINT_PORTS.to_vec())).prop_map(|(name, protocol, port)| SlicePort {
-        name: name.into(),
-        protocol,
-        port,
-    })
+/// Most slices have every port that a Service may ask for.
+fn slice_ports() -> impl Strategy<Value = Box<[SlicePort]>> {
+    let ports = PORT_NAMES.map(|(name, usual)| {
+        let port = (protocol(usual), select(ENDPOINT_PORTS.to_vec()))
+            .prop_map(move |(protocol, port)| SlicePort { name: name.into(), protocol, port });
+        option::weighted(0.85, port)
+    });
+    ports.prop_map(|ports| ports.into_iter().flatten().collect())
 }
 
 prop_compose! {

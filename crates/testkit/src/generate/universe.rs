@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use model::{Family, IpNet};
+use model::{Family, IpNet, Protocol};
 
 /// This node. Its zone, when it has one, is one of [`ZONES`].
 pub const NODE: &str = "n1";
@@ -14,6 +14,9 @@ pub const NODES: [&str; 3] = [NODE, "n2", "n3"];
 pub const NAMESPACE: &str = "shop";
 /// The names of all Services.
 pub const SERVICES: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// The names of ports, each with the protocol that it usually has.
+pub const PORT_NAMES: [(&str, Protocol); 4] =
+    [("", Protocol::Tcp), ("http", Protocol::Tcp), ("dns", Protocol::Udp), ("extra", Protocol::Sctp)];
 /// Port numbers of addresses; the last one is a NodePort too, for Services at an address of the node.
 pub const PORTS: [u16; 4] = [80, 81, 53, 30080];
 /// NodePorts.

@@ -1,0 +1,4 @@
+//! What holds for all objects: properties of views, of the specification, and of the incremental way to them.
+
+mod scratch;
+mod views;
