@@ -190,6 +190,15 @@ impl ApiServer {
         self.shared.with_store(|store| store.put(&location, object, Write::Everything)).map(unshared)
     }
 
+    /// Creates or replaces an object as it is, without defaults, however odd.
+    ///
+    /// # Panics
+    /// When the object has no kind or no name.
+    pub fn apply_as_is(&self, object: Value) -> Value {
+        let location = Location::of(&object).unwrap_or_else(|reason| panic!("apply as is: {reason}"));
+        unshared(self.shared.with_store(|store| store.put_as_is(&location, object)))
+    }
+
     /// Deletes an object, or marks it when it has finalizers. Answers whether it existed.
     ///
     /// # Panics

@@ -162,6 +162,18 @@ impl Store {
         Ok(after)
     }
 
+    /// Stores an object without defaults or allocation, whatever it looks like.
+    pub(super) fn put_as_is(&mut self, location: &Location, mut object: Value) -> Arc<Value> {
+        let before = self.objects.get(location).cloned();
+        self.complete_metadata(location, before.as_deref(), &mut object);
+        self.revision += 1;
+        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        let after = Arc::new(object);
+        self.objects.insert(location.clone(), after.clone());
+        self.record(location, before, Some(after.clone()));
+        after
+    }
+
     /// Deletes an object, or marks it when finalizers hold it.
     pub(super) fn delete(&mut self, location: &Location) -> Result<Arc<Value>, Refusal> {
         let Some(before) = self.objects.get(location).cloned() else {
