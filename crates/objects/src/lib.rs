@@ -5,9 +5,49 @@
 
 #![deny(missing_docs)]
 
+mod address;
+mod build;
+mod cache;
+mod json;
+mod names;
+mod protobuf;
+mod raw;
+mod time;
 mod types;
+pub mod wire;
 
+pub use cache::{Objects, Touched};
+pub use json::{decode_json, decode_manifest};
+pub use names::Names;
+pub use protobuf::decode_protobuf;
 pub use types::{
     Conditions, EndpointRecord, EndpointSlice, Event, Kind, Name, Node, Object, ObjectKey, Service, ServiceCidr,
     ServicePort, ServiceType, SlicePort,
 };
+
+/// Why bytes or a manifest are no object. Reads after "failed to read".
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The JSON is broken, or a field has another type than Kubernetes gives it.
+    #[error("the object: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The protobuf is broken.
+    #[error("the object: {0}")]
+    Protobuf(#[from] wire::Wrong),
+    /// A manifest does not say what it is.
+    #[error("the object: {field}: is required")]
+    Untyped {
+        /// The missing field.
+        field: &'static str,
+    },
+    /// The name is missing, or is none that Kubernetes allows.
+    #[error("the {kind}: {field}: `{name}` is not a name")]
+    Name {
+        /// Kind of the object.
+        kind: &'static str,
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        name: String,
+    },
+}

@@ -1,1 +1,14 @@
-//! (skeleton)
+//! The only crate that touches the kernel: netlink, nftables, links, network namespaces, sysctls.
+//!
+//! What has two users is a trait with a real and a fake implementation ([`nftables::Nftables`]). What this crate does
+//! *not* do: decide anything about traffic.
+
+#![allow(unsafe_code, reason = "system calls that no safe library offers")]
+#![allow(clippy::disallowed_methods, reason = "a shell: it may read the clock and the environment")]
+
+mod error;
+pub mod netlink;
+pub mod nftables;
+pub mod testing;
+
+pub use error::Error;

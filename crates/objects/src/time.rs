@@ -1,0 +1,61 @@
+//! RFC 3339 times as Kubernetes writes them.
+
+/// Reads a time such as `2026-11-23T08:00:00Z` as seconds since 1970; fractions are cut off.
+pub(crate) fn parse(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    let number = |from: usize, to: usize| -> Option<i64> {
+        let digits = text.get(from..to)?;
+        if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
+    };
+    let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if separators.iter().any(|(at, wanted)| bytes.get(*at) != Some(wanted)) {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let rest = text.get(19..)?;
+    let rest = rest.strip_prefix('.').map_or(rest, |fraction| fraction.trim_start_matches(|c: char| c.is_ascii_digit()));
+    Some(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset(rest)?)
+}
+
+/// Seconds that the zone is ahead of UTC.
+fn offset(zone: &str) -> Option<i64> {
+    if zone == "Z" {
+        return Some(0);
+    }
+    let sign = match zone.as_bytes().first()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    Some(sign * (hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60))
+}
+
+/// Days from 1970-01-01 in the Gregorian calendar; years begin in March so that the leap day is last.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    year * 365 + leap_days + day_of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_since_1970() {
+        let check = |text: &str, expected: Option<i64>| assert_eq!(parse(text), expected, "{text}");
+        check("1970-01-01T00:00:00Z", Some(0));
+        check("2000-02-29T12:00:00Z", Some(951_825_600));
+        check("2026-11-23T08:00:00Z", Some(1_795_420_800));
+        check("2026-11-23T09:00:00.123456+01:00", Some(1_795_420_800));
+        for wrong in ["", "2026-11-23", "2026-13-01T00:00:00Z", "2026-11-23T08:00:00", "2026-11-23 08:00:00Z"] {
+            check(wrong, None);
+        }
+    }
+}
