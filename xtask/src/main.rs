@@ -3,6 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "automation needs the clock and the environment")]
 
 mod conformance;
+mod tools;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -18,8 +21,15 @@ enum Command {
     Conformance(conformance::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Line::parse().command {
+fn main() -> ExitCode {
+    let result = match Line::parse().command {
         Command::Conformance(args) => conformance::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -79,6 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{} cases", selected.len());
         return Ok(());
     }
+    crate::tools::require_tools()?;
     let template = match &args.sut {
         Some(command) => Template::parse(command)?,
         None => Template::product(&proxy::build(root)?),
@@ -113,6 +114,7 @@ fn run_all(runner: &mut Runner, cases: &[Case], repeat: u32, report: &mut Report
         for case in cases {
             let begin = Instant::now();
             let result = runner.run(case);
+            sweep::wait_if_stopped();
             let has_no_proxy = result.as_ref().is_err_and(|error| {
                 let text = format!("{error:#}");
                 text.contains("sentinel") || text.contains("the proxy of")

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -40,8 +41,19 @@ impl Sweep {
     }
 }
 
+/// Waits for the end of the program once a signal has come: what happens after that says nothing about a proxy.
+pub(super) fn wait_if_stopped() {
+    while STOPPED.load(Ordering::Relaxed) {
+        std::thread::park();
+    }
+}
+
+/// Set by the first signal.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
 impl Drop for Sweep {
     fn drop(&mut self) {
+        wait_if_stopped();
         self.0.remove();
     }
 }
@@ -93,6 +105,7 @@ fn watch_signals(traces: Traces) -> Result<()> {
                 _ = hangup.recv() => 129,
             }
         });
+        STOPPED.store(true, Ordering::Relaxed);
         eprintln!("stopped; removing network namespaces {}-*", traces.run);
         traces.remove();
         // The main thread may just have been creating some.
