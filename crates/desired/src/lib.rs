@@ -11,6 +11,7 @@
 
 mod conditions;
 mod conflicts;
+mod desired;
 mod endpoints;
 mod frontends;
 mod node;
@@ -20,6 +21,7 @@ mod service;
 mod topology;
 
 pub use conflicts::{Claim, Claims};
+pub use desired::{Changes, Desired};
 pub use endpoints::{Candidate, Scopes, Selection, candidates, selection};
 pub use node::{DetectLocal, NodePortAddresses, Options, here, node_view};
 pub use route::{Place, address_frontend, node_port_frontend, route};
