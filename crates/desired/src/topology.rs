@@ -42,7 +42,7 @@ pub(crate) fn preference<'h>(ready: &[&EndpointRecord], here: &'h Here) -> Prefe
     if followed(ready, |record| record.node_hints.as_deref(), &here.node) {
         return Preference::Node(&here.node);
     }
-    match here.zone.as_deref().filter(|zone| !zone.is_empty()) {
+    match here.zone.as_deref() {
         Some(zone) if followed(ready, |record| record.zone_hints.as_deref(), zone) => Preference::Zone(zone),
         Some(_) | None => Preference::None,
     }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use model::{Endpoint, Family, Protocol};
-use sys::nftables::{Batch, CommitError, Element, ElementValue, Field, Hook, HookKind, Monitor, NftSocket, Nftables, Rule, SetDefinition, SetValue};
+use sys::nftables::{Batch, ElementValue, Field, Hook, HookKind, NftSocket, Nftables, Rule, SetDefinition, SetValue};
 use sys::testing::in_new_network_namespace;
 
 const TABLE: &str = "signalbox";
@@ -23,7 +23,7 @@ fn slots() -> SetDefinition {
 
 fn sticky(name: &str) -> SetDefinition {
     let plain = set(name, &[Field::Saddr], SetValue::Endpoint);
-    SetDefinition { timeout_seconds: Some(10_800), size: Some(65_535), ..plain }
+    SetDefinition { timeout_seconds: Some(0), size: Some(65_535), ..plain }
 }
 
 fn allowed() -> SetDefinition {
@@ -73,8 +73,8 @@ fn rules(batch: &mut Batch, family: Family) {
     batch.add_rule("cluster-3", &rule().interface_prefix("veth", false).mark_or(0x4000));
     batch.add_rule("cluster-3", &rule().lookup(&[Field::L4Proto], "protocols", true).dnat(&slot, "slots"));
     let name = "sticky/shop/web/http";
-    batch.add_rule(name, &rule().one_in(2).remember(name, endpoint));
-    batch.add_rule(name, &rule().remember(name, endpoint));
+    batch.add_rule(name, &rule().one_in(2).remember(name, endpoint, 10_800));
+    batch.add_rule(name, &rule().remember(name, endpoint, 3600));
     batch.add_rule(name, &rule().l4proto(Protocol::Tcp).dnat(&[Field::Saddr], name));
     batch.add_rule("local", &rule().fib_local(Field::Saddr).goto("cluster-3"));
     let guarded = [Field::Daddr, Field::L4Proto, Field::Dport, Field::Saddr];
@@ -117,7 +117,7 @@ fn nft_lists_what_was_written_and_accepts_it_back() {
             let accepted = in_new_network_namespace(|| nft(&["-c", "-f", "-"], &listed));
             assert_eq!(accepted, Some(Ok(String::new())));
         } else {
-            assert!(listed.contains("update @sticky/shop/web/http { ip6 saddr : fd00:10:244::5 . 8080 }"), "{listed}");
+            assert!(listed.contains("update @sticky/shop/web/http { ip6 saddr timeout 3h : fd00:10:244::5 . 8080 }"), "{listed}");
             assert!(listed.contains("dnat ip6 to ip6 daddr . meta l4proto . th dport . numgen random mod 3 map @slots"), "{listed}");
         }
     }

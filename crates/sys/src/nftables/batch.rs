@@ -36,6 +36,19 @@ pub enum HookKind {
     Postrouting,
 }
 
+impl HookKind {
+    /// Answers the kernel's number.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Prerouting => 0,
+            Self::Input => 1,
+            Self::Forward => 2,
+            Self::Output => 3,
+            Self::Postrouting => 4,
+        }
+    }
+}
+
 /// Operations on one table that happen together or not at all. Operations are numbered from 0 in the order in which
 /// they are added; errors name them by that number.
 #[derive(Debug, Clone)]
@@ -111,7 +124,7 @@ impl Batch {
             put_str(out, 3, name);
             let Some(hook) = hook else { return };
             let nested = open(out, 4);
-            put_u32(out, 1, hook_number(hook.kind));
+            put_u32(out, 1, hook.kind.number());
             put_u32(out, 2, hook.priority.cast_unsigned());
             close(out, nested);
             put_u32(out, 5, wire::VERDICT_ACCEPT.cast_unsigned());
@@ -300,15 +313,5 @@ fn write_key(out: &mut Vec<u8>, (key, end): (&[u8], Option<&[u8]>)) {
     write(1, key);
     if let Some(end) = end {
         write(10, end);
-    }
-}
-
-fn hook_number(hook: HookKind) -> u32 {
-    match hook {
-        HookKind::Prerouting => 0,
-        HookKind::Input => 1,
-        HookKind::Forward => 2,
-        HookKind::Output => 3,
-        HookKind::Postrouting => 4,
     }
 }

@@ -151,8 +151,9 @@ impl Rule {
         self.compare(true, &[0; 4])
     }
 
-    /// Keeps an endpoint for the source address in a map; only refreshes the timeout of a source that is known.
-    pub fn remember(mut self, map: &str, endpoint: Endpoint) -> Self {
+    /// Keeps an endpoint for the source address in a map, for so many seconds; for a source that is known they only
+    /// begin anew.
+    pub fn remember(mut self, map: &str, endpoint: Endpoint, seconds: u32) -> Self {
         const UPDATE: u32 = 1;
         self.load(&[Field::Saddr]);
         let address = octets(endpoint.address);
@@ -167,6 +168,7 @@ impl Rule {
             put_u32(out, 3, UPDATE);
             put_u32(out, 4, REG_1);
             put_u32(out, 5, register(data));
+            put(out, 6, &(u64::from(seconds) * 1000).to_be_bytes());
         });
         self
     }

@@ -28,7 +28,7 @@ pub struct SetDefinition {
     pub value: SetValue,
     /// Whether keys are ranges.
     pub interval: bool,
-    /// Whether packets add elements, which live for this many seconds.
+    /// Whether packets add elements, which live for this many seconds; 0: each for as long as its rule says.
     pub timeout_seconds: Option<u32>,
     /// The most elements that packets may add.
     pub size: Option<u32>,
@@ -100,7 +100,7 @@ impl SetDefinition {
         }
         put_u32(out, 10, id);
         self.write_description(out, family);
-        if let Some(seconds) = self.timeout_seconds {
+        if let Some(seconds) = self.timeout_seconds.filter(|seconds| *seconds > 0) {
             put(out, 11, &(u64::from(seconds) * 1000).to_be_bytes());
         }
         put(out, 13, &self.user_data(family));

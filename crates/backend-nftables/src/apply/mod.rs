@@ -1,0 +1,110 @@
+//! The items' way into the kernel and back: the only part that uses `sys`.
+
+mod encode;
+mod read;
+mod sticky;
+mod write;
+
+use backend::{ApplyError, Delta};
+use model::Family;
+use sys::Error;
+use sys::nftables::{Batch, CommitError, Nftables};
+
+use crate::item::{Key, Value};
+
+/// The name of our table, in both families.
+pub const TABLE: &str = "signalbox";
+
+/// The comment of the table names the program's version: a table of another version is replaced in one transaction.
+const PROGRAM: &str = "signalbox program 1";
+
+/// kube-proxy's table in nftables mode. It goes in the transaction that completes ours.
+const KUBE_PROXY: &str = "kube-proxy";
+
+/// One family of a kernel's nftables, with what is known about the tables in it.
+pub struct Kernel<N> {
+    nft: N,
+    family: Family,
+    table: Table,
+    has_kube_proxy: bool,
+}
+
+/// What is in the place of our table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Table {
+    Missing,
+    Ours,
+    /// Another version, or something that cannot be turned into ours item by item.
+    ToReplace,
+}
+
+impl<N: Nftables> Kernel<N> {
+    pub(crate) fn new(family: Family, nft: N) -> Self {
+        Self { nft, family, table: Table::Missing, has_kube_proxy: false }
+    }
+
+    /// Answers the nftables that are written.
+    pub fn nft_mut(&mut self) -> &mut N {
+        &mut self.nft
+    }
+
+    pub(crate) fn read(&mut self) -> Result<Vec<(Key, Value)>, Error> {
+        self.has_kube_proxy = self.nft.tables(self.family)?.iter().any(|name| name == KUBE_PROXY);
+        let found = read::table(&mut self.nft, self.family)?;
+        let (table, items) = match found {
+            read::Found::Nothing => (Table::Missing, Vec::new()),
+            read::Found::SomethingElse => (Table::ToReplace, Vec::new()),
+            read::Found::Program(items) => (Table::Ours, items),
+        };
+        self.table = table;
+        Ok(items)
+    }
+
+    pub(crate) fn apply(&mut self, delta: &Delta<'_, Key, Value>) -> Result<(), ApplyError> {
+        let gone = sticky::lost_clients(&mut self.nft, self.family, delta).map_err(backend::Error::new)?;
+        let (batch, owners) = self.batch(delta, &gone);
+        self.nft.commit(batch).map_err(|error| write::blamed(error, &owners))?;
+        self.table = Table::Ours;
+        self.has_kube_proxy &= !delta.is_last;
+        let leftovers = write::deletions(self.family, delta);
+        self.nft.commit(leftovers).map_err(failed)?;
+        sticky::sweep(&mut self.nft, self.family, &gone).map_err(backend::Error::new)?;
+        Ok(())
+    }
+
+    /// The transaction, and which change each of its operations carries out.
+    fn batch(&self, delta: &Delta<'_, Key, Value>, gone: &sticky::LostClients) -> (Batch, Vec<Option<usize>>) {
+        let mut writer = write::Writer::new(self.family);
+        match self.table {
+            Table::Ours => {}
+            Table::Missing => writer.operation(None, |batch| batch.add_table(PROGRAM)),
+            Table::ToReplace => {
+                writer.operation(None, Batch::delete_table);
+                writer.operation(None, |batch| batch.add_table(PROGRAM));
+            }
+        }
+        writer.changes(delta, gone, self.nft.can_destroy());
+        if self.has_kube_proxy && delta.is_last {
+            writer.operation(None, |batch| batch.delete_other_table(KUBE_PROXY));
+        }
+        writer.finish()
+    }
+}
+
+fn failed(error: CommitError) -> ApplyError {
+    ApplyError::Failed(backend::Error::new(error))
+}
+
+/// Removes our tables of both families, and nothing else. Answers which there were.
+pub fn cleanup(nft: &mut impl Nftables) -> Result<Vec<Family>, CommitError> {
+    let mut removed = Vec::new();
+    for family in Family::BOTH {
+        if nft.tables(family)?.iter().any(|name| name == TABLE) {
+            let mut batch = Batch::new(family, TABLE);
+            batch.delete_table();
+            nft.commit(batch)?;
+            removed.push(family);
+        }
+    }
+    Ok(removed)
+}

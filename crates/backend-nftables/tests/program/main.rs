@@ -1,0 +1,8 @@
+//! The program against its two other witnesses: the specification, and the kernel.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod cluster;
+mod faults;
+mod kernel;
+mod specification;
