@@ -181,7 +181,8 @@ pub(crate) fn verdicts_of(set: &Set) -> Option<(Verdicts, At)> {
 
 /// The opposite of [`slot_map`].
 pub(crate) fn slots_of(set: &Set) -> Option<(Slots, At)> {
-    let all = [Slots::All, Slots::Local].into_iter().flat_map(|map| [(map, At::Address), (map, At::NodePort)]);
+    let all =
+        [Slots::All, Slots::Local].into_iter().flat_map(|map| [(map, At::Address), (map, At::NodePort)]);
     { all }.find(|(map, at)| slot_map(*map, *at) == *set)
 }
 
@@ -280,7 +281,8 @@ fn render_set<'a>(
     if set.is_dynamic() || set.is_interval() {
         let _ = writeln!(out, "\t\tflags {flags}");
     }
-    let lines: Vec<String> = elements.map(|(key, value)| format!("\t\t\t{}", element_text(key, value))).collect();
+    let lines: Vec<String> =
+        elements.map(|(key, value)| format!("\t\t\t{}", element_text(key, value))).collect();
     if !lines.is_empty() {
         let _ = writeln!(out, "\t\telements = {{\n{}\n\t\t}}", lines.join(",\n"));
     }
@@ -289,8 +291,12 @@ fn render_set<'a>(
 
 fn element_text(key: &Key, value: &Value) -> String {
     match value {
-        Value::Verdict(verdict) if verdict.comment.is_empty() => format!("{} : {}", Element(key), verdict.kind),
-        Value::Verdict(verdict) => format!("{} comment \"{}\" : {}", Element(key), verdict.comment, verdict.kind),
+        Value::Verdict(verdict) if verdict.comment.is_empty() => {
+            format!("{} : {}", Element(key), verdict.kind)
+        }
+        Value::Verdict(verdict) => {
+            format!("{} comment \"{}\" : {}", Element(key), verdict.comment, verdict.kind)
+        }
         Value::Endpoint(endpoint) => format!("{} : {} . {}", Element(key), endpoint.address, endpoint.port),
         Value::Present | Value::Chain(_) | Value::Unread | Value::Odd => Element(key).to_string(),
     }

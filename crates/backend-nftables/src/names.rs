@@ -38,7 +38,7 @@ pub enum Chain {
     NoEndpointsNodePorts,
     /// Addresses of Services at ports that no Service has.
     NoService,
-    /// Rejects.
+    /// Rejects. nft cannot read a chain that is called `reject`.
     Reject,
     /// Who is asking at an external address with policy Local?
     ExternalLocal,
@@ -242,7 +242,7 @@ impl fmt::Display for Chain {
             Self::NoEndpoints => "no-endpoints",
             Self::NoEndpointsNodePorts => "no-endpoints-nodeports",
             Self::NoService => "no-service",
-            Self::Reject => "reject",
+            Self::Reject => "refuse",
             Self::ExternalLocal => "external-local",
             Self::NodePortExternalLocal => "nodeport-external-local",
             Self::Balance(kind, at, count) => {
@@ -285,7 +285,9 @@ impl Set {
         use Field::{Daddr, Dport, L4Proto, Random, Saddr};
         match self {
             Self::Protocols => &[L4Proto],
-            Self::Frontends | Self::Inside | Self::Outside | Self::Refused | Self::Guarded => &[Daddr, L4Proto, Dport],
+            Self::Frontends | Self::Inside | Self::Outside | Self::Refused | Self::Guarded => {
+                &[Daddr, L4Proto, Dport]
+            }
             Self::Slots | Self::LocalSlots => &[Daddr, L4Proto, Dport, Random],
             Self::NodePorts | Self::NodePortInside | Self::NodePortOutside | Self::NodePortRefused => {
                 &[L4Proto, Dport]
@@ -301,7 +303,9 @@ impl Set {
     /// Answers what its elements lead to.
     pub fn leads_to(&self) -> LeadsTo {
         match self {
-            Self::Protocols | Self::Guarded | Self::Allowed | Self::Hairpin | Self::ClusterIps => LeadsTo::Nothing,
+            Self::Protocols | Self::Guarded | Self::Allowed | Self::Hairpin | Self::ClusterIps => {
+                LeadsTo::Nothing
+            }
             Self::Frontends
             | Self::Inside
             | Self::Outside
@@ -378,7 +382,9 @@ mod tests {
 
     #[test]
     fn foreign_names_are_nobodys() {
-        for name in ["", "cluster", "cluster-", "cluster-x", "cluster-03", "cluster-70000", "mine", "local-+3"] {
+        for name in
+            ["", "cluster", "cluster-", "cluster-x", "cluster-03", "cluster-70000", "mine", "local-+3"]
+        {
             assert_eq!(Chain::from_name(name), None, "{name}");
         }
         assert_eq!(Set::from_name("mine"), None);

@@ -85,7 +85,9 @@ fn fixed_chain(chain: &Chain, node: &NodeView) -> Vec<Rule> {
         Chain::Reject => vec![rule([Expression::Reject])],
         Chain::ExternalLocal => external_local(node, (Set::Inside, Set::Outside)),
         Chain::NodePortExternalLocal => external_local(node, (Set::NodePortInside, Set::NodePortOutside)),
-        Chain::Balance(..) | Chain::Sticky(_) | Chain::StickyCluster(_) | Chain::StickyExternal(_) => Vec::new(),
+        Chain::Balance(..) | Chain::Sticky(_) | Chain::StickyCluster(_) | Chain::StickyExternal(_) => {
+            Vec::new()
+        }
     }
 }
 
@@ -129,8 +131,12 @@ fn from_pods(traffic: &LocalTraffic, is: bool) -> Option<Expression> {
 /// Who is asking? Pods and this node go to any endpoint, as if they had left the cluster and come back through a load
 /// balancer, which would have chosen a node that has endpoints.
 fn external_local(node: &NodeView, (inside, outside): (Set, Set)) -> Vec<Rule> {
-    let pods = from_pods(&node.local_traffic, true).map(|pods| rule([pods, Expression::Vmap(inside.clone())]));
-    let own = [rule([Expression::SaddrLocal, mark(node)]), rule([Expression::SaddrLocal, Expression::Vmap(inside)])];
+    let pods =
+        from_pods(&node.local_traffic, true).map(|pods| rule([pods, Expression::Vmap(inside.clone())]));
+    let own = [
+        rule([Expression::SaddrLocal, mark(node)]),
+        rule([Expression::SaddrLocal, Expression::Vmap(inside)]),
+    ];
     pods.into_iter().chain(own).chain([rule([Expression::Vmap(outside)])]).collect()
 }
 

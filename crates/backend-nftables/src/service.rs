@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backend::Items;
 use model::{
-    Affinity, Endpoint, FrontendKind, FrontendView, PortView, Route, Scope, ServiceKey, ServiceView, TrafficPolicy,
+    Affinity, Endpoint, FrontendKind, FrontendView, PortView, Route, Scope, ServiceKey, ServiceView,
+    TrafficPolicy,
 };
 
 use crate::item::{Key, Place, Slots, Value, Verdict, VerdictKind, Verdicts};
@@ -31,7 +32,9 @@ pub(crate) fn items(service: &ServiceView) -> Items<Key, Value> {
 /// slot, and one that leaves is replaced by the last.
 pub(crate) fn align(items: &mut [(Key, Value)], there: &dyn Fn(&Key) -> Option<Value>) {
     let same_frontend = |a: &(Key, Value), b: &(Key, Value)| match (&a.0, &b.0) {
-        (Key::Slot(map, place, _), Key::Slot(other_map, other_place, _)) => (map, place) == (other_map, other_place),
+        (Key::Slot(map, place, _), Key::Slot(other_map, other_place, _)) => {
+            (map, place) == (other_map, other_place)
+        }
         _ => false,
     };
     for slots in items.chunk_by_mut(same_frontend) {
@@ -86,10 +89,14 @@ impl Compiled {
         }
         match (frontend.kind, port.view.external_policy) {
             (FrontendKind::ClusterIp, _) => self.one_route(port, place, (&port.view.internal, Kind::Cluster)),
-            (FrontendKind::ExternalIp | FrontendKind::LoadBalancerIp | FrontendKind::NodePort, policy) => match policy {
-                TrafficPolicy::Cluster => self.one_route(port, place, (&port.view.external, Kind::External)),
-                TrafficPolicy::Local => self.two_routes(port, place),
-            },
+            (FrontendKind::ExternalIp | FrontendKind::LoadBalancerIp | FrontendKind::NodePort, policy) => {
+                match policy {
+                    TrafficPolicy::Cluster => {
+                        self.one_route(port, place, (&port.view.external, Kind::External))
+                    }
+                    TrafficPolicy::Local => self.two_routes(port, place),
+                }
+            }
         }
     }
 
@@ -114,7 +121,9 @@ impl Compiled {
             };
             self.verdict(port, (Verdicts::Frontends, place), VerdictKind::Goto(chain));
         }
-        for (map, chain, route) in [(Verdicts::Inside, for_inside, inside), (Verdicts::Outside, for_outside, outside)] {
+        for (map, chain, route) in
+            [(Verdicts::Inside, for_inside, inside), (Verdicts::Outside, for_outside, outside)]
+        {
             match chain {
                 Some(chain) => self.verdict(port, (map, place), VerdictKind::Goto(chain)),
                 None => self.refuse(port, place, route),
@@ -131,9 +140,10 @@ impl Compiled {
             return Some(self.stick(port, kind, (*scope, endpoints, timeout_seconds)));
         }
         let slots = if kind == Kind::Local { Slots::Local } else { Slots::All };
-        let items = endpoints.iter().enumerate().map(|(slot, endpoint)| {
-            (Key::Slot(slots, place, slot as u16), Value::Endpoint(*endpoint))
-        });
+        let items = endpoints
+            .iter()
+            .enumerate()
+            .map(|(slot, endpoint)| (Key::Slot(slots, place, slot as u16), Value::Endpoint(*endpoint)));
         self.own.extend(items);
         let chain = Chain::Balance(kind, place.at(), endpoints.len() as u16);
         self.shared.push(Key::Chain(chain.clone()));
@@ -141,7 +151,12 @@ impl Compiled {
     }
 
     /// A port has one map of clients for each scope, whatever the frontend.
-    fn stick(&mut self, port: Port<'_>, kind: Kind, (scope, endpoints, seconds): (Scope, &[Endpoint], u32)) -> Chain {
+    fn stick(
+        &mut self,
+        port: Port<'_>,
+        kind: Kind,
+        (scope, endpoints, seconds): (Scope, &[Endpoint], u32),
+    ) -> Chain {
         let name = sticky_name(port, scope);
         let set = Set::Sticky(name.clone());
         let chain = Chain::Sticky(name.clone());
@@ -164,7 +179,8 @@ impl Compiled {
     }
 
     fn hairpin(&mut self, port: &PortView, endpoints: &[Endpoint]) {
-        let local: BTreeMap<Endpoint, bool> = port.endpoints.iter().map(|view| (view.endpoint, view.local)).collect();
+        let local: BTreeMap<Endpoint, bool> =
+            port.endpoints.iter().map(|view| (view.endpoint, view.local)).collect();
         let local = endpoints.iter().filter(|endpoint| local.get(endpoint).copied().unwrap_or(false));
         self.shared.extend(local.map(|endpoint| Key::Hairpin(endpoint.address)));
     }
@@ -188,7 +204,8 @@ impl Compiled {
 
 /// For people. What is longer than the 126 bytes that nft reads is cut, at a boundary: names are ASCII.
 fn comment(Port { key, view }: Port<'_>) -> Box<str> {
-    let mut text = if view.name.is_empty() { format!("{key}:{}", view.port) } else { format!("{key}:{}", view.name) };
+    let mut text =
+        if view.name.is_empty() { format!("{key}:{}", view.port) } else { format!("{key}:{}", view.name) };
     // A quote would end the comment, and no name has one.
     text.retain(|c| c.is_ascii_graphic() && c != '"');
     text.truncate(126);
@@ -218,10 +235,14 @@ mod tests {
 
     fn aligned(wanted: &str, installed: &str) -> String {
         let (mut items, installed) = (slots(wanted), slots(installed));
-        align(&mut items, &|key| installed.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone()));
-        let letter = |value: &Value| match value {
-            Value::Endpoint(Endpoint { address: std::net::IpAddr::V4(address), .. }) => address.octets()[3] as char,
-            other => panic!("{other:?} in a slot"),
+        align(&mut items, &|key| {
+            installed.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
+        });
+        let letter = |value: &Value| {
+            let Value::Endpoint(Endpoint { address: std::net::IpAddr::V4(address), .. }) = value else {
+                panic!("{value:?} in a slot");
+            };
+            address.octets()[3] as char
         };
         items.iter().map(|(_, value)| letter(value)).collect()
     }

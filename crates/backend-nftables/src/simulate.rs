@@ -19,6 +19,12 @@ pub struct Program<'a> {
     addresses: &'a [IpAddr],
 }
 
+/// One packet's way through a program.
+struct Walk<'p> {
+    program: &'p Program<'p>,
+    packet: &'p Packet,
+}
+
 /// What is known about a packet at some point of its way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct State {
@@ -67,32 +73,42 @@ impl<'a> Program<'a> {
     /// A packet whose destination is rewritten to an address of this node counts as masqueraded if it would be on
     /// its way out.
     pub fn outcomes(&self, packet: &Packet) -> BTreeSet<Outcome> {
+        Walk { program: self, packet }.outcomes()
+    }
+}
+
+impl Walk<'_> {
+    fn outcomes(&self) -> BTreeSet<Outcome> {
         let mut outcomes = BTreeSet::new();
         let mut states = BTreeSet::from([State::default()]);
-        match &packet.origin {
+        match &self.packet.origin {
             Origin::Interface(_) => {
                 for hook in [Chain::FirewallPrerouting, Chain::Prerouting] {
-                    states = self.hook(&hook, packet, states, &mut outcomes);
+                    states = self.hook(&hook, states, &mut outcomes);
                 }
             }
             Origin::ThisNode => {
-                for hook in [Chain::FirewallOutput, Chain::Output, Chain::FilterOutput, Chain::FirewallPrerouting] {
-                    let (here, elsewhere): (BTreeSet<State>, _) =
-                        states.into_iter().partition(|state| hook != Chain::FirewallPrerouting || self.is_here(state, packet));
-                    states = self.hook(&hook, packet, here, &mut outcomes);
+                for hook in
+                    [Chain::FirewallOutput, Chain::Output, Chain::FilterOutput, Chain::FirewallPrerouting]
+                {
+                    let (here, elsewhere): (BTreeSet<State>, _) = states
+                        .into_iter()
+                        .partition(|state| hook != Chain::FirewallPrerouting || self.is_here(state));
+                    states = self.hook(&hook, here, &mut outcomes);
                     states.extend(elsewhere);
                 }
             }
         }
-        let (here, elsewhere): (BTreeSet<State>, _) = states.into_iter().partition(|state| self.is_here(state, packet));
-        states = self.hook(&Chain::FilterInput, packet, here, &mut outcomes);
-        match packet.origin {
+        let (here, elsewhere): (BTreeSet<State>, _) =
+            states.into_iter().partition(|state| self.is_here(state));
+        states = self.hook(&Chain::FilterInput, here, &mut outcomes);
+        match self.packet.origin {
             Origin::Interface(_) => {
-                states.extend(self.hook(&Chain::FilterForward, packet, elsewhere, &mut outcomes));
+                states.extend(self.hook(&Chain::FilterForward, elsewhere, &mut outcomes));
             }
             Origin::ThisNode => states.extend(elsewhere),
         }
-        let states = self.hook(&Chain::Postrouting, packet, states, &mut outcomes);
+        let states = self.hook(&Chain::Postrouting, states, &mut outcomes);
         outcomes.extend(states.into_iter().map(|state| match state.dnat {
             Some(endpoint) => Outcome::Reaches { endpoint, masqueraded: state.masqueraded },
             None => Outcome::Untouched,
@@ -104,11 +120,10 @@ impl<'a> Program<'a> {
     fn hook(
         &self,
         chain: &Chain,
-        packet: &Packet,
         states: BTreeSet<State>,
         outcomes: &mut BTreeSet<Outcome>,
     ) -> BTreeSet<State> {
-        let flow = self.chain(chain, packet, states);
+        let flow = self.chain(chain, states);
         let mut on = flow.next;
         for (state, end) in flow.ended {
             match end {
@@ -121,20 +136,22 @@ impl<'a> Program<'a> {
     }
 
     /// `next` of the answer is what comes out at the end.
-    fn chain(&self, chain: &Chain, packet: &Packet, states: BTreeSet<State>) -> Flow {
+    fn chain(&self, chain: &Chain, states: BTreeSet<State>) -> Flow {
         let mut flow = Flow { next: states, ..Flow::default() };
-        let Some(Value::Chain(body)) = self.items.get(&Key::Chain(chain.clone())) else { return flow };
+        let Some(Value::Chain(body)) = self.program.items.get(&Key::Chain(chain.clone())) else {
+            return flow;
+        };
         let body: &ChainBody = body;
         for rule in &body.rules {
             for state in std::mem::take(&mut flow.next) {
-                self.run(&rule.0, packet, state, &mut flow);
+                self.run(&rule.0, state, &mut flow);
             }
         }
         flow.next.append(&mut flow.left);
         flow
     }
 
-    fn run(&self, expressions: &[Expression], packet: &Packet, mut state: State, flow: &mut Flow) {
+    fn run(&self, expressions: &[Expression], mut state: State, flow: &mut Flow) {
         let Some((first, rest)) = expressions.split_first() else {
             return flow.go_on(state);
         };
@@ -149,10 +166,10 @@ impl<'a> Program<'a> {
             Expression::Remember(_, endpoint, _) => {
                 state.remembered.get_or_insert(*endpoint);
             }
-            Expression::Vmap(set) => return self.verdict(set, packet, state, flow),
+            Expression::Vmap(set) => return self.verdict(set, state, flow),
             Expression::DnatSlots(set, count) => {
                 for slot in 0..*count {
-                    self.rewrite(self.slot(set, packet, &state, slot), state.clone(), flow);
+                    self.rewrite(self.slot(set, &state, slot), state.clone(), flow);
                 }
                 return;
             }
@@ -163,11 +180,11 @@ impl<'a> Program<'a> {
             }
             Expression::Reject => return flow.end(state, End::Rejected),
             Expression::Drop => return flow.end(state, End::Dropped),
-            Expression::Goto(chain) => return self.go_to(chain, packet, state, flow),
+            Expression::Goto(chain) => return self.go_to(chain, state, flow),
             Expression::Jump(chain) => {
-                let there = self.chain(chain, packet, BTreeSet::from([state]));
+                let there = self.chain(chain, BTreeSet::from([state]));
                 flow.ended.extend(there.ended);
-                return there.next.into_iter().for_each(|state| self.run(rest, packet, state, flow));
+                return there.next.into_iter().for_each(|state| self.run(rest, state, flow));
             }
             Expression::Saddr(..)
             | Expression::Daddr(..)
@@ -180,30 +197,32 @@ impl<'a> Program<'a> {
             | Expression::L4Proto(_)
             | Expression::Lookup(..)
             | Expression::MarkHas(_) => {
-                if !self.matches(first, packet, &state) {
+                if !self.matches(first, &state) {
                     return flow.go_on(state);
                 }
             }
         }
-        self.run(rest, packet, state, flow);
+        self.run(rest, state, flow);
     }
 
-    fn matches(&self, question: &Expression, packet: &Packet, state: &State) -> bool {
-        let interface = match &packet.origin {
+    fn matches(&self, question: &Expression, state: &State) -> bool {
+        let interface = match &self.packet.origin {
             Origin::Interface(name) => name.as_str(),
             Origin::ThisNode => "",
         };
         match question {
-            Expression::Saddr(range, is) => range.contains(&packet.source) == *is,
-            Expression::Daddr(range, is) => range.contains(&destination(state, packet).0) == *is,
+            Expression::Saddr(range, is) => range.contains(&self.packet.source) == *is,
+            Expression::Daddr(range, is) => range.contains(&self.destination(state).0) == *is,
             Expression::Interface(name, is) => (interface == name) == *is,
             Expression::InterfacePrefix(prefix, is) => interface.starts_with(prefix.as_str()) == *is,
             Expression::CtStateNew => true,
             Expression::CtStatusDnat => state.dnat.is_some(),
-            Expression::SaddrLocal => packet.origin == Origin::ThisNode || self.is_own(packet.source),
-            Expression::DaddrLocal => self.is_here(state, packet),
-            Expression::L4Proto(protocol) => packet.protocol == *protocol,
-            Expression::Lookup(set, is) => self.contains(set, packet, state) == *is,
+            Expression::SaddrLocal => {
+                self.packet.origin == Origin::ThisNode || self.is_own(self.packet.source)
+            }
+            Expression::DaddrLocal => self.is_here(state),
+            Expression::L4Proto(protocol) => self.packet.protocol == *protocol,
+            Expression::Lookup(set, is) => self.contains(set, state) == *is,
             Expression::MarkHas(bits) => state.mark & bits == *bits,
             Expression::OneIn(_)
             | Expression::MarkOr(_)
@@ -220,19 +239,19 @@ impl<'a> Program<'a> {
         }
     }
 
-    fn verdict(&self, set: &Set, packet: &Packet, state: State, flow: &mut Flow) {
-        let key = verdicts_of(set).map(|(map, at)| Key::Verdict(map, place(at, packet, &state)));
-        match key.and_then(|key| self.items.get(&key)) {
+    fn verdict(&self, set: &Set, state: State, flow: &mut Flow) {
+        let key = verdicts_of(set).map(|(map, at)| Key::Verdict(map, self.place(at, &state)));
+        match key.and_then(|key| self.program.items.get(&key)) {
             Some(Value::Verdict(verdict)) => match &verdict.kind {
-                VerdictKind::Goto(chain) => self.go_to(chain, packet, state, flow),
+                VerdictKind::Goto(chain) => self.go_to(chain, state, flow),
                 VerdictKind::Drop => flow.end(state, End::Dropped),
             },
             Some(_) | None => flow.go_on(state),
         }
     }
 
-    fn go_to(&self, chain: &Chain, packet: &Packet, state: State, flow: &mut Flow) {
-        let there = self.chain(chain, packet, BTreeSet::from([state]));
+    fn go_to(&self, chain: &Chain, state: State, flow: &mut Flow) {
+        let there = self.chain(chain, BTreeSet::from([state]));
         flow.left.extend(there.next);
         flow.ended.extend(there.ended);
     }
@@ -245,26 +264,28 @@ impl<'a> Program<'a> {
         flow.end(state, End::Accepted);
     }
 
-    fn slot(&self, set: &Set, packet: &Packet, state: &State, slot: u32) -> Option<Endpoint> {
+    fn slot(&self, set: &Set, state: &State, slot: u32) -> Option<Endpoint> {
         let (slots, at) = slots_of(set)?;
-        let place = place(at, packet, state);
-        let Value::Endpoint(endpoint) = self.items.get(&Key::Slot(slots, place, u16::try_from(slot).ok()?))? else {
+        let place = self.place(at, state);
+        let Value::Endpoint(endpoint) =
+            self.program.items.get(&Key::Slot(slots, place, u16::try_from(slot).ok()?))?
+        else {
             return None;
         };
         Some(*endpoint)
     }
 
-    fn contains(&self, set: &Set, packet: &Packet, state: &State) -> bool {
-        let place = place(At::Address, packet, state);
-        let address = destination(state, packet).0;
+    fn contains(&self, set: &Set, state: &State) -> bool {
+        let place = self.place(At::Address, state);
+        let address = self.destination(state).0;
         match set {
-            Set::Protocols => self.items.contains_key(&Key::Protocol(packet.protocol)),
-            Set::Guarded => self.items.contains_key(&Key::Guarded(place)),
-            Set::Allowed => self.items.keys().any(|key| {
-                matches!(key, Key::Allowed(allowed) if allowed.0 == place && allowed.1.contains(&packet.source))
+            Set::Protocols => self.program.items.contains_key(&Key::Protocol(self.packet.protocol)),
+            Set::Guarded => self.program.items.contains_key(&Key::Guarded(place)),
+            Set::Allowed => self.program.items.keys().any(|key| {
+                matches!(key, Key::Allowed(allowed) if allowed.0 == place && allowed.1.contains(&self.packet.source))
             }),
-            Set::Hairpin => packet.source == address && self.items.contains_key(&Key::Hairpin(address)),
-            Set::ClusterIps => self.items.contains_key(&Key::ClusterIp(address)),
+            Set::Hairpin => self.packet.source == address && self.program.items.contains_key(&Key::Hairpin(address)),
+            Set::ClusterIps => self.program.items.contains_key(&Key::ClusterIp(address)),
             Set::Frontends
             | Set::Inside
             | Set::Outside
@@ -281,25 +302,26 @@ impl<'a> Program<'a> {
         }
     }
 
-    fn is_here(&self, state: &State, packet: &Packet) -> bool {
-        self.is_own(destination(state, packet).0)
+    fn is_here(&self, state: &State) -> bool {
+        self.is_own(self.destination(state).0)
     }
 
     fn is_own(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.addresses.contains(&address)
+        address.is_loopback() || self.program.addresses.contains(&address)
     }
-}
 
-/// Where the packet is going now.
-fn destination(state: &State, packet: &Packet) -> (IpAddr, u16) {
-    state.dnat.map_or((packet.destination, packet.port), |endpoint| (endpoint.address, endpoint.port))
-}
+    /// Where the packet is going now.
+    fn destination(&self, state: &State) -> (IpAddr, u16) {
+        let original = (self.packet.destination, self.packet.port);
+        state.dnat.map_or(original, |endpoint| (endpoint.address, endpoint.port))
+    }
 
-fn place(at: At, packet: &Packet, state: &State) -> Place {
-    let (address, port) = destination(state, packet);
-    let address = match at {
-        At::Address => Some(address),
-        At::NodePort => None,
-    };
-    Place { address, protocol: packet.protocol, port }
+    fn place(&self, at: At, state: &State) -> Place {
+        let (address, port) = self.destination(state);
+        let address = match at {
+            At::Address => Some(address),
+            At::NodePort => None,
+        };
+        Place { address, protocol: self.packet.protocol, port }
+    }
 }

@@ -196,7 +196,8 @@ impl<B: Backend> Driver<B> {
             let mut wanted = entry.wanted.take().unwrap_or_else(|| std::mem::take(&mut entry.installed));
             self.backend.align(wanted.own_mut(), &|key| found.get(key).cloned());
             let own = wanted.own().iter().filter_map(|(key, _)| found.remove_entry(key)).collect();
-            let shared: Vec<_> = wanted.shared().iter().filter(|key| found.contains_key(*key)).cloned().collect();
+            let shared: Vec<_> =
+                wanted.shared().iter().filter(|key| found.contains_key(*key)).cloned().collect();
             for key in &shared {
                 *counts.entry(key.clone()).or_default() += 1;
             }
@@ -206,7 +207,9 @@ impl<B: Backend> Driver<B> {
                 self.dirty.insert(owner.clone());
             }
         }
-        let shared = counts.into_iter().filter_map(|(key, count)| found.remove_entry(&key).map(|(k, v)| (k, v, count)));
+        let shared = counts
+            .into_iter()
+            .filter_map(|(key, count)| found.remove_entry(&key).map(|(k, v)| (k, v, count)));
         self.shared.reset(shared.collect::<Vec<_>>());
         if !found.is_empty() {
             let installed = Items::new(found.into_iter().collect(), Vec::new());
@@ -268,7 +271,12 @@ impl<B: Backend> Driver<B> {
     fn write_part(&mut self, owners: &[Owner], is_last: bool, synced: &mut Synced) -> Result<(), ApplyError> {
         let Self { backend, node, entries, shared, recheck_shared, .. } = self;
         let Some(node) = node else { return Ok(()) };
-        let pairs = || owners.iter().filter_map(|owner| entries.get(owner)).map(|entry| (&entry.installed, entry.wanted()));
+        let pairs = || {
+            owners
+                .iter()
+                .filter_map(|owner| entries.get(owner))
+                .map(|entry| (&entry.installed, entry.wanted()))
+        };
         // An earlier part only adds; values that may be others wait for the last.
         let recheck = *recheck_shared && is_last;
         let shared_changes = shared.changes(pairs(), |key| backend.shared_value(key, node), recheck);
@@ -314,12 +322,19 @@ impl<B: Backend> Driver<B> {
     }
 
     /// Sets the blamed owners aside. What belongs to the node cannot be set aside: then the pass fails.
-    fn refuse(&mut self, blamed: Vec<Blame<B::Key>>, owners: &[Owner], synced: &mut Synced) -> Result<(), ApplyError> {
+    fn refuse(
+        &mut self,
+        blamed: Vec<Blame<B::Key>>,
+        owners: &[Owner],
+        synced: &mut Synced,
+    ) -> Result<(), ApplyError> {
         let mut reasons: BTreeMap<Owner, String> = BTreeMap::new();
         for blame in blamed {
             let guilty: Vec<Owner> = match blame.owner {
                 Some(owner) => vec![owner],
-                None => { owners.iter().filter(|owner| self.newly_wants(owner, &blame.key)) }.cloned().collect(),
+                None => {
+                    { owners.iter().filter(|owner| self.newly_wants(owner, &blame.key)) }.cloned().collect()
+                }
             };
             let all_services = guilty.iter().all(|owner| matches!(owner, Owner::Service(_)));
             if guilty.is_empty() || !all_services {
@@ -330,7 +345,9 @@ impl<B: Backend> Driver<B> {
             }
         }
         if reasons.is_empty() {
-            return Err(ApplyError::Failed(Error::new("write: the kernel refused something without saying what")));
+            return Err(ApplyError::Failed(Error::new(
+                "write: the kernel refused something without saying what",
+            )));
         }
         for (owner, reason) in &reasons {
             self.dirty.remove(owner);

@@ -41,13 +41,18 @@ pub trait Backend {
 
     /// Rearranges what one Service wants, without changing what it means, so that it differs less from what is there
     /// already.
-    fn align(&self, items: &mut [(Self::Key, Self::Value)], there: &dyn Fn(&Self::Key) -> Option<Self::Value>);
+    fn align(
+        &self,
+        items: &mut [(Self::Key, Self::Value)],
+        there: &dyn Fn(&Self::Key) -> Option<Self::Value>,
+    );
 
     /// Answers whether the item lets packets into the program. Such items are written last when the first sync takes
     /// several transactions, so that no packet ever meets half a program.
     fn is_entrance(&self, key: &Self::Key) -> bool;
 
     /// Reads everything that is installed, foreign items in our place included.
+    #[expect(clippy::type_complexity, reason = "an alias cannot name the types of the trait")]
     fn read(&mut self) -> Result<Vec<(Self::Key, Self::Value)>, Error>;
 
     /// Carries out a difference, as a whole or not at all.

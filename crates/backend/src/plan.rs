@@ -61,7 +61,8 @@ mod tests {
     use super::*;
 
     fn items(text: &str) -> Items<char, char> {
-        let own = text.split_whitespace().map(|pair| (pair.as_bytes()[0] as char, pair.as_bytes()[1] as char));
+        let own =
+            text.split_whitespace().map(|pair| (pair.as_bytes()[0] as char, pair.as_bytes()[1] as char));
         Items::new(own.collect(), Vec::new())
     }
 

@@ -39,7 +39,8 @@ impl<K, V> Default for Shared<K, V> {
 impl<K: Clone + Ord + Hash, V: Clone + PartialEq> Shared<K, V> {
     /// Forgets everything and takes what was found in the kernel, wanted by so many owners.
     pub(crate) fn reset(&mut self, found: impl IntoIterator<Item = (K, V, u32)>) {
-        self.known = found.into_iter().map(|(key, installed, count)| (key, Counted { count, installed })).collect();
+        self.known =
+            found.into_iter().map(|(key, installed, count)| (key, Counted { count, installed })).collect();
     }
 
     /// Answers whether the kernel holds it.

@@ -90,10 +90,9 @@ impl Socket {
     /// Makes room for sending a message of this size and for the errors it may cause. Privileged processes may exceed
     /// `net.core.wmem_max`; for others the kernel keeps that limit and a larger message fails with EMSGSIZE.
     pub fn make_room(&self, send: usize, receive: usize) {
-        for (force, plain, bytes) in [
-            (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send),
-            (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, receive),
-        ] {
+        for (force, plain, bytes) in
+            [(libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send), (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, receive)]
+        {
             let bytes = i32::try_from(bytes).unwrap_or(i32::MAX / 2);
             if self.set_option(libc::SOL_SOCKET, force, bytes).is_err() {
                 let _ = self.set_option(libc::SOL_SOCKET, plain, bytes);
@@ -178,7 +177,12 @@ impl Socket {
     }
 
     /// Sends one dump request and hands every message of the answer on.
-    pub fn dump(&mut self, request: Message, what: &'static str, each: &mut dyn FnMut(&Received<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    pub fn dump(
+        &mut self,
+        request: Message,
+        what: &'static str,
+        each: &mut dyn FnMut(&Received<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let sequence = self.reserve(1);
         self.send(&request.finish(REQUEST | DUMP, sequence))?;
         let mut interrupted = false;
@@ -196,7 +200,8 @@ impl Socket {
                     }
                     // The error of a dump that ended early stands in its last message.
                     let code = message.payload.first_chunk::<4>().map_or(0, |b| i32::from_ne_bytes(*b));
-                    return Answer { errno: -code, text: String::new(), offset: None, sequence }.into_result(what);
+                    return Answer { errno: -code, text: String::new(), offset: None, sequence }
+                        .into_result(what);
                 }
                 if let Some(answer) = message.error()? {
                     answer.into_result(what)?;
@@ -350,7 +355,9 @@ impl Received<'_> {
             return Ok(Some(answer));
         }
         // The request follows, only its header when the answer is capped.
-        let Some(length) = self.payload.get(4..8).and_then(|b| b.first_chunk::<4>()) else { return Err(short) };
+        let Some(length) = self.payload.get(4..8).and_then(|b| b.first_chunk::<4>()) else {
+            return Err(short);
+        };
         let request = if self.flags & CAPPED != 0 { HEADER } else { u32::from_ne_bytes(*length) as usize };
         let rest = self.payload.get(4 + request.next_multiple_of(4)..).unwrap_or_default();
         for (kind, value) in attributes(rest) {
@@ -371,7 +378,9 @@ pub fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Result<Received<'_>
             return None;
         }
         let u16_at = |at: usize| u16::from_ne_bytes([datagram[at], datagram[at + 1]]);
-        let u32_at = |at: usize| u32::from_ne_bytes([datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]]);
+        let u32_at = |at: usize| {
+            u32::from_ne_bytes([datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]])
+        };
         let length = u32_at(0) as usize;
         if length < HEADER || length > datagram.len() {
             datagram = &[];

@@ -6,7 +6,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use model::{Endpoint, Family, Protocol};
-use sys::nftables::{Batch, ElementValue, Field, Hook, HookKind, NftSocket, Nftables, Rule, SetDefinition, SetValue};
+use sys::nftables::{
+    Batch, ElementValue, Field, Hook, HookKind, NftSocket, Nftables, Rule, SetDefinition, SetValue,
+};
 use sys::testing::in_new_network_namespace;
 
 const TABLE: &str = "signalbox";
@@ -51,7 +53,7 @@ fn program(family: Family) -> Batch {
     batch.add_set(&set("cluster-ips", &[Field::Daddr], SetValue::None));
     batch.add_set(&sticky("sticky/shop/web/http"));
     for number in [6, 17, 132] {
-        batch.add_element("protocols", (&[number, 0, 0, 0][..1], None), ElementValue::None, None);
+        batch.add_element("protocols", (&[number, 0, 0, 0][..1], None), (ElementValue::None, None));
     }
     rules(&mut batch, family);
     batch
@@ -79,7 +81,10 @@ fn rules(batch: &mut Batch, family: Family) {
     batch.add_rule("local", &rule().fib_local(Field::Saddr).goto("cluster-3"));
     let guarded = [Field::Daddr, Field::L4Proto, Field::Dport, Field::Saddr];
     batch.add_rule("firewall-output", &rule().ct_state_new().lookup(&guarded, "allowed", false).drop());
-    batch.add_rule("filter-forward", &rule().ct_state_new().lookup(&[Field::Daddr], "cluster-ips", true).goto("reject"));
+    batch.add_rule(
+        "filter-forward",
+        &rule().ct_state_new().lookup(&[Field::Daddr], "cluster-ips", true).goto("reject"),
+    );
     batch.add_rule("reject", &rule().reject());
     batch.add_rule("postrouting", &rule().mark_has(0x4000).mark_xor(0x4000).masquerade());
     let hairpin = rule().ct_status_dnat().lookup(&[Field::Saddr, Field::Daddr], "hairpin", true);
@@ -87,7 +92,12 @@ fn rules(batch: &mut Batch, family: Family) {
 }
 
 fn nft(words: &[&str], input: &str) -> Result<String, String> {
-    let run = Command::new("nft").args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let run = Command::new("nft")
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let Ok(mut child) = run else { return Err("no nft".to_owned()) };
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -117,8 +127,18 @@ fn nft_lists_what_was_written_and_accepts_it_back() {
             let accepted = in_new_network_namespace(|| nft(&["-c", "-f", "-"], &listed));
             assert_eq!(accepted, Some(Ok(String::new())));
         } else {
-            assert!(listed.contains("update @sticky/shop/web/http { ip6 saddr timeout 3h : fd00:10:244::5 . 8080 }"), "{listed}");
-            assert!(listed.contains("dnat ip6 to ip6 daddr . meta l4proto . th dport . numgen random mod 3 map @slots"), "{listed}");
+            assert!(
+                listed.contains(
+                    "update @sticky/shop/web/http { ip6 saddr timeout 3h : fd00:10:244::5 . 8080 }"
+                ),
+                "{listed}"
+            );
+            assert!(
+                listed.contains(
+                    "dnat ip6 to ip6 daddr . meta l4proto . th dport . numgen random mod 3 map @slots"
+                ),
+                "{listed}"
+            );
         }
     }
 }

@@ -78,7 +78,9 @@ pub(super) fn element(key: &Key, family: Family) -> Option<(Vec<u8>, Option<Vec<
         }
         Key::ClusterIp(address) => address_bytes(*address),
         Key::Foreign(foreign) => match &**foreign {
-            Foreign::Element(_, key, end) => return Some((key.to_vec(), end.as_ref().map(|end| end.to_vec()))),
+            Foreign::Element(_, key, end) => {
+                return Some((key.to_vec(), end.as_ref().map(|end| end.to_vec())));
+            }
             Foreign::Chain(_) | Foreign::Set(_) => return None,
         },
     };
@@ -256,4 +258,3 @@ pub(super) fn is_hooked_like(chain: &Chain, found: Option<(u32, i32)>) -> bool {
     let wanted = chain.hook().map(|own| (hook(own).kind.number(), own.priority));
     wanted == found
 }
-

@@ -73,7 +73,11 @@ impl<N: Nftables> Kernel<N> {
     }
 
     /// The transaction, and which change each of its operations carries out.
-    fn batch(&self, delta: &Delta<'_, Key, Value>, gone: &sticky::LostClients) -> (Batch, Vec<Option<usize>>) {
+    fn batch(
+        &self,
+        delta: &Delta<'_, Key, Value>,
+        gone: &sticky::LostClients,
+    ) -> (Batch, Vec<Option<usize>>) {
         let mut writer = write::Writer::new(self.family);
         match self.table {
             Table::Ours => {}

@@ -62,7 +62,8 @@ fn has_our_shape(dump: &TableDump, family: Family) -> bool {
         let chain = Chain::from_name(&found.name);
         chain.is_none_or(|chain| encode::is_hooked_like(&chain, found.hook))
     };
-    let set_fits = |found: &SetDump| Set::from_name(&found.name).is_none_or(|set| is_declared_like(&set, found, family));
+    let set_fits =
+        |found: &SetDump| Set::from_name(&found.name).is_none_or(|set| is_declared_like(&set, found, family));
     dump.chains.iter().all(chain_fits) && dump.sets.iter().all(set_fits)
 }
 
@@ -76,7 +77,9 @@ fn value(set: &Set, family: Family, element: &Element<'_>) -> Value {
     match set.leads_to() {
         LeadsTo::Nothing => Value::Present,
         LeadsTo::Endpoint => match element.data {
-            ElementData::Value(bytes) => encode::read_endpoint(family, bytes).map_or(Value::Odd, Value::Endpoint),
+            ElementData::Value(bytes) => {
+                encode::read_endpoint(family, bytes).map_or(Value::Odd, Value::Endpoint)
+            }
             ElementData::None | ElementData::Verdict(..) => Value::Odd,
         },
         LeadsTo::Verdict => {

@@ -32,7 +32,9 @@ struct Map {
 impl LostClients {
     /// Answers set and key of each element.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.maps.iter().flat_map(|map| map.clients.iter().map(|client| (map.set.as_str(), client.as_slice())))
+        self.maps
+            .iter()
+            .flat_map(|map| map.clients.iter().map(|client| (map.set.as_str(), client.as_slice())))
     }
 }
 
@@ -76,7 +78,9 @@ pub(super) fn sweep(nft: &mut impl Nftables, family: Family, lost: &LostClients)
 
 /// Answers map and remaining endpoints of a sticky chain that exists and goes on existing with fewer or unknown ones.
 fn narrowed(change: &Change<'_, Key, Value>) -> Option<(String, BTreeSet<Endpoint>)> {
-    let (Key::Chain(Chain::Sticky(name)), Some(before), Some(after)) = (change.key, change.before, change.after) else {
+    let (Key::Chain(Chain::Sticky(name)), Some(before), Some(after)) =
+        (change.key, change.before, change.after)
+    else {
         return None;
     };
     let kept = endpoints(after);

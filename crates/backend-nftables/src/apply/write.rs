@@ -7,7 +7,6 @@ use sys::nftables::{Batch, CommitError, ElementValue};
 use super::sticky::LostClients;
 use super::{TABLE, encode, failed};
 use crate::item::{Foreign, Key, Value, VerdictKind};
-use crate::names::Chain;
 
 /// A batch with the change that each of its operations is for.
 pub(super) struct Writer {
@@ -77,7 +76,10 @@ impl Writer {
     }
 
     fn remove_element(&mut self, index: usize, change: &Change<'_, Key, Value>) {
-        let (Some(set), Some((key, end))) = (change.key.set(), encode::element(change.key, self.family)) else { return };
+        let (Some(set), Some((key, end))) = (change.key.set(), encode::element(change.key, self.family))
+        else {
+            return;
+        };
         self.operation(Some(index), |batch| batch.delete_element(&set.to_string(), (&key, end.as_deref())));
     }
 
@@ -98,19 +100,27 @@ impl Writer {
         match value {
             Value::Endpoint(endpoint) => {
                 let data = encode::endpoint(*endpoint);
-                self.operation(Some(index), |batch| batch.add_element(&name, key, ElementValue::Data(&data), None));
+                self.operation(Some(index), |batch| {
+                    batch.add_element(&name, key, (ElementValue::Data(&data), None))
+                });
             }
             Value::Verdict(verdict) => {
                 let comment = Some(&*verdict.comment).filter(|comment| !comment.is_empty());
-                let chain = if let VerdictKind::Goto(chain) = &verdict.kind { chain.to_string() } else { String::new() };
+                let chain = if let VerdictKind::Goto(chain) = &verdict.kind {
+                    chain.to_string()
+                } else {
+                    String::new()
+                };
                 let value = match verdict.kind {
                     VerdictKind::Goto(_) => ElementValue::Goto(&chain),
                     VerdictKind::Drop => ElementValue::Drop,
                 };
-                self.operation(Some(index), |batch| batch.add_element(&name, key, value, comment));
+                self.operation(Some(index), |batch| batch.add_element(&name, key, (value, comment)));
             }
             Value::Present | Value::Chain(_) | Value::Unread | Value::Odd => {
-                self.operation(Some(index), |batch| batch.add_element(&name, key, ElementValue::None, None));
+                self.operation(Some(index), |batch| {
+                    batch.add_element(&name, key, (ElementValue::None, None))
+                });
             }
         }
     }
@@ -121,29 +131,35 @@ impl Writer {
 pub(super) fn deletions(family: Family, delta: &Delta<'_, Key, Value>) -> Batch {
     let mut batch = Batch::new(family, TABLE);
     let gone = || delta.changes.iter().filter(|change| change.after.is_none());
-    let mut chains: Vec<&Chain> = Vec::new();
     for change in gone() {
-        match change.key {
-            Key::Chain(chain) => chains.push(chain),
-            Key::Foreign(foreign) => match &**foreign {
-                Foreign::Chain(name) => batch.delete_chain(name),
-                Foreign::Set(_) | Foreign::Element(..) => {}
-            },
-            _ => {}
+        if let Some(name) = chain_name(change.key) {
+            batch.delete_chain(&name);
         }
     }
-    chains.into_iter().for_each(|chain| batch.delete_chain(&chain.to_string()));
     for change in gone() {
-        match change.key {
-            Key::Set(set) => batch.delete_set(&set.to_string()),
-            Key::Foreign(foreign) => match &**foreign {
-                Foreign::Set(name) => batch.delete_set(name),
-                Foreign::Chain(_) | Foreign::Element(..) => {}
-            },
-            _ => {}
+        if let Some(name) = set_name(change.key) {
+            batch.delete_set(&name);
         }
     }
     batch
+}
+
+fn chain_name(key: &Key) -> Option<String> {
+    let foreign = if let Key::Foreign(foreign) = key { Some(&**foreign) } else { None };
+    match (key, foreign) {
+        (Key::Chain(chain), _) => Some(chain.to_string()),
+        (_, Some(Foreign::Chain(name))) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn set_name(key: &Key) -> Option<String> {
+    let foreign = if let Key::Foreign(foreign) = key { Some(&**foreign) } else { None };
+    match (key, foreign) {
+        (Key::Set(set), _) => Some(set.to_string()),
+        (_, Some(Foreign::Set(name))) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// Says which changes the kernel refused.

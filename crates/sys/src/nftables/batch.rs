@@ -80,7 +80,16 @@ impl Batch {
         let start = netlink::begin(&mut bytes, wire::BATCH_BEGIN, &wire::header(0, wire::SUBSYSTEM));
         netlink::end(&mut bytes, start, netlink::REQUEST, 0);
         let table = table.to_owned();
-        Self { family, table, bytes, starts: Vec::new(), first_operations: Vec::new(), operations: 0, sets: 0, elements: None }
+        Self {
+            family,
+            table,
+            bytes,
+            starts: Vec::new(),
+            first_operations: Vec::new(),
+            operations: 0,
+            sets: 0,
+            elements: None,
+        }
     }
 
     /// Answers whether nothing was added.
@@ -182,7 +191,12 @@ impl Batch {
     }
 
     /// Adds an element. `key_end` closes the range of an interval set.
-    pub fn add_element(&mut self, set: &str, key: (&[u8], Option<&[u8]>), value: ElementValue<'_>, comment: Option<&str>) {
+    pub fn add_element(
+        &mut self,
+        set: &str,
+        key: (&[u8], Option<&[u8]>),
+        (value, comment): (ElementValue<'_>, Option<&str>),
+    ) {
         self.element(wire::NEW_ELEMENT, set, |out| {
             write_key(out, key);
             value.write(out);
@@ -253,7 +267,8 @@ impl Batch {
         if let Some(last) = self.starts.last() {
             // The low byte of `nlmsg_flags`.
             let flags = last + 6..last + 8;
-            let with_ack = u16::from_ne_bytes([self.bytes[flags.start], self.bytes[flags.start + 1]]) | netlink::ACK;
+            let with_ack =
+                u16::from_ne_bytes([self.bytes[flags.start], self.bytes[flags.start + 1]]) | netlink::ACK;
             self.bytes[flags].copy_from_slice(&with_ack.to_ne_bytes());
         }
         let end = netlink::begin(&mut self.bytes, wire::BATCH_END, &wire::header(0, wire::SUBSYSTEM));
@@ -301,7 +316,8 @@ fn element_at(message: &[u8], offset: usize) -> Option<usize> {
     let base = message.as_ptr() as usize;
     let body = message.get(BODY..)?;
     let (_, list) = netlink::attributes(body).find(|(kind, _)| *kind == ELEMENTS)?;
-    netlink::attributes(list).position(|(_, element)| offset < element.as_ptr() as usize - base + element.len())
+    netlink::attributes(list)
+        .position(|(_, element)| offset < element.as_ptr() as usize - base + element.len())
 }
 
 fn write_key(out: &mut Vec<u8>, (key, end): (&[u8], Option<&[u8]>)) {

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::Family;
 
 use super::batch::Batch;
-use super::socket::{ChainDump, CommitError, Element, ElementData, Nftables, Refused, SetDump, TableDump, read_element};
+use super::socket::{
+    ChainDump, CommitError, Element, ElementData, Nftables, Refused, SetDump, TableDump, read_element,
+};
 use super::wire;
 use crate::Error;
 use crate::netlink::{attributes, messages, number, text};
@@ -111,7 +113,11 @@ impl FakeNftables {
 }
 
 fn injected() -> Error {
-    Error::Refused { what: "use a kernel that fails on purpose".to_owned(), errno: libc::EIO, text: String::new() }
+    Error::Refused {
+        what: "use a kernel that fails on purpose".to_owned(),
+        errno: libc::EIO,
+        text: String::new(),
+    }
 }
 
 impl Nftables for FakeNftables {
@@ -155,7 +161,8 @@ impl Nftables for FakeNftables {
     fn read_table(&mut self, family: Family, name: &str) -> Result<Option<TableDump>, Error> {
         self.fail_or_go_on()?;
         let Some(table) = self.tables.get(&(wire::number(family), name.to_owned())) else { return Ok(None) };
-        let chains = table.chains.iter().map(|(name, chain)| ChainDump { name: name.clone(), hook: chain.hook });
+        let chains =
+            table.chains.iter().map(|(name, chain)| ChainDump { name: name.clone(), hook: chain.hook });
         let sets = table.sets.values().map(|set| set.dump.clone());
         Ok(Some(TableDump { comment: table.comment.clone(), chains: chains.collect(), sets: sets.collect() }))
     }
@@ -167,7 +174,8 @@ impl Nftables for FakeNftables {
         each: &mut dyn FnMut(Element<'_>),
     ) -> Result<(), Error> {
         self.fail_or_go_on()?;
-        let missing = || Error::Refused { what: format!("read set {set}"), errno: libc::ENOENT, text: String::new() };
+        let missing =
+            || Error::Refused { what: format!("read set {set}"), errno: libc::ENOENT, text: String::new() };
         let table = self.tables.get(&(wire::number(family), table.to_owned())).ok_or_else(missing)?;
         for element in table.sets.get(set).ok_or_else(missing)?.elements.values() {
             each(read_element(element));
@@ -183,7 +191,9 @@ impl Nftables for FakeNftables {
 impl FakeNftables {
     /// Carries one message out; counts the element operations before the one that failed.
     fn carry_out(&mut self, kind: u16, payload: &[u8], counted: &mut usize) -> Result<(), i32> {
-        let (Some(family), Some(body)) = (payload.first(), payload.get(4..)) else { return Err(libc::EINVAL) };
+        let (Some(family), Some(body)) = (payload.first(), payload.get(4..)) else {
+            return Err(libc::EINVAL);
+        };
         let value = |wanted| attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
         let name = |wanted| value(wanted).map(|v| text(v).to_owned()).ok_or(libc::EINVAL);
         let key = (*family, name(1)?);
@@ -280,14 +290,20 @@ impl Table {
     fn add_set<'a>(&mut self, name: String, value: &dyn Fn(u16) -> Option<&'a [u8]>) -> Result<(), i32> {
         let word = |wanted| value(wanted).map_or(0, number);
         let timeout_ms = value(11).and_then(|v| v.first_chunk::<8>()).map_or(0, |b| u64::from_be_bytes(*b));
-        let dump = SetDump { name: name.clone(), flags: word(3), key_len: word(5), data_len: word(7), timeout_ms };
+        let dump =
+            SetDump { name: name.clone(), flags: word(3), key_len: word(5), data_len: word(7), timeout_ms };
         let set = self.sets.entry(name).or_insert(Set { dump: dump.clone(), elements: BTreeMap::new() });
         if set.dump == dump { Ok(()) } else { Err(libc::EEXIST) }
     }
 }
 
 impl Set {
-    fn change(&mut self, kind: u16, element: &[u8], refused: &dyn Fn(&[u8]) -> Option<i32>) -> Result<(), i32> {
+    fn change(
+        &mut self,
+        kind: u16,
+        element: &[u8],
+        refused: &dyn Fn(&[u8]) -> Option<i32>,
+    ) -> Result<(), i32> {
         let read = read_element(element);
         if read.key.len() != self.dump.key_len as usize {
             return Err(libc::EINVAL);

@@ -18,4 +18,6 @@ pub use field::Field;
 pub use monitor::Monitor;
 pub use rule::Rule;
 pub use set::{ElementValue, SetDefinition, SetValue};
-pub use socket::{ChainDump, CommitError, Element, ElementData, NftSocket, Nftables, Refused, SetDump, TableDump};
+pub use socket::{
+    ChainDump, CommitError, Element, ElementData, NftSocket, Nftables, Refused, SetDump, TableDump,
+};

@@ -45,12 +45,12 @@ impl Rule {
         }
         let length = bits.div_ceil(8);
         if whole == length {
-            self.load_payload(1, field.offset(self.family), length, REG_1);
+            self.load_payload((1, field.offset(self.family)), length, REG_1);
             return self.compare(inside, &bytes[..length]);
         }
         let length = bytes.len();
         let mask: Vec<u8> = octets(prefix.netmask());
-        self.load_payload(1, field.offset(self.family), length, REG_1);
+        self.load_payload((1, field.offset(self.family)), length, REG_1);
         self.bitwise(&mask, &vec![0; length]);
         self.compare(inside, &bytes)
     }
@@ -262,9 +262,9 @@ impl Rule {
             let to = register(at);
             match field {
                 Field::Saddr | Field::Daddr => {
-                    self.load_payload(1, field.offset(self.family), field.len(self.family), to);
+                    self.load_payload((1, field.offset(self.family)), field.len(self.family), to);
                 }
-                Field::Dport => self.load_payload(2, 2, 2, to),
+                Field::Dport => self.load_payload((2, 2), 2, to),
                 Field::L4Proto => self.load_meta_to(16, to),
                 Field::Random(modulus) => self.load_random(*modulus, to),
             }
@@ -272,7 +272,7 @@ impl Rule {
         }
     }
 
-    fn load_payload(&mut self, base: u32, offset: u32, length: usize, to: u32) {
+    fn load_payload(&mut self, (base, offset): (u32, u32), length: usize, to: u32) {
         self.expression("payload", |out| {
             put_u32(out, 1, to);
             put_u32(out, 2, base);

@@ -156,7 +156,8 @@ impl NftSocket {
     pub fn open() -> Result<Self, Error> {
         let socket = Socket::open(libc::NETLINK_NETFILTER)?;
         let release = rustix::system::uname();
-        let mut parts = release.release().to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
+        let mut parts =
+            release.release().to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
         let version = (parts.next().and_then(Result::ok), parts.next().and_then(Result::ok));
         let can_destroy = version >= (Some(6), Some(3));
         let mut opened = Self { socket, can_destroy };
@@ -173,7 +174,7 @@ impl NftSocket {
     fn dump(
         &mut self,
         message: u16,
-        (family, write): (Family, &dyn Fn(&mut Vec<u8>)),
+        (family, write): (Family, WriteAttributes<'_>),
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Error> {
         const WHAT: &str = "nftables";
@@ -228,11 +229,16 @@ impl NftSocket {
     }
 }
 
+/// Writes the attributes of a request.
+type WriteAttributes<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// Says what a process may lack, and what a kernel may lack.
 fn name_missing(error: Error) -> Error {
     match error.errno() {
         Some(libc::EPERM | libc::EACCES) => Error::NotPermitted { what: "use nftables" },
-        Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EINVAL) if is_about_subsystem(&error) => Error::NoNfTables,
+        Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EINVAL) if is_about_subsystem(&error) => {
+            Error::NoNfTables
+        }
         _ => error,
     }
 }
@@ -257,7 +263,9 @@ impl Nftables for NftSocket {
     fn tables(&mut self, family: Family) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
         self.dump(wire::GET_TABLE, (family, &|_| {}), &mut |body| {
-            names.extend(attributes(body).find(|(kind, _)| *kind == 1).map(|(_, value)| text(value).to_owned()));
+            names.extend(
+                attributes(body).find(|(kind, _)| *kind == 1).map(|(_, value)| text(value).to_owned()),
+            );
         })?;
         names.sort();
         Ok(names)
@@ -268,7 +276,10 @@ impl Nftables for NftSocket {
         self.dump(wire::GET_TABLE, (family, &|_| {}), &mut |body| {
             let value = |wanted| attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
             if value(1).map(text) == Some(name) {
-                found = Some(TableDump { comment: value(6).and_then(|v| wire::read_comment(0, v)), ..TableDump::default() });
+                found = Some(TableDump {
+                    comment: value(6).and_then(|v| wire::read_comment(0, v)),
+                    ..TableDump::default()
+                });
             }
         })?;
         let Some(mut table) = found else { return Ok(None) };
@@ -317,7 +328,8 @@ fn read_chain(body: &[u8], table: &str) -> Option<ChainDump> {
         return None;
     }
     let hook = value(4).map(|hook| {
-        let value = |wanted| attributes(hook).find(|(kind, _)| *kind == wanted).map_or(0, |(_, value)| number(value));
+        let value =
+            |wanted| attributes(hook).find(|(kind, _)| *kind == wanted).map_or(0, |(_, value)| number(value));
         (value(1), value(2).cast_signed())
     });
     Some(ChainDump { name: text(value(3)?).to_owned(), hook })
@@ -332,7 +344,9 @@ fn read_set(body: &[u8], table: &str) -> Option<SetDump> {
     }
     let timeout_ms = value(11).and_then(|v| v.first_chunk::<8>()).map_or(0, |b| u64::from_be_bytes(*b));
     let name = text(value(2)?).to_owned();
-    Some(SetDump { name, flags: word(3), key_len: word(5), data_len: word(7), timeout_ms })
+    // The kernel answers its own size of a verdict.
+    let data_len = if word(6) == wire::DATA_VERDICT { 0 } else { word(7) };
+    Some(SetDump { name, flags: word(3), key_len: word(5), data_len, timeout_ms })
 }
 
 pub(super) fn read_element(element: &[u8]) -> Element<'_> {
