@@ -1,1 +1,17 @@
-//! (skeleton)
+//! The node agent: one loop that owns the state, takes a closed [`Event`] enum and keeps the kernel in step.
+//!
+//! What it does *not* do: fetch objects (`watch`), decide about traffic (`desired`), or know how a rule looks (the back
+//! ends). Its shell parts are the loop's clock and the thread that listens for changes others make to our tables.
+
+#![deny(missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "the agent is a shell: it reads the clock for the pure parts")]
+
+mod agent;
+mod event;
+mod kernel;
+mod pacing;
+mod plane;
+
+pub use agent::Agent;
+pub use event::Event;
+pub use kernel::{Kernel, KernelBackend, KernelWatch, cleanup, open_kernel};

@@ -15,6 +15,8 @@ pub struct Options {
     pub node_name: Name,
     /// This node's primary addresses, where the Node object shall not decide; at most one of each family.
     pub node_addresses: Vec<IpAddr>,
+    /// This node's addresses in families of which neither `node_addresses` nor the Node object has one.
+    pub fallback_addresses: Vec<IpAddr>,
     /// How traffic of pods is recognised.
     pub detect_local: DetectLocal,
     /// Whether all traffic to ClusterIPs is masqueraded.
@@ -79,7 +81,9 @@ pub fn here(options: &Options, node: Option<&Node>) -> Here {
 /// The primary address first.
 fn addresses_in_order(options: &Options, node: Option<&Node>, family: Family) -> Vec<IpAddr> {
     let given = options.node_addresses.iter().chain(node.into_iter().flat_map(|node| &node.addresses));
-    given.copied().filter(|a| Family::of(*a) == family && !a.is_unspecified()).collect()
+    let is_one = |address: &IpAddr| Family::of(*address) == family && !address.is_unspecified();
+    let given: Vec<IpAddr> = given.copied().filter(is_one).collect();
+    if given.is_empty() { options.fallback_addresses.iter().copied().filter(is_one).collect() } else { given }
 }
 
 fn local_traffic(options: &Options, node: Option<&Node>, family: Family) -> LocalTraffic {

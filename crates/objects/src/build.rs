@@ -8,8 +8,8 @@ use model::{Affinity, Family, IpNet, Problem, Protocol, ServiceKey, TrafficPolic
 use crate::address::{parse_address, parse_prefix};
 use crate::raw::{self, Number, Text, Timestamp};
 use crate::{
-    Conditions, DecodeError, EndpointRecord, EndpointSlice, Name, Names, Node, Service, ServiceCidr, ServicePort,
-    ServiceType, SlicePort,
+    Conditions, DecodeError, EndpointRecord, EndpointSlice, Name, Names, Node, Service, ServiceCidr,
+    ServicePort, ServiceType, SlicePort,
 };
 
 /// Seconds that ClientIP affinity lasts when nothing is said.
@@ -71,21 +71,32 @@ pub(crate) fn service(raw: raw::Service<'_>, names: &mut Names) -> Result<Servic
     let policies = [("Cluster", TrafficPolicy::Cluster), ("Local", TrafficPolicy::Local)];
     let internal = (spec.internal_traffic_policy.as_deref(), "spec.internalTrafficPolicy");
     let external = (spec.external_traffic_policy.as_deref(), "spec.externalTrafficPolicy");
-    let source_ranges = prefixes("spec.loadBalancerSourceRanges", spec.load_balancer_source_ranges.as_deref(), &mut problems);
+    let source_ranges =
+        prefixes("spec.loadBalancerSourceRanges", spec.load_balancer_source_ranges.as_deref(), &mut problems);
     Ok(Service {
         key: ServiceKey::new(namespace, short),
         created: created(raw.metadata.creation_timestamp.as_ref(), &mut problems),
         uid: raw.metadata.uid.as_ref().into(),
         other_proxy: raw.metadata.labels.as_ref().is_some_and(|labels| labels.other_proxy),
         service_type,
-        cluster_ips: cluster_ips(service_type, spec.cluster_ip.as_deref(), spec.cluster_ips.as_deref(), &mut problems),
+        cluster_ips: cluster_ips(
+            service_type,
+            spec.cluster_ip.as_deref(),
+            spec.cluster_ips.as_deref(),
+            &mut problems,
+        ),
         external_ips: sorted(addresses("spec.externalIPs", spec.external_ips.as_deref(), &mut problems)),
         load_balancer_ips: sorted(load_balancer_ips(raw.status, &mut problems)),
         source_ranges: sorted(source_ranges),
         internal_policy: word(internal, &policies, &mut problems),
         external_policy: word(external, &policies, &mut problems),
-        affinity: affinity(spec.session_affinity.as_deref(), spec.session_affinity_config.as_ref(), &mut problems),
-        health_check_node_port: port(&spec.health_check_node_port, "spec.healthCheckNodePort", &mut problems).unwrap_or(0),
+        affinity: affinity(
+            spec.session_affinity.as_deref(),
+            spec.session_affinity_config.as_ref(),
+            &mut problems,
+        ),
+        health_check_node_port: port(&spec.health_check_node_port, "spec.healthCheckNodePort", &mut problems)
+            .unwrap_or(0),
         ports: service_ports(spec.ports.as_deref().unwrap_or_default(), names, &mut problems),
         problems: problems.found,
     })
@@ -169,7 +180,9 @@ fn prefixes(field: &str, texts: Option<&[Text<'_>]>, problems: &mut Problems) ->
     for (index, text) in texts.unwrap_or_default().iter().enumerate() {
         match parse_prefix(text) {
             Some(net) => found.push(net),
-            None => problems.add(format!("{field}[{index}]"), format!("`{text}` is no address range; left out")),
+            None => {
+                problems.add(format!("{field}[{index}]"), format!("`{text}` is no address range; left out"))
+            }
         }
     }
     found
@@ -214,7 +227,10 @@ fn affinity(word_: Option<&str>, config: Option<&raw::AffinityConfig>, problems:
         Number::Absent => DEFAULT_AFFINITY_SECONDS,
         Number::Is(seconds @ 1..=86_400) => u32::try_from(*seconds).unwrap_or(DEFAULT_AFFINITY_SECONDS),
         Number::Is(seconds) => {
-            problems.add(FIELD, format!("{seconds} is not between 1 and 86400; taken as {DEFAULT_AFFINITY_SECONDS}"));
+            problems.add(
+                FIELD,
+                format!("{seconds} is not between 1 and 86400; taken as {DEFAULT_AFFINITY_SECONDS}"),
+            );
             DEFAULT_AFFINITY_SECONDS
         }
         Number::Text(text) => {
@@ -264,11 +280,17 @@ fn port_name(text: Option<&str>, field: &str, problems: &mut Problems) -> Option
     Some(text.to_owned())
 }
 
-fn service_ports(raw: &[raw::ServicePort<'_>], names: &mut Names, problems: &mut Problems) -> Vec<ServicePort> {
+fn service_ports(
+    raw: &[raw::ServicePort<'_>],
+    names: &mut Names,
+    problems: &mut Problems,
+) -> Vec<ServicePort> {
     let mut ports: Vec<ServicePort> = Vec::new();
     for (index, raw) in raw.iter().enumerate() {
         let field = |name: &str| format!("spec.ports[{index}].{name}");
-        let Some(protocol) = protocol(raw.protocol.as_deref(), &field("protocol"), problems) else { continue };
+        let Some(protocol) = protocol(raw.protocol.as_deref(), &field("protocol"), problems) else {
+            continue;
+        };
         let Some(name) = port_name(raw.name.as_deref(), &field("name"), problems) else { continue };
         let before = problems.found.len();
         let Some(number) = port(&raw.port, &field("port"), problems) else {
@@ -292,7 +314,10 @@ fn service_ports(raw: &[raw::ServicePort<'_>], names: &mut Names, problems: &mut
 }
 
 /// Makes an EndpointSlice.
-pub(crate) fn endpoint_slice(raw: raw::EndpointSlice<'_>, names: &mut Names) -> Result<EndpointSlice, DecodeError> {
+pub(crate) fn endpoint_slice(
+    raw: raw::EndpointSlice<'_>,
+    names: &mut Names,
+) -> Result<EndpointSlice, DecodeError> {
     let key = name_of("EndpointSlice", &raw.metadata, true)?;
     let mut problems = Problems::new("EndpointSlice", &key);
     let namespace = key.split_once('/').map_or("default", |(namespace, _)| namespace);
@@ -304,7 +329,8 @@ pub(crate) fn endpoint_slice(raw: raw::EndpointSlice<'_>, names: &mut Names) -> 
         "IPv6" => Some(Family::V6),
         "FQDN" => None,
         other => {
-            problems.add("addressType", format!("`{other}` is none of IPv4, IPv6, FQDN; the slice is not used"));
+            problems
+                .add("addressType", format!("`{other}` is none of IPv4, IPv6, FQDN; the slice is not used"));
             None
         }
     };
@@ -325,7 +351,9 @@ fn slice_ports(raw: &[raw::SlicePort<'_>], names: &mut Names, problems: &mut Pro
         // A port without name or number means "all": nothing a Service port could match.
         let Some(name) = raw.name.as_deref() else { continue };
         let Some(name) = port_name(Some(name), &field("name"), problems) else { continue };
-        let Some(protocol) = protocol(raw.protocol.as_deref(), &field("protocol"), problems) else { continue };
+        let Some(protocol) = protocol(raw.protocol.as_deref(), &field("protocol"), problems) else {
+            continue;
+        };
         let Some(number) = port(&raw.port, &field("port"), problems) else { continue };
         ports.push(SlicePort { name: names.share(&name), protocol, port: number });
     }
@@ -382,7 +410,11 @@ pub(crate) fn node(raw: raw::Node<'_>, names: &mut Names) -> Result<Node, Decode
     let zone = raw.metadata.labels.and_then(|labels| labels.zone).filter(|zone| !zone.is_empty());
     let pod_cidrs = match raw.spec.pod_cidrs {
         Some(all) if !all.is_empty() => prefixes("spec.podCIDRs", Some(&all), &mut problems),
-        _ => prefixes("spec.podCIDR", raw.spec.pod_cidr.as_ref().filter(|c| !c.is_empty()).map(std::slice::from_ref), &mut problems),
+        _ => prefixes(
+            "spec.podCIDR",
+            raw.spec.pod_cidr.as_ref().filter(|c| !c.is_empty()).map(std::slice::from_ref),
+            &mut problems,
+        ),
     };
     let written = raw.status.addresses.unwrap_or_default();
     let mut addresses = Vec::new();

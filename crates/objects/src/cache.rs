@@ -133,7 +133,10 @@ impl Objects {
             Object::EndpointSlice(slice) => self.put_slice(slice),
             Object::Node(node) => {
                 let list = self.list(Kind::Node);
-                Touched { node: replace(self.nodes.entry(node.name.clone()), (node, list)), ..Touched::default() }
+                Touched {
+                    node: replace(self.nodes.entry(node.name.clone()), (node, list)),
+                    ..Touched::default()
+                }
             }
             Object::ServiceCidr(cidr) => {
                 let list = self.list(Kind::ServiceCidr);
@@ -152,7 +155,10 @@ impl Objects {
             return Touched::default();
         }
         let (name, service) = (slice.key.clone(), slice.service.clone());
-        let before = self.slices.insert(name.clone(), Kept { object: slice, list }).and_then(|kept| kept.object.service);
+        let before = self
+            .slices
+            .insert(name.clone(), Kept { object: slice, list })
+            .and_then(|kept| kept.object.service);
         if before != service {
             self.unlink(before.as_ref(), &name);
             if let Some(service) = &service {
@@ -214,10 +220,14 @@ impl Objects {
             all.filter(|(_, kept)| kept.list != list).map(|(name, _)| name).collect()
         }
         match kind {
-            Kind::Service => names(self.services.iter().map(|(key, kept)| (Name::from(key.as_str()), kept)), list),
+            Kind::Service => {
+                names(self.services.iter().map(|(key, kept)| (Name::from(key.as_str()), kept)), list)
+            }
             Kind::EndpointSlice => names(self.slices.iter().map(|(name, kept)| (name.clone(), kept)), list),
             Kind::Node => names(self.nodes.iter().map(|(name, kept)| (name.clone(), kept)), list),
-            Kind::ServiceCidr => names(self.service_cidrs.iter().map(|(name, kept)| (name.clone(), kept)), list),
+            Kind::ServiceCidr => {
+                names(self.service_cidrs.iter().map(|(name, kept)| (name.clone(), kept)), list)
+            }
         }
     }
 }

@@ -21,8 +21,8 @@ pub use json::{decode_json, decode_manifest};
 pub use names::Names;
 pub use protobuf::decode_protobuf;
 pub use types::{
-    Conditions, EndpointRecord, EndpointSlice, Event, Kind, Name, Node, Object, ObjectKey, Service, ServiceCidr,
-    ServicePort, ServiceType, SlicePort,
+    Conditions, EndpointRecord, EndpointSlice, Event, Kind, Name, Node, Object, ObjectKey, Service,
+    ServiceCidr, ServicePort, ServiceType, SlicePort,
 };
 
 /// Why bytes or a manifest are no object. Reads after "failed to read".

@@ -22,7 +22,10 @@ pub fn decode_protobuf(kind: Kind, bytes: &[u8], names: &mut Names) -> Result<Ob
 }
 
 /// Reads every field of a message with a function that gets its number and value.
-fn each<'a>(message: &'a [u8], mut take: impl FnMut(u32, Value<'a>) -> Result<(), Wrong>) -> Result<(), Wrong> {
+fn each<'a>(
+    message: &'a [u8],
+    mut take: impl FnMut(u32, Value<'a>) -> Result<(), Wrong>,
+) -> Result<(), Wrong> {
     for field in Fields::new(message) {
         let (number, value) = field?;
         take(number, value)?;

@@ -17,7 +17,9 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
         return None;
     }
     let rest = text.get(19..)?;
-    let rest = rest.strip_prefix('.').map_or(rest, |fraction| fraction.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let rest = rest
+        .strip_prefix('.')
+        .map_or(rest, |fraction| fraction.trim_start_matches(|c: char| c.is_ascii_digit()));
     Some(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset(rest)?)
 }
 
@@ -54,7 +56,8 @@ mod tests {
         check("2000-02-29T12:00:00Z", Some(951_825_600));
         check("2026-11-23T08:00:00Z", Some(1_795_420_800));
         check("2026-11-23T09:00:00.123456+01:00", Some(1_795_420_800));
-        for wrong in ["", "2026-11-23", "2026-13-01T00:00:00Z", "2026-11-23T08:00:00", "2026-11-23 08:00:00Z"] {
+        for wrong in ["", "2026-11-23", "2026-13-01T00:00:00Z", "2026-11-23T08:00:00", "2026-11-23 08:00:00Z"]
+        {
             check(wrong, None);
         }
     }

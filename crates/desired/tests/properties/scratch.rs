@@ -56,6 +56,7 @@ pub(crate) fn options() -> impl Strategy<Value = Options> {
         |(detect_local, node_port_addresses, node_addresses, masquerade_all)| Options {
             node_name: universe::NODE.into(),
             node_addresses,
+            fallback_addresses: Vec::new(),
             detect_local,
             masquerade_all,
             masquerade_bit: 14,

@@ -60,6 +60,7 @@ impl World {
             options: Options {
                 node_name: "n1".into(),
                 node_addresses: Vec::new(),
+                fallback_addresses: Vec::new(),
                 detect_local: DetectLocal::ClusterCidr(vec![
                     parse("10.244.0.0/16"),
                     parse("fd00:10:244::/48"),

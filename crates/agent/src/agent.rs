@@ -1,0 +1,169 @@
+//! The loop.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use backend::{Backend, Driver};
+use desired::{Desired, Options};
+use model::{Family, Problem, ServiceKey};
+use objects::{Kind, Objects, Touched};
+use tokio::sync::mpsc::Receiver;
+use tracing::{info, warn};
+
+use crate::plane::Plane;
+use crate::{Event, KernelWatch};
+
+/// How many events are taken from the queue before the clock is looked at again.
+const BATCH: usize = 1024;
+
+/// The node agent. Owns all state; everything reaches it as an [`Event`].
+pub struct Agent<B: Backend> {
+    objects: Objects,
+    desired: Desired,
+    touched: Touched,
+    planes: Vec<Plane<B>>,
+    problems: BTreeMap<ServiceKey, Vec<Problem>>,
+    started: bool,
+    /// Until every family was written once.
+    kernel_watch: Option<KernelWatch>,
+}
+
+impl<B: Backend> Agent<B> {
+    /// Makes an agent that has seen nothing yet; one driver for each family it shall program.
+    pub fn new(
+        options: Options,
+        drivers: Vec<(Family, Driver<B>)>,
+        kernel_watch: Option<KernelWatch>,
+    ) -> Self {
+        Self {
+            objects: Objects::default(),
+            desired: Desired::new(options),
+            touched: Touched::default(),
+            planes: drivers.into_iter().map(|(family, driver)| Plane::new(family, driver)).collect(),
+            problems: BTreeMap::new(),
+            started: false,
+            kernel_watch,
+        }
+    }
+
+    /// Runs until [`Event::Shutdown`] or until every sender is gone. The kernel is first written when every kind was
+    /// listed once.
+    pub async fn run(mut self, mut events: Receiver<Event>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let received = match self.next_write(Instant::now()) {
+                Some(wait) if wait.is_zero() => take_waiting(&mut events, &mut batch),
+                Some(wait) => tokio::time::timeout(wait, events.recv_many(&mut batch, BATCH)).await.ok(),
+                None => Some(events.recv_many(&mut batch, BATCH).await),
+            };
+            if received == Some(0) {
+                return;
+            }
+            for event in batch.drain(..) {
+                if event == Event::Shutdown {
+                    info!("ending; the rules stay in the kernel");
+                    return;
+                }
+                self.take(event);
+            }
+            self.write_what_is_due();
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Objects(event) => self.touched.merge(self.objects.apply(event)),
+            Event::KernelChanged(family) => {
+                for plane in self.planes.iter_mut().filter(|plane| plane.family() == family) {
+                    plane.kernel_changed();
+                }
+            }
+            Event::Shutdown => {}
+        }
+    }
+
+    /// Answers how long the next write must wait; `None`: nothing is to be written.
+    fn next_write(&self, now: Instant) -> Option<Duration> {
+        if !self.is_synced() {
+            return None;
+        }
+        let for_changes = !self.touched.is_empty() || !self.started;
+        let waits =
+            self.planes.iter().filter_map(|p| if for_changes { Some(p.rest(now)) } else { p.wait(now) });
+        waits.min()
+    }
+
+    fn is_synced(&self) -> bool {
+        self.started || Kind::ALL.into_iter().all(|kind| self.objects.is_synced(kind))
+    }
+
+    fn write_what_is_due(&mut self) {
+        let now = Instant::now();
+        if !self.next_write(now).is_some_and(|wait| wait.is_zero()) {
+            return;
+        }
+        self.decide();
+        for plane in &mut self.planes {
+            if plane.wait(now).is_some_and(|wait| wait.is_zero()) {
+                plane.write();
+            }
+        }
+        if self.planes.iter().all(Plane::is_complete)
+            && let Some(watch) = self.kernel_watch.take()
+        {
+            watch.start();
+        }
+    }
+
+    /// Recomputes the views that the events since the last time may have changed.
+    fn decide(&mut self) {
+        if !self.started {
+            self.started = true;
+            info!(
+                services = self.objects.count(Kind::Service),
+                slices = self.objects.count(Kind::EndpointSlice),
+                "every source has synced"
+            );
+        }
+        let touched = std::mem::take(&mut self.touched);
+        let changes = self.desired.changed(&self.objects, &touched);
+        for plane in &mut self.planes {
+            if changes.node {
+                plane.set_node(&self.desired.node_view(&self.objects, plane.family()));
+            }
+        }
+        for key in &changes.services {
+            let mut problems = Vec::new();
+            for plane in &mut self.planes {
+                let view = self.desired.service_view(&self.objects, key, plane.family());
+                plane.set_service(key, view.as_ref());
+                problems.extend(view.into_iter().flat_map(|view| view.problems));
+            }
+            self.report(key, problems);
+        }
+    }
+
+    /// Logs what is wrong with a Service once, until it changes.
+    fn report(&mut self, key: &ServiceKey, mut problems: Vec<Problem>) {
+        problems.sort();
+        problems.dedup();
+        if problems.is_empty() {
+            self.problems.remove(key);
+            return;
+        }
+        let known = self.problems.get(key).map_or(&[][..], Vec::as_slice);
+        for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+            warn!(object = %problem.object, field = %problem.field, reason = %problem.reason, "an object has a mistake; the rest of it is in force");
+        }
+        self.problems.insert(key.clone(), problems);
+    }
+}
+
+/// Takes what waits in the queue, without waiting; `None` when nothing does.
+fn take_waiting(events: &mut Receiver<Event>, batch: &mut Vec<Event>) -> Option<usize> {
+    while batch.len() < BATCH {
+        let Ok(event) = events.try_recv() else { break };
+        batch.push(event);
+    }
+    (!batch.is_empty()).then_some(batch.len())
+}

@@ -1,0 +1,100 @@
+//! One address family: its driver, its pace, and what it says in the log.
+
+use std::time::{Duration, Instant};
+
+use backend::{Backend, Driver};
+use model::{Family, NodeView, ServiceKey, ServiceView};
+use tracing::{debug, info, warn};
+
+use crate::pacing::Pace;
+
+/// One family's way to the kernel. Independent of the other family's: each fails and recovers alone.
+pub(crate) struct Plane<B: Backend> {
+    family: Family,
+    driver: Driver<B>,
+    pace: Pace,
+    is_complete: bool,
+    /// When to try again what the kernel refused.
+    retry_refused: Option<Instant>,
+}
+
+/// The kernel may have had no room for an item for a moment.
+const RETRY_REFUSED: Duration = Duration::from_secs(10);
+
+impl<B: Backend> Plane<B> {
+    pub(crate) fn new(family: Family, driver: Driver<B>) -> Self {
+        Self { family, driver, pace: Pace::new(), is_complete: false, retry_refused: None }
+    }
+
+    pub(crate) fn family(&self) -> Family {
+        self.family
+    }
+
+    pub(crate) fn set_node(&mut self, view: &NodeView) {
+        self.driver.set_node(view);
+    }
+
+    pub(crate) fn set_service(&mut self, key: &ServiceKey, view: Option<&ServiceView>) {
+        self.driver.set_service(key, view);
+    }
+
+    pub(crate) fn kernel_changed(&mut self) {
+        info!(family = %self.family, "somebody else changed our table; reading it back");
+        self.driver.forget_installed();
+    }
+
+    /// Answers how long the next write must wait; `None`: nothing is to be written.
+    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
+        if self.driver.is_pending() {
+            return Some(self.pace.wait(now));
+        }
+        self.retry_refused.map(|at| at.saturating_duration_since(now).max(self.pace.wait(now)))
+    }
+
+    /// Answers whether everything was written at least once.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Answers how long a change that arrived now would have to wait.
+    pub(crate) fn rest(&self, now: Instant) -> Duration {
+        self.pace.wait(now)
+    }
+
+    /// Writes what is pending.
+    pub(crate) fn write(&mut self) {
+        let started = Instant::now();
+        if self.retry_refused.is_some_and(|at| at <= started) {
+            self.driver.retry_refused();
+        }
+        let result = self.driver.sync();
+        let ended = Instant::now();
+        match result {
+            Ok(synced) => {
+                let recovered = self.pace.is_failing();
+                self.pace.succeeded(started, ended);
+                self.log_success(&synced, ended - started, recovered);
+            }
+            Err(error) => {
+                self.pace.failed(ended);
+                let again_in = self.pace.wait(ended);
+                warn!(family = %self.family, %error, ?again_in, "the kernel was not written; its rules stay as they were");
+            }
+        }
+    }
+
+    fn log_success(&mut self, synced: &backend::Synced, took: Duration, recovered: bool) {
+        for refusal in &synced.refused {
+            warn!(family = %self.family, owner = %refusal.owner, reason = %refusal.reason, "the kernel refused an item; the rest is in force");
+        }
+        let is_refusing = self.driver.refused().next().is_some();
+        self.retry_refused = is_refusing.then(|| Instant::now() + RETRY_REFUSED);
+        let (added, removed, replaced) = (synced.added, synced.removed, synced.replaced);
+        if !self.is_complete || recovered {
+            self.is_complete = true;
+            info!(family = %self.family, added, removed, replaced, ?took, "the kernel is in step");
+        } else {
+            debug!(family = %self.family, added, removed, replaced, ?took, "wrote a change");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `signalbox proxy`: a source, the agent, and the signals that end them.
+//!
+//! The agent has a thread of its own, so that a long write to the kernel keeps nobody from reading the watch.
+
+use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
+use std::thread;
+
+use agent::{Agent, Event, Kernel, KernelWatch, open_kernel};
+use anyhow::{Context, anyhow, bail};
+use desired::Options;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::info;
+use watch::{ApiConfig, Progress};
+
+use crate::flags::{self, ProxyFlags};
+
+/// How many events wait for the agent before the source waits for it.
+const QUEUE: usize = 4096;
+
+/// Runs until a signal ends it. The rules stay in the kernel.
+pub(crate) fn run(flags: &ProxyFlags) -> anyhow::Result<()> {
+    telemetry::start_log(flags.verbosity, std::env::var("SIGNALBOX_LOG").ok().as_deref());
+    let host_name = host_name();
+    let mut options = flags::options(flags, &host_name).map_err(|mistakes| list(&mistakes))?;
+    options.fallback_addresses = default_route_addresses();
+    let source = source(flags, &options)?;
+    // First of all what cannot be waited for: without the kernel there is nothing to do.
+    let kernel = open_kernel().map_err(|error| anyhow!("failed to {error}"))?;
+    info!(version = env!("CARGO_PKG_VERSION"), node = %options.node_name, mode = "nftables", "starting");
+    let (events, queue) = mpsc::channel(QUEUE);
+    let agent = start_agent(options, kernel, (events.clone(), queue))?;
+    runtime()?.block_on(until_the_end(source, events, agent))
+}
+
+/// Where the objects come from.
+enum Source {
+    Manifests(std::path::PathBuf),
+    Api(Box<ApiConfig>),
+}
+
+fn source(flags: &ProxyFlags, options: &Options) -> anyhow::Result<Source> {
+    if let Some(directory) = &flags.manifests {
+        return Ok(Source::Manifests(directory.clone()));
+    }
+    let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if flags.kubeconfig.is_none() && flags.master.is_none() && !in_cluster {
+        bail!(
+            "no source of Services: give --kubeconfig FILE for an API server or --manifests DIR for a directory \
+             (inside a pod, its service account is used)"
+        );
+    }
+    let (kubeconfig, master) = (flags.kubeconfig.clone(), flags.master.clone());
+    Ok(Source::Api(Box::new(ApiConfig::new(kubeconfig, master, &options.node_name))))
+}
+
+fn start_agent(
+    options: Options,
+    kernel: Kernel,
+    (events, queue): (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+) -> anyhow::Result<oneshot::Receiver<()>> {
+    let watch = KernelWatch::new(kernel.writers, events);
+    let agent = Agent::new(options, kernel.drivers, Some(watch));
+    let runtime = runtime()?;
+    // Dropped when the thread ends, also by a panic.
+    let (running, ended) = oneshot::channel();
+    let run = move || {
+        runtime.block_on(agent.run(queue));
+        drop(running);
+    };
+    thread::Builder::new()
+        .name("agent".to_owned())
+        .spawn(run)
+        .context("failed to start the agent's thread")?;
+    Ok(ended)
+}
+
+async fn until_the_end(
+    source: Source,
+    events: mpsc::Sender<Event>,
+    mut agent: oneshot::Receiver<()>,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let (sink, objects) = mpsc::channel(QUEUE);
+    let source = async {
+        match source {
+            Source::Manifests(directory) => watch::run_manifests(directory, sink).await,
+            Source::Api(config) => watch::run(*config, Progress::default(), sink).await,
+        }
+    };
+    tokio::select! {
+        ended = source => match ended {
+            Ok(()) => bail!("the source of objects ended"),
+            Err(error) => bail!("{error}"),
+        },
+        () = forward(objects, &events) => bail!("the agent does not take events any more"),
+        _ = &mut agent => bail!("the agent ended unexpectedly"),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    // Even with a full queue: the agent takes from it until it sees this.
+    let _ = events.send(Event::Shutdown).await;
+    let _ = agent.await;
+    Ok(())
+}
+
+async fn forward(mut objects: mpsc::Receiver<objects::Event>, events: &mpsc::Sender<Event>) {
+    while let Some(event) = objects.recv().await {
+        if events.send(Event::Objects(event)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("failed to start the event loop")
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default().trim().to_owned()
+}
+
+fn list(mistakes: &[String]) -> anyhow::Error {
+    anyhow!("{}", mistakes.join("\nsignalbox: "))
+}
+
+/// The addresses from which this machine would speak to the rest of the world; nothing is sent.
+fn default_route_addresses() -> Vec<IpAddr> {
+    let towards = |local: &str, remote: &str| {
+        let socket = UdpSocket::bind(local).ok()?;
+        socket.connect(remote).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    // Documentation addresses (RFC 5737, RFC 3849): routed like any other.
+    let both = [towards("0.0.0.0:0", "192.0.2.1:9"), towards("[::]:0", "[2001:db8::1]:9")];
+    both.into_iter().flatten().collect()
+}

@@ -1,0 +1,77 @@
+//! The seam to the decoders of `objects`.
+
+use model::Problem;
+use objects::{Kind, Names, Object, ObjectKey};
+use serde_json::Value;
+
+use crate::frame::Form;
+
+/// Reads objects of the API server.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    names: Names,
+}
+
+impl Decoder {
+    /// Reads one object.
+    pub(crate) fn decode(&mut self, kind: Kind, form: Form, object: &[u8]) -> Result<Object, String> {
+        let decoded = match form {
+            Form::Json => objects::decode_json(kind, object, &mut self.names),
+            Form::Protobuf => objects::decode_protobuf(kind, object, &mut self.names),
+        };
+        decoded.map_err(|error| error.to_string())
+    }
+}
+
+/// Reads objects of manifests.
+#[derive(Debug, Default)]
+pub(crate) struct ManifestDecoder {
+    names: Names,
+}
+
+/// What an object of a manifest is.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// One that matters, with what was left out of it.
+    Object(ObjectKey, Object, Vec<Problem>),
+    /// Another one; kind and name.
+    Ignored(String),
+}
+
+impl ManifestDecoder {
+    pub(crate) fn read(&mut self, object: &Value) -> Result<Read, String> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("");
+        let title = || {
+            let namespace = text("/metadata/namespace");
+            let slash = if namespace.is_empty() { "" } else { "/" };
+            format!("{} {namespace}{slash}{}", text("/kind"), text("/metadata/name"))
+        };
+        match objects::decode_manifest(object, &mut self.names) {
+            Ok(Some(object)) => {
+                let (key, problems) = (key_of(&object), problems_of(&object).to_vec());
+                Ok(Read::Object(key, object, problems))
+            }
+            Ok(None) => Ok(Read::Ignored(title())),
+            Err(error) => Err(format!("{}: {error}", title())),
+        }
+    }
+}
+
+/// Answers kind and name of an object.
+fn key_of(object: &Object) -> ObjectKey {
+    match object {
+        Object::Service(service) => ObjectKey { kind: Kind::Service, name: service.key.as_str().into() },
+        Object::EndpointSlice(slice) => ObjectKey { kind: Kind::EndpointSlice, name: slice.key.clone() },
+        Object::Node(node) => ObjectKey { kind: Kind::Node, name: node.name.clone() },
+        Object::ServiceCidr(cidr) => ObjectKey { kind: Kind::ServiceCidr, name: cidr.name.clone() },
+    }
+}
+
+fn problems_of(object: &Object) -> &[Problem] {
+    match object {
+        Object::Service(service) => &service.problems,
+        Object::EndpointSlice(slice) => &slice.problems,
+        Object::Node(node) => &node.problems,
+        Object::ServiceCidr(cidr) => &cidr.problems,
+    }
+}

@@ -1,0 +1,398 @@
+//! Follows one kind: a list, then a watch from there, again and again. What was delivered stays in force through every
+//! failure; a list only replaces it when it is complete.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use objects::{Event, Kind, ObjectKey};
+use tokio::sync::mpsc;
+
+use crate::answer::{self, Meta, WatchFrame};
+use crate::api::ApiConfig;
+use crate::connection::Connection;
+use crate::decode::Decoder;
+use crate::failure::Failure;
+use crate::frame::Form;
+use crate::journal::Entry;
+use crate::progress::Progress;
+use crate::query::Query;
+use crate::stream::{EventStream, read_all};
+use crate::timing::{Backoff, chance};
+
+/// How many objects a page of a list has.
+const PAGE: u32 = 500;
+/// How many complaints about single objects are remembered.
+const MAX_COMPLAINTS: usize = 1000;
+
+/// Follows one kind.
+pub(crate) struct Reflector {
+    kind: Kind,
+    config: ApiConfig,
+    progress: Progress,
+    sink: mpsc::Sender<Event>,
+    journal: mpsc::UnboundedSender<Entry>,
+    connection: Option<Connection>,
+    decoder: Decoder,
+    query: Query,
+    /// Up to where the history was delivered; `None` asks for a list.
+    revision: Option<String>,
+    streaming: Streaming,
+    /// Whether lists come in pages.
+    paged: bool,
+    /// Whether the server was found not to have the kind.
+    missing: bool,
+    backoff: Backoff,
+    complaints: BTreeMap<ObjectKey, String>,
+}
+
+/// Whether the first list comes as the beginning of a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Streaming {
+    Wanted,
+    /// It failed; the next list is an ordinary one.
+    NotNow,
+    /// The server does not know it.
+    Unsupported,
+}
+
+/// Why an attempt ended.
+enum Stop {
+    /// Nobody wants events any more.
+    SinkClosed,
+    /// Something failed.
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+type Ends = (Progress, mpsc::Sender<Event>, mpsc::UnboundedSender<Entry>);
+
+impl Reflector {
+    pub(crate) fn new(kind: Kind, config: ApiConfig, (progress, sink, journal): Ends) -> Self {
+        Self {
+            kind,
+            progress,
+            sink,
+            journal,
+            connection: None,
+            decoder: Decoder::default(),
+            query: Query::of(kind, &config.node_name),
+            revision: None,
+            streaming: Streaming::Wanted,
+            paged: true,
+            missing: false,
+            backoff: Backoff::new(&config.timing),
+            complaints: BTreeMap::new(),
+            config,
+        }
+    }
+
+    /// Runs until nobody wants events any more.
+    pub(crate) async fn run(mut self) {
+        let sink = self.sink.clone();
+        tokio::select! {
+            () = sink.closed() => {}
+            () = self.follow() => {}
+        }
+    }
+
+    async fn follow(&mut self) {
+        loop {
+            let initial = self.revision.is_none();
+            let streamed = initial && self.streaming == Streaming::Wanted;
+            let result = match (initial, streamed) {
+                (true, false) => self.list().await,
+                (true, true) | (false, _) => self.watch(initial).await,
+            };
+            match result {
+                Ok(()) => {}
+                Err(Stop::SinkClosed) => return,
+                Err(Stop::Failed(failure)) => {
+                    if self.recover(failure, streamed).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connection(&mut self) -> Result<&mut Connection, Failure> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::prepare(&self.config).await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    async fn get(&mut self, path: &str, watch: bool) -> Result<(Form, kube::client::Body), Failure> {
+        let timing = self.config.timing.clone();
+        self.connection().await?.get(path, watch, &timing).await
+    }
+
+    /// Lists page by page; the pages show one revision.
+    async fn list(&mut self) -> Result<(), Stop> {
+        let mut next = String::new();
+        loop {
+            let limit = self.paged.then_some(PAGE);
+            let (form, body) = self.get(&self.query.list(limit, &next), false).await?;
+            let body = read_all(body, self.config.timing.answer).await?;
+            let page = answer::page(form, self.kind, &body).map_err(Failure::from)?;
+            if page.revision.is_empty() {
+                return Err(Failure::Malformed(answer::Malformed("has no resourceVersion".into())).into());
+            }
+            if next.is_empty() {
+                self.send(Event::ListStarted(self.kind)).await?;
+            }
+            for item in &page.items {
+                self.apply_item(form, item).await?;
+            }
+            if page.next.is_empty() {
+                self.finish_list(page.revision).await?;
+                self.paged = true;
+                self.streaming = match self.streaming {
+                    Streaming::Wanted | Streaming::NotNow => Streaming::Wanted,
+                    Streaming::Unsupported => Streaming::Unsupported,
+                };
+                return Ok(());
+            }
+            next = page.next;
+        }
+    }
+
+    async fn apply_item(&mut self, form: Form, item: &Bytes) -> Result<(), Stop> {
+        match answer::meta(form, item) {
+            Ok(meta) => self.apply(form, &meta, item).await,
+            Err(malformed) => {
+                tracing::warn!(kind = ?self.kind, error = %malformed, "an object of the list was left out: it has no name");
+                Ok(())
+            }
+        }
+    }
+
+    async fn finish_list(&mut self, revision: String) -> Result<(), Stop> {
+        self.send(Event::ListFinished(self.kind)).await?;
+        self.revision = Some(revision);
+        self.missing = false;
+        self.progress.listed(self.kind, false);
+        self.tell(Entry::Works(self.kind));
+        Ok(())
+    }
+
+    /// Watches from the revision, or from a list that comes as the beginning of the watch.
+    async fn watch(&mut self, initial: bool) -> Result<(), Stop> {
+        let timing = self.config.timing.clone();
+        let life = timing.watch_life.mul_f64(1.0 + chance());
+        let path = self.query.watch(self.revision.as_deref(), life);
+        let (form, body) = self.get(&path, true).await?;
+        let started = Instant::now();
+        let mut stream = EventStream::new(form, body, (started + life + timing.watch_grace, &timing));
+        if initial {
+            self.send(Event::ListStarted(self.kind)).await?;
+        }
+        let mut listing = initial;
+        let mut frames = 0_u64;
+        let result = loop {
+            match stream.next(listing).await {
+                Ok(Some(frame)) => match self.take_frame(form, &frame, (&mut listing, &mut stream)).await {
+                    Ok(()) => frames += 1,
+                    Err(stop) => break Err(stop),
+                },
+                Ok(None) => break Ok(()),
+                Err(failure) => break Err(failure.into()),
+            }
+            if frames == 1 && !listing {
+                self.backoff.succeeded();
+                self.tell(Entry::Works(self.kind));
+            }
+        };
+        if started.elapsed() >= timing.healthy_after {
+            self.backoff.succeeded();
+        }
+        result?;
+        if listing || (frames == 0 && started.elapsed() < timing.healthy_after.min(life / 2)) {
+            return Err(Failure::EndedAtOnce.into());
+        }
+        if frames == 0 {
+            // Not even a bookmark in its whole life: a watch from a revision that the server does not reach (restored
+            // from a backup) looks like this. A list is cheap and makes sure.
+            self.revision = None;
+        }
+        Ok(())
+    }
+
+    async fn take_frame(
+        &mut self,
+        form: Form,
+        frame: &Bytes,
+        (listing, stream): (&mut bool, &mut EventStream),
+    ) -> Result<(), Stop> {
+        self.progress.heard(self.kind);
+        match answer::watch_frame(form, frame).map_err(Failure::from)? {
+            WatchFrame::Applied(meta, object) => {
+                self.apply(form, &meta, &object).await?;
+                self.advance(*listing, meta.revision)?;
+            }
+            WatchFrame::Deleted(meta) => {
+                let key = meta.key(self.kind);
+                self.complaints.remove(&key);
+                self.send(Event::Deleted(key)).await?;
+                self.progress.delivered(self.kind);
+                self.advance(*listing, meta.revision)?;
+            }
+            WatchFrame::Bookmark(meta) if *listing && meta.ends_initial_events => {
+                *listing = false;
+                self.finish_list(meta.revision).await?;
+            }
+            WatchFrame::Bookmark(_) if *listing => return Err(Failure::NoEndOfInitialEvents.into()),
+            WatchFrame::Bookmark(meta) => {
+                stream.had_bookmark();
+                self.advance(false, meta.revision)?;
+            }
+            WatchFrame::Error(status) => return Err(Failure::of_status(status).into()),
+            WatchFrame::Unreadable(malformed) => {
+                tracing::warn!(kind = ?self.kind, error = %malformed, "an event was left out: its object has no name");
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers up to where the history was delivered.
+    fn advance(&mut self, listing: bool, revision: String) -> Result<(), Failure> {
+        if listing || revision.is_empty() {
+            return Ok(());
+        }
+        // Revisions are numbers that grow (comparable by contract since Kubernetes 1.35).
+        let number = |text: &str| text.parse::<u64>().ok();
+        let went_back = match (self.revision.as_deref().and_then(number), number(&revision)) {
+            (Some(before), Some(now)) => now < before,
+            (None, _) | (_, None) => false,
+        };
+        if went_back {
+            let before = self.revision.take().unwrap_or_default();
+            return Err(Failure::Gone(format!("it went back from revision {before} to {revision}")));
+        }
+        self.revision = Some(revision);
+        Ok(())
+    }
+
+    async fn apply(&mut self, form: Form, meta: &Meta, object: &Bytes) -> Result<(), Stop> {
+        match self.decoder.decode(self.kind, form, object) {
+            Ok(object) => {
+                if !self.complaints.is_empty() {
+                    self.complaints.remove(&meta.key(self.kind));
+                }
+                self.send(Event::Applied(object)).await?;
+                self.progress.delivered(self.kind);
+            }
+            Err(error) => self.complain(meta.key(self.kind), error),
+        }
+        Ok(())
+    }
+
+    /// Reports an object that cannot be read, once for each mistake.
+    fn complain(&mut self, key: ObjectKey, error: String) {
+        if self.complaints.get(&key) == Some(&error) {
+            return;
+        }
+        tracing::warn!(kind = ?self.kind, name = %key.name, error, "an object cannot be read and was left out");
+        if self.complaints.len() < MAX_COMPLAINTS {
+            self.complaints.insert(key, error);
+        }
+    }
+
+    /// Draws the consequences of a failure and waits.
+    async fn recover(&mut self, failure: Failure, streamed: bool) -> Result<(), Stop> {
+        if self.adapt(&failure, streamed) {
+            return Ok(());
+        }
+        if self.kind == Kind::ServiceCidr && matches!(failure, Failure::Missing(_) | Failure::Forbidden(_)) {
+            return self.live_without(&failure).await;
+        }
+        self.progress.failed(self.kind);
+        let url = self.url();
+        if failure.loses_history() {
+            self.revision = None;
+        }
+        if failure.wants_new_connection() {
+            self.connection = None;
+        }
+        let is_first = self.backoff.failures() == 0;
+        let retry = self.backoff.failed(chance());
+        let retry = if is_first && matches!(failure, Failure::Gone(_)) { Duration::ZERO } else { retry };
+        self.tell(Entry::Failed { kind: self.kind, url, failure, retry });
+        tokio::time::sleep(retry).await;
+        Ok(())
+    }
+
+    /// Asks for less where the server refuses what not all servers have. Answers whether that is all there is to do.
+    fn adapt(&mut self, failure: &Failure, streamed: bool) -> bool {
+        match failure {
+            Failure::Refused(400 | 422, message)
+                if message.contains("field label") && self.query.drop_fields() =>
+            {
+                tracing::info!(kind = ?self.kind, message, "the server cannot select by this field, watching all");
+                true
+            }
+            Failure::Refused(400 | 422, message) if streamed => {
+                tracing::info!(kind = ?self.kind, message, "the server does not stream lists, falling back to pages");
+                self.streaming = Streaming::Unsupported;
+                true
+            }
+            Failure::NoEndOfInitialEvents | Failure::Silent(_) if streamed => {
+                self.streaming = Streaming::Unsupported;
+                false
+            }
+            Failure::Gone(_) if !streamed && self.revision.is_none() => {
+                // Pages that expire faster than they are fetched never end; all at once does.
+                self.paged = self.backoff.failures() == 0;
+                false
+            }
+            failure if streamed && !failure.is_of_server() => {
+                self.streaming = Streaming::NotNow;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// ServiceCIDRs are younger than Services; a server without them (or that keeps them to itself) has none.
+    async fn live_without(&mut self, failure: &Failure) -> Result<(), Stop> {
+        self.revision = None;
+        if !self.missing {
+            match failure {
+                Failure::Forbidden(_) => {
+                    let remedy = failure.remedy();
+                    tracing::warn!(kind = ?self.kind, error = %failure, remedy, "going on without ServiceCIDRs");
+                }
+                _ => tracing::info!(kind = ?self.kind, error = %failure, "going on without ServiceCIDRs"),
+            }
+            self.send(Event::ListStarted(self.kind)).await?;
+            self.send(Event::ListFinished(self.kind)).await?;
+            self.missing = true;
+        }
+        self.progress.listed(self.kind, true);
+        self.backoff.succeeded();
+        self.tell(Entry::Works(self.kind));
+        tokio::time::sleep(self.config.timing.missing_retry).await;
+        Ok(())
+    }
+
+    fn url(&self) -> String {
+        let server = self.connection.as_ref().map_or("", Connection::server);
+        format!("{}{}", server.trim_end_matches('/'), self.query.path())
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Stop> {
+        self.sink.send(event).await.map_err(|_| Stop::SinkClosed)
+    }
+
+    fn tell(&self, entry: Entry) {
+        // The journal outlives the reflectors; at the very end nobody reads it.
+        drop(self.journal.send(entry));
+    }
+}

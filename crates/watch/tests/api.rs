@@ -1,0 +1,479 @@
+//! The API source against the test API server, in good and in bad times.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{World, hasty, json_only, node, service, slice};
+use objects::{Event, Kind};
+use serde_json::json;
+use testkit::apiserver::{ApiServer, Behaviour, Fault, FaultRule, Options, Resource, Verb, WatchList};
+
+fn fill(server: &ApiServer) {
+    for name in ["web", "api"] {
+        server.apply(service(name));
+        server.apply(slice(name, &["10.244.1.5", "10.244.2.6"]));
+    }
+    server.apply(node("n1"));
+    server.apply(node("n2"));
+}
+
+/// Every kind of change, in both forms and with each way to list.
+async fn follows(options: Options) {
+    let mut world = World::start(options, fill);
+    world.until_equal().await;
+    assert_eq!(world.fold.names(Kind::Node), ["n1"]);
+    world.server.apply(service("new"));
+    world.server.apply(slice("web", &["10.244.1.5"]));
+    world.server.delete("Service", "shop", "api");
+    world.server.delete("EndpointSlice", "shop", "api");
+    world.until_equal().await;
+    // Labels and fields that take a live object out of sight, and bring it back.
+    let label = |value| json!({"metadata": {"labels": {"service.kubernetes.io/service-proxy-name": value}}});
+    world.server.merge_patch(("Service", "shop", "web"), &label(json!("other")), false);
+    world.until_equal().await;
+    assert_eq!(world.fold.names(Kind::Service), ["shop/new"]);
+    world.server.merge_patch(("Service", "shop", "web"), &label(json!(null)), false);
+    let headless = json!({"metadata": {"labels": {"service.kubernetes.io/headless": ""}}});
+    world.server.merge_patch(("EndpointSlice", "shop", "web"), &headless, false);
+    world.until_equal().await;
+    assert_eq!(world.fold.names(Kind::Service), ["shop/new", "shop/web"]);
+    assert!(world.fold.names(Kind::EndpointSlice).is_empty());
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}});
+    world.server.merge_patch(("Service", "shop", "web"), &status, true);
+    world.until_equal().await;
+    assert!(world.fold.lists.values().all(|lists| *lists == 1), "{:?}", world.fold.lists);
+    assert!(world.log.warnings("").is_empty(), "{:?}", world.log.lines());
+    let progress = world.progress.snapshot();
+    assert!(progress.iter().all(|kind| kind.synced && kind.lists == 1 && kind.errors == 0 && !kind.missing));
+    assert_eq!(
+        progress[0].events, 6,
+        "two listed, one created, one deleted, two by label, one by status: {progress:?}"
+    );
+}
+
+fn options(protobuf: bool, watch_list: WatchList) -> Options {
+    Options { behaviour: Behaviour { protobuf, watch_list, ..Behaviour::default() }, ..Options::default() }
+}
+
+#[tokio::test]
+async fn follows_in_protobuf_with_streamed_lists() {
+    follows(options(true, WatchList::Served)).await;
+}
+
+#[tokio::test]
+async fn follows_in_json_with_streamed_lists() {
+    follows(options(false, WatchList::Served)).await;
+}
+
+#[tokio::test]
+async fn follows_in_protobuf_with_pages() {
+    follows(options(true, WatchList::Forbidden)).await;
+}
+
+#[tokio::test]
+async fn follows_in_json_with_pages() {
+    follows(options(false, WatchList::Forbidden)).await;
+}
+
+#[tokio::test]
+async fn follows_over_tls_with_a_token() {
+    let behaviour = Behaviour { token: Some("secret".into()), ..Behaviour::default() };
+    follows(Options { tls: true, behaviour, ..Options::default() }).await;
+}
+
+#[tokio::test]
+async fn asks_as_agreed() {
+    let mut world = World::start(options(true, WatchList::Forbidden), fill);
+    world.until_equal().await;
+    let requests = world.server.take_requests();
+    let services: Vec<_> = requests.iter().filter(|record| record.path == "/api/v1/services").collect();
+    assert_eq!(services[0].parameter("sendInitialEvents"), Some("true"));
+    assert_eq!(services[0].parameter("resourceVersionMatch"), Some("NotOlderThan"));
+    assert_eq!(services[1].parameter("limit"), Some("500"));
+    assert_eq!(services[1].accept, "application/vnd.kubernetes.protobuf, application/json");
+    for record in &services {
+        assert_eq!(record.parameter("labelSelector"), Some("!service.kubernetes.io/service-proxy-name"));
+        assert_eq!(record.parameter("fieldSelector"), Some("spec.clusterIP!=None"));
+        assert_eq!(record.accept_encoding, "identity");
+    }
+    let watch = services.iter().find(|record| record.parameter("resourceVersion").is_some()).unwrap();
+    assert_eq!(watch.parameter("allowWatchBookmarks"), Some("true"));
+    assert!(watch.accept.starts_with("application/vnd.kubernetes.protobuf;stream=watch"));
+    let seconds: u64 = watch.parameter("timeoutSeconds").unwrap().parse().unwrap();
+    assert!((2..=4).contains(&seconds));
+}
+
+#[tokio::test]
+async fn many_pages_and_many_objects() {
+    for protobuf in [true, false] {
+        let mut world = World::start(options(protobuf, WatchList::Forbidden), |server| {
+            for number in 0..1201 {
+                server.apply(slice(&format!("s{number}"), &["10.244.1.5"]));
+            }
+        });
+        world.until_equal().await;
+        assert_eq!(world.fold.names(Kind::EndpointSlice).len(), 1201);
+        let requests = world.server.take_requests();
+        let pages =
+            requests.iter().filter(|r| r.parameter("limit").is_some() && r.path.ends_with("slices")).count();
+        assert_eq!(pages, 3);
+    }
+}
+
+#[tokio::test]
+async fn an_expired_page_starts_the_list_over() {
+    let mut world = World::start(options(true, WatchList::Forbidden), |server| {
+        for number in 0..700 {
+            server.apply(service(&format!("s{number}")));
+        }
+        server.inject(FaultRule::new(Fault::gone()).on(Resource::Services).verb(Verb::List).skip(1).times(1));
+    });
+    world.until_equal().await;
+    assert_eq!(world.fold.lists[&Kind::Service], 1);
+    world.log.wait_for("history lost").await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_select_by_cluster_ip_is_asked_for_all() {
+    let behaviour = Behaviour { service_fields: false, ..Behaviour::default() };
+    let mut world = World::start(Options { behaviour, ..Options::default() }, |server| {
+        fill(server);
+        let mut headless = service("headless");
+        headless["spec"]["clusterIP"] = json!("None");
+        server.apply(headless);
+    });
+    world.until("sees all", |world| world.fold.names(Kind::Service).len() == 3).await;
+    world.log.wait_for("cannot select by this field").await;
+    assert!(world.log.warnings("").is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_the_streaming_parameters_is_listed() {
+    let mut world = World::start(options(true, WatchList::Ignored), fill);
+    world.until_equal().await;
+    world.server.apply(service("later"));
+    world.until_equal().await;
+}
+
+#[tokio::test]
+async fn a_server_without_service_cidrs_has_none_until_it_has_some() {
+    let behaviour = Behaviour { service_cidrs: false, ..Behaviour::default() };
+    let mut world = World::start(Options { behaviour, ..Options::default() }, fill);
+    world.until("all kinds synced", |world| world.fold.synced.len() == 4).await;
+    assert!(world.fold.names(Kind::ServiceCidr).is_empty());
+    assert!(world.progress.snapshot()[3].missing);
+    world.during(Duration::from_millis(700)).await;
+    let said = world.log.lines().iter().filter(|line| line.contains("going on without ServiceCIDRs")).count();
+    assert_eq!(said, 1);
+    world.server.change(|behaviour| behaviour.service_cidrs = true);
+    world.until_equal().await;
+    assert_eq!(world.fold.names(Kind::ServiceCidr), ["kubernetes"]);
+}
+
+#[tokio::test]
+async fn compaction_leads_to_a_new_list_that_removes_only_what_is_gone() {
+    let mut world = World::start(json_only(), fill);
+    world.until_equal().await;
+    world.server.stop();
+    world.server.delete("Service", "shop", "api");
+    world.server.apply(service("new"));
+    world.server.compact();
+    world.server.restart().unwrap();
+    world.until_equal().await;
+    assert_eq!(world.fold.lists[&Kind::Service], 2);
+    assert_eq!(world.progress.snapshot()[0].lists, 2);
+    // An ERROR event inside a watch means the same.
+    world.server.inject(FaultRule::new(Fault::GoneEvent).on(Resource::EndpointSlices).times(1));
+    world.until("slices listed again", |world| world.fold.lists[&Kind::EndpointSlice] >= 3).await;
+    world.until_equal().await;
+}
+
+#[tokio::test]
+async fn a_killed_server_empties_nothing_and_is_found_again() {
+    let mut world = World::start(Options::default(), fill);
+    world.until_equal().await;
+    world.server.stop();
+    let events = world.during(Duration::from_millis(600)).await;
+    assert_eq!(events, []);
+    let warnings = world.log.warnings("cannot reach the server");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("refused") && warnings[0].contains("check that the API server runs"));
+    assert!(warnings[0].contains(&world.server.url()));
+    world.server.apply(service("new"));
+    world.server.restart().unwrap();
+    world.until_equal().await;
+    world.log.wait_for("the API server answers again").await;
+    assert!(world.fold.lists.values().all(|lists| *lists == 1), "watches went on where they were");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_at_the_start_is_waited_for() {
+    let mut world = World::start_with(Options::default(), hasty(), |_| {});
+    world.server.stop();
+    fill(&world.server);
+    world.log.wait_for("cannot reach the server").await;
+    world.server.restart().unwrap();
+    world.until_equal().await;
+}
+
+/// Injects a fault into watches and lists of Services, with a warning that must say this, and lives through it.
+async fn survives(verb: Verb, fault: Fault, says: &str, protobuf: bool) {
+    let mut world = World::start(options(protobuf, WatchList::Forbidden), fill);
+    world.until_equal().await;
+    world.server.inject(FaultRule::new(fault.clone()).on(Resource::Services).verb(verb));
+    if verb == Verb::List {
+        world
+            .server
+            .inject(FaultRule::new(Fault::GoneEvent).on(Resource::Services).verb(Verb::Watch).times(1));
+    }
+    world.server.stop();
+    world.server.restart().unwrap();
+    world.server.apply(service("meanwhile"));
+    let lost = |event: &Event| matches!(event, Event::Deleted(_));
+    let before = world.fold.names(Kind::Service);
+    world.log.wait_for(says).await;
+    let events = world.during(Duration::from_millis(500)).await;
+    assert!(!events.iter().any(lost), "{fault:?}: {events:?}");
+    for name in before {
+        assert!(world.fold.names(Kind::Service).contains(&name), "{fault:?}: {name}");
+    }
+    let warnings = world.log.warnings(says);
+    assert!((1..=2).contains(&warnings.len()), "{fault:?}: {warnings:#?}");
+    assert!(warnings[0].contains("/api/v1/services"), "{warnings:?}");
+    world.server.clear_faults();
+    world.until_equal().await;
+}
+
+#[tokio::test]
+async fn survives_html() {
+    survives(Verb::Watch, Fault::html(), "text/html", true).await;
+    survives(Verb::List, Fault::html(), "Please log in", false).await;
+}
+
+#[tokio::test]
+async fn survives_internal_errors() {
+    survives(Verb::Watch, Fault::internal_error(), "refused the request with 500", true).await;
+    survives(Verb::List, Fault::internal_error(), "etcdserver: request timed out", false).await;
+}
+
+#[tokio::test]
+async fn survives_garbage() {
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    survives(Verb::List, Fault::garbage(protobuf), "does not begin as Kubernetes", true).await;
+    survives(Verb::List, Fault::garbage("application/json"), "is no valid JSON", false).await;
+    survives(Verb::Watch, Fault::garbage(protobuf), "claims an object of", true).await;
+    survives(Verb::Watch, Fault::garbage("application/json"), "is no valid JSON", false).await;
+}
+
+#[tokio::test]
+async fn survives_truncated_lists() {
+    survives(Verb::List, Fault::EndAfter(200), "is no valid protobuf", true).await;
+    survives(Verb::List, Fault::EndAfter(200), "is no valid JSON", false).await;
+}
+
+#[tokio::test]
+async fn survives_truncated_watches() {
+    survives(Verb::Watch, Fault::EndAfter(30), "ended inside an event", true).await;
+    survives(Verb::Watch, Fault::EndAfter(30), "ended inside an event", false).await;
+}
+
+#[tokio::test]
+async fn survives_huge_frames() {
+    let huge = Fault::GarbageAfter(0, vec![0x7f, 0xff, 0xff, 0xff, 1, 2, 3]);
+    survives(Verb::Watch, huge, "claims an object of 2147483647 bytes", true).await;
+}
+
+#[tokio::test]
+async fn survives_resets() {
+    survives(Verb::Watch, Fault::Reset, "cannot reach the server", true).await;
+    survives(Verb::Watch, Fault::ResetAfter(30), "the connection broke", true).await;
+    survives(Verb::List, Fault::ResetAfter(30), "the connection broke", false).await;
+}
+
+#[tokio::test]
+async fn survives_silence() {
+    survives(Verb::List, Fault::Hang, "no answer within", true).await;
+    survives(Verb::List, Fault::HangAfter(100), "nothing came for", true).await;
+    survives(Verb::Watch, Fault::Hang, "no answer within", false).await;
+}
+
+#[tokio::test]
+async fn survives_slowness_without_a_word() {
+    let mut world = World::start(options(true, WatchList::Served), |server| {
+        fill(server);
+        server.inject(FaultRule::new(Fault::Slow(Duration::from_millis(20))));
+    });
+    world.until_equal().await;
+    assert!(world.log.warnings("").is_empty(), "{:?}", world.log.lines());
+}
+
+#[tokio::test]
+async fn a_watch_that_is_silently_stuck_is_noticed_by_its_missing_bookmarks() {
+    let behaviour = Behaviour { bookmark_interval: Duration::from_millis(100), ..Behaviour::default() };
+    let mut world = World::start(Options { behaviour, ..Options::default() }, fill);
+    world.until_equal().await;
+    world.server.stop();
+    // A bookmark comes through, then nothing.
+    world
+        .server
+        .inject(FaultRule::new(Fault::HangAfter(110)).on(Resource::Services).verb(Verb::Watch).times(1));
+    world.server.restart().unwrap();
+    world.log.wait_for("nothing came for 600ms").await;
+    world.server.apply(service("new"));
+    world.until_equal().await;
+}
+
+#[tokio::test]
+async fn a_stuck_watch_without_bookmarks_ends_with_its_time() {
+    let mut world = World::start(Options::default(), fill);
+    world.until_equal().await;
+    world.server.stop();
+    world
+        .server
+        .inject(FaultRule::new(Fault::HangAfter(0)).on(Resource::Services).verb(Verb::Watch).times(1));
+    world.server.restart().unwrap();
+    // Time enough for the watch to be stuck before anything changes.
+    world.during(Duration::from_millis(400)).await;
+    world.server.apply(service("new"));
+    world.until_equal().await;
+    assert!(world.fold.lists[&Kind::Service] >= 2, "nothing came through it, so a list made sure");
+}
+
+#[tokio::test]
+async fn a_token_that_rotates_is_read_again() {
+    let behaviour = Behaviour { token: Some("first".into()), ..Behaviour::default() };
+    let (server, mut world) = token_world(Options { tls: true, behaviour, ..Options::default() }, "first\n");
+    fill(&server.0);
+    world.until_synced().await;
+    server.0.change(|behaviour| behaviour.token = Some("second".into()));
+    world.log.wait_for("refused the credentials").await;
+    std::fs::write(&server.1, "second\n").unwrap();
+    world.log.wait_for("the API server answers again").await;
+    assert!(world.log.warnings("secret").is_empty());
+    std::fs::remove_file(&server.1).unwrap();
+}
+
+/// A source whose kubeconfig names a token file.
+struct Plain {
+    log: common::Log,
+    receiver: tokio::sync::mpsc::Receiver<Event>,
+    source: tokio::task::JoinHandle<Result<(), watch::Error>>,
+    _logging: tracing::subscriber::DefaultGuard,
+}
+
+impl Plain {
+    async fn until_synced(&mut self) {
+        let mut lists = 0;
+        while lists < 4 {
+            let event = tokio::time::timeout(common::PATIENCE, self.receiver.recv()).await.unwrap().unwrap();
+            lists += u32::from(matches!(event, Event::ListFinished(_)));
+        }
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        self.source.abort();
+    }
+}
+
+fn token_world(options: Options, token: &str) -> ((ApiServer, std::path::PathBuf), Plain) {
+    let server = ApiServer::start(options).unwrap();
+    let token_file = common::temporary("token");
+    std::fs::write(&token_file, token).unwrap();
+    let mut kubeconfig: serde_json::Value = serde_json::from_str(&server.kubeconfig()).unwrap();
+    kubeconfig["users"][0]["user"] = json!({"tokenFile": token_file});
+    let plain = plain(&kubeconfig.to_string());
+    ((server, token_file), plain)
+}
+
+fn plain(kubeconfig: &str) -> Plain {
+    let (log, logging) = common::Log::collect();
+    let path = common::temporary("kubeconfig");
+    std::fs::write(&path, kubeconfig).unwrap();
+    let mut config = watch::ApiConfig::new(Some(path), None, "n1");
+    config.timing = hasty();
+    let (sink, receiver) = tokio::sync::mpsc::channel(1000);
+    let source = tokio::spawn(watch::run(config, watch::Progress::default(), sink));
+    Plain { log, receiver, source, _logging: logging }
+}
+
+#[tokio::test]
+async fn first_contact_explains_itself() {
+    let server = ApiServer::start(Options { tls: true, ..Options::default() }).unwrap();
+    let good: serde_json::Value = serde_json::from_str(&server.kubeconfig()).unwrap();
+    let check = |change: &dyn Fn(&mut serde_json::Value), says: &'static str, remedy: &'static str| {
+        let mut kubeconfig = good.clone();
+        change(&mut kubeconfig);
+        let plain = plain(&kubeconfig.to_string());
+        async move {
+            plain.log.wait_for(says).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let warnings = plain.log.warnings("");
+            assert_eq!(warnings.len(), 1, "{warnings:#?}");
+            assert!(warnings[0].contains(says) && warnings[0].contains(remedy), "{warnings:#?}");
+        }
+    };
+    let other = ApiServer::start(Options { tls: true, ..Options::default() }).unwrap();
+    let other: serde_json::Value = serde_json::from_str(&other.kubeconfig()).unwrap();
+    let ca = other["clusters"][0]["cluster"]["certificate-authority-data"].clone();
+    check(
+        &|config| config["clusters"][0]["cluster"]["certificate-authority-data"] = ca.clone(),
+        "cannot trust the server",
+        "certificate-authority",
+    )
+    .await;
+    check(
+        &|config| config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1"),
+        "cannot reach the server",
+        "check that the API server runs",
+    )
+    .await;
+    check(
+        &|config| config["clusters"][0]["cluster"]["server"] = json!("https://no-such-host.invalid:6443"),
+        "cannot find the server's address",
+        "name servers",
+    )
+    .await;
+    server.change(|behaviour| behaviour.token = Some("secret".into()));
+    check(&|_| {}, "refused the credentials", "check the token").await;
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_cannot_be_read_is_an_error_at_once() {
+    let (sink, _receiver) = tokio::sync::mpsc::channel(1);
+    let config = watch::ApiConfig::new(Some("/nonexistent/kubeconfig".into()), None, "n1");
+    let error = watch::run(config, watch::Progress::default(), sink).await.unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/kubeconfig") && error.contains("check the kubeconfig"), "{error}");
+}
+
+#[tokio::test]
+async fn master_overrides_the_server_of_the_kubeconfig() {
+    let server = ApiServer::start(Options::default()).unwrap();
+    let (sink, mut receiver) = tokio::sync::mpsc::channel(100);
+    let config = watch::ApiConfig::new(None, Some(server.address().to_string()), "n1");
+    let source = tokio::spawn(watch::run(config, watch::Progress::default(), sink));
+    let event = tokio::time::timeout(common::PATIENCE, receiver.recv()).await.unwrap().unwrap();
+    assert!(matches!(event, Event::ListStarted(_)));
+    drop(receiver);
+    let ended = tokio::time::timeout(common::PATIENCE, source).await.expect("ends when nobody listens");
+    ended.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_named_and_the_rest_goes_on() {
+    for watch_list in [WatchList::Served, WatchList::Forbidden] {
+        let mut world = World::start(options(false, watch_list), |server| {
+            fill(server);
+            server.apply_as_is(json!({"kind": "Service", "apiVersion": "v1",
+                "metadata": {"name": "odd", "namespace": "shop"}, "spec": "nonsense"}));
+        });
+        world.until("synced", |world| world.fold.synced.len() == 4).await;
+        assert_eq!(world.fold.names(Kind::Service), ["shop/api", "shop/web"]);
+        world.server.apply(service("new"));
+        world.until("goes on", |world| world.fold.names(Kind::Service).len() == 3).await;
+        let warnings = world.log.warnings("shop/odd");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
+}
