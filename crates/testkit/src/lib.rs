@@ -5,3 +5,4 @@
 pub mod apiserver;
 pub mod cases;
 pub mod generate;
+pub mod protobuf;

@@ -155,8 +155,10 @@ fn client(config: &kube::Config, timing: &Timing) -> Result<kube::Client, BoxErr
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(timing.connect));
     // A peer that vanished without a word is found within a minute.
-    connector.set_keepalive(Some(timing.answer));
-    connector.set_keepalive_interval(Some(timing.connect));
+    // The kernel counts these in whole seconds, at least one.
+    let at_least_a_second = |time: std::time::Duration| Some(time.max(std::time::Duration::from_secs(1)));
+    connector.set_keepalive(at_least_a_second(timing.answer));
+    connector.set_keepalive_interval(at_least_a_second(timing.connect));
     connector.set_keepalive_retries(Some(3));
     let connector = config.rustls_https_connector_with_connector(connector)?;
     let http = legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(connector);

@@ -33,7 +33,7 @@ pub(crate) struct ManifestDecoder {
 #[derive(Debug)]
 pub(crate) enum Read {
     /// One that matters, with what was left out of it.
-    Object(ObjectKey, Object, Vec<Problem>),
+    Object(ObjectKey, Box<Object>, Vec<Problem>),
     /// Another one; kind and name.
     Ignored(String),
 }
@@ -49,7 +49,7 @@ impl ManifestDecoder {
         match objects::decode_manifest(object, &mut self.names) {
             Ok(Some(object)) => {
                 let (key, problems) = (key_of(&object), problems_of(&object).to_vec());
-                Ok(Read::Object(key, object, problems))
+                Ok(Read::Object(key, Box::new(object), problems))
             }
             Ok(None) => Ok(Read::Ignored(title())),
             Err(error) => Err(format!("{}: {error}", title())),

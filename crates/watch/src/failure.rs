@@ -169,6 +169,10 @@ impl Failure {
                 return Self::Untrusted(inner.to_string());
             }
         }
+        // Other layers hide the error's type, but not its text.
+        if let Some(at) = text.find("invalid peer certificate") {
+            return Self::Untrusted(text[at..].to_owned());
+        }
         // The resolver's error has a type of its own that hyper-util does not show.
         if text.contains("dns error") || text.contains("failed to lookup address") {
             return Self::Unresolvable(text);

@@ -331,45 +331,39 @@ impl Reflector {
 
     /// Asks for less where the server refuses what not all servers have. Answers whether that is all there is to do.
     fn adapt(&mut self, failure: &Failure, streamed: bool) -> bool {
-        match failure {
-            Failure::Refused(400 | 422, message)
-                if message.contains("field label") && self.query.drop_fields() =>
-            {
-                tracing::info!(kind = ?self.kind, message, "the server cannot select by this field, watching all");
-                true
-            }
-            Failure::Refused(400 | 422, message) if streamed => {
-                tracing::info!(kind = ?self.kind, message, "the server does not stream lists, falling back to pages");
-                self.streaming = Streaming::Unsupported;
-                true
-            }
-            Failure::NoEndOfInitialEvents | Failure::Silent(_) if streamed => {
-                self.streaming = Streaming::Unsupported;
-                false
-            }
-            Failure::Gone(_) if !streamed && self.revision.is_none() => {
-                // Pages that expire faster than they are fetched never end; all at once does.
-                self.paged = self.backoff.failures() == 0;
-                false
-            }
-            failure if streamed && !failure.is_of_server() => {
-                self.streaming = Streaming::NotNow;
-                false
-            }
-            _ => false,
+        let refused = if let Failure::Refused(400 | 422, message) = failure { Some(message) } else { None };
+        if let Some(message) = refused
+            && message.contains("field label")
+            && self.query.drop_fields()
+        {
+            tracing::info!(kind = ?self.kind, message, "the server cannot select by this field, watching all");
+            return true;
         }
+        if let (Some(message), true) = (refused, streamed) {
+            tracing::info!(kind = ?self.kind, message, "the server does not stream lists, falling back to pages");
+            self.streaming = Streaming::Unsupported;
+            return true;
+        }
+        if streamed && matches!(failure, Failure::NoEndOfInitialEvents | Failure::Silent(_)) {
+            self.streaming = Streaming::Unsupported;
+        } else if !streamed && self.revision.is_none() && matches!(failure, Failure::Gone(_)) {
+            // Pages that expire faster than they are fetched never end; all at once does.
+            self.paged = self.backoff.failures() == 0;
+        } else if streamed && !failure.is_of_server() {
+            self.streaming = Streaming::NotNow;
+        }
+        false
     }
 
     /// ServiceCIDRs are younger than Services; a server without them (or that keeps them to itself) has none.
     async fn live_without(&mut self, failure: &Failure) -> Result<(), Stop> {
         self.revision = None;
         if !self.missing {
-            match failure {
-                Failure::Forbidden(_) => {
-                    let remedy = failure.remedy();
-                    tracing::warn!(kind = ?self.kind, error = %failure, remedy, "going on without ServiceCIDRs");
-                }
-                _ => tracing::info!(kind = ?self.kind, error = %failure, "going on without ServiceCIDRs"),
+            let remedy = failure.remedy();
+            if matches!(failure, Failure::Forbidden(_)) {
+                tracing::warn!(kind = ?self.kind, error = %failure, remedy, "going on without ServiceCIDRs");
+            } else {
+                tracing::info!(kind = ?self.kind, error = %failure, "going on without ServiceCIDRs");
             }
             self.send(Event::ListStarted(self.kind)).await?;
             self.send(Event::ListFinished(self.kind)).await?;

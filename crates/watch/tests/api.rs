@@ -1,5 +1,7 @@
 //! The API source against the test API server, in good and in bad times.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
 mod common;
 
 use std::time::Duration;
@@ -47,7 +49,7 @@ async fn follows(options: Options) {
     let progress = world.progress.snapshot();
     assert!(progress.iter().all(|kind| kind.synced && kind.lists == 1 && kind.errors == 0 && !kind.missing));
     assert_eq!(
-        progress[0].events, 6,
+        progress[0].events, 7,
         "two listed, one created, one deleted, two by label, one by status: {progress:?}"
     );
 }
@@ -238,9 +240,15 @@ async fn survives(verb: Verb, fault: Fault, says: &str, protobuf: bool) {
     for name in before {
         assert!(world.fold.names(Kind::Service).contains(&name), "{fault:?}: {name}");
     }
-    let warnings = world.log.warnings(says);
-    assert!((1..=2).contains(&warnings.len()), "{fault:?}: {warnings:#?}");
-    assert!(warnings[0].contains("/api/v1/services"), "{warnings:?}");
+    let mut warnings = world.log.warnings(says);
+    warnings.retain(|line| line.contains("/api/v1/services"));
+    // A watch that is not understood is followed by a list that works, so its next failure is a new one.
+    let most = if verb == Verb::Watch && matches!(fault, Fault::GarbageAfter(..) | Fault::Answer { .. }) {
+        100
+    } else {
+        2
+    };
+    assert!((1..=most).contains(&warnings.len()), "{fault:?}: {warnings:#?}");
     world.server.clear_faults();
     world.until_equal().await;
 }
@@ -262,8 +270,8 @@ async fn survives_garbage() {
     let protobuf = "application/vnd.kubernetes.protobuf";
     survives(Verb::List, Fault::garbage(protobuf), "does not begin as Kubernetes", true).await;
     survives(Verb::List, Fault::garbage("application/json"), "is no valid JSON", false).await;
-    survives(Verb::Watch, Fault::garbage(protobuf), "claims an object of", true).await;
-    survives(Verb::Watch, Fault::garbage("application/json"), "is no valid JSON", false).await;
+    survives(Verb::Watch, Fault::garbage(protobuf), "ended inside an event", true).await;
+    survives(Verb::Watch, Fault::garbage("application/json"), "ended inside an event", false).await;
 }
 
 #[tokio::test]
@@ -317,7 +325,7 @@ async fn a_watch_that_is_silently_stuck_is_noticed_by_its_missing_bookmarks() {
     // A bookmark comes through, then nothing.
     world
         .server
-        .inject(FaultRule::new(Fault::HangAfter(110)).on(Resource::Services).verb(Verb::Watch).times(1));
+        .inject(FaultRule::new(Fault::HangAfter(300)).on(Resource::Services).verb(Verb::Watch).times(1));
     world.server.restart().unwrap();
     world.log.wait_for("nothing came for 600ms").await;
     world.server.apply(service("new"));

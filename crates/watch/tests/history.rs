@@ -1,6 +1,8 @@
 //! Random histories with faults: what the source said, folded, is in the end what the server has, and at no time is an
 //! object lost that was there all the while.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! A directory of manifests as people and the kubelet change it.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
 mod common;
 
 use std::fs;

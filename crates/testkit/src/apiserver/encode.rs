@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::resource::Resource;
+use crate::protobuf;
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +15,6 @@ pub(super) enum Form {
     Protobuf,
 }
 
-/// False until `crate::protobuf` is there; JSON is answered until then.
-const PROTOBUF_ENCODER: bool = false;
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 impl Form {
@@ -25,7 +24,7 @@ impl Form {
             return Some(Self::Json);
         }
         accept.split(',').find_map(|offer| match offer.split(';').next().unwrap_or("").trim() {
-            PROTOBUF if protobuf_served && PROTOBUF_ENCODER => Some(Self::Protobuf),
+            PROTOBUF if protobuf_served => Some(Self::Protobuf),
             // A table is an extension of JSON that this server does not have.
             "application/json" if !offer.contains("as=Table") => Some(Self::Json),
             "*/*" | "application/*" => Some(Self::Json),
@@ -46,7 +45,7 @@ impl Form {
     pub(super) fn object(self, object: &Value) -> Bytes {
         match self {
             Self::Json => format!("{object}\n").into(),
-            Self::Protobuf => Bytes::new(),
+            Self::Protobuf => protobuf::enveloped(object).expect("every kind that is served is known").into(),
         }
     }
 
@@ -54,7 +53,9 @@ impl Form {
     pub(super) fn event(self, kind: &str, object: &Value) -> Bytes {
         match self {
             Self::Json => format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into(),
-            Self::Protobuf => Bytes::new(),
+            Self::Protobuf => {
+                protobuf::event(kind, object).expect("every kind that is served is known").into()
+            }
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) fn read(name: &str, text: &[u8], decoder: &mut ManifestDecoder) -> Re
             match decoder.read(&object).map_err(broken)? {
                 Read::Object(key, object, problems) => {
                     manifest.problems.extend(problems.into_iter().map(|problem| (document_number, problem)));
-                    manifest.objects.push((key, object));
+                    manifest.objects.push((key, *object));
                 }
                 Read::Ignored(what) => manifest.ignored.push(what),
             }

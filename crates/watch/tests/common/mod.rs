@@ -44,7 +44,8 @@ impl Log {
         let mut lines = self.lines();
         lines.retain(|line| {
             let level = line.trim_start();
-            (level.starts_with("WARN") || level.starts_with("ERROR")) && line.contains(part)
+            let is_ours = line.contains(" watch::");
+            (level.starts_with("WARN") || level.starts_with("ERROR")) && is_ours && line.contains(part)
         });
         lines
     }
@@ -188,19 +189,27 @@ impl World {
     pub async fn until_equal(&mut self) {
         let start = Instant::now();
         loop {
+            while let Ok(event) = tokio::time::timeout(Duration::from_millis(20), self.receiver.recv()).await
+            {
+                self.fold.take(event.expect("the source lives"));
+            }
             let expected = content(&self.server);
             if self.fold.synced.len() == Kind::ALL.len() && self.fold.objects == expected {
                 break;
             }
             if start.elapsed() > PATIENCE {
-                let names: Vec<_> = expected.keys().map(|key| &key.name).collect();
-                let found: Vec<_> = self.fold.objects.keys().map(|key| &key.name).collect();
-                panic!("{names:?} expected\n{found:?} found\n{}", self.log.lines().join("\n"));
-            }
-            if let Ok(event) = tokio::time::timeout(Duration::from_millis(20), self.receiver.recv()).await {
-                self.fold.take(event.expect("the source lives"));
+                self.fail(&expected);
             }
         }
+    }
+
+    fn fail(&self, expected: &BTreeMap<ObjectKey, Object>) -> ! {
+        let objects = &self.fold.objects;
+        let wrong = expected.iter().filter(|(key, object)| objects.get(key) != Some(object));
+        let missing: Vec<_> = wrong.map(|(key, _)| &key.name).collect();
+        let unexpected: Vec<_> = objects.keys().filter(|key| !expected.contains_key(key)).collect();
+        let log = self.log.lines().join("\n");
+        panic!("missing or wrong: {missing:?}\nunexpected: {unexpected:?}\n{log}");
     }
 
     /// Takes the events of this long.
