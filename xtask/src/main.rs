@@ -3,10 +3,15 @@
 #![allow(clippy::disallowed_methods, reason = "automation needs the clock and the environment")]
 
 mod conformance;
+mod test;
+mod tidy;
 mod tools;
+mod traffic;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -19,11 +24,25 @@ struct Line {
 enum Command {
     /// Run the conformance cases, recorded from the real kube-proxy, with real packets
     Conformance(conformance::Args),
+    /// Send and serve test traffic in a network namespace
+    #[command(subcommand)]
+    Traffic(traffic::Action),
+    /// Check what the compiler does not: layers, lengths, links
+    Tidy,
+    /// Run everything that CI runs
+    Test,
 }
 
 fn main() -> ExitCode {
     let result = match Line::parse().command {
         Command::Conformance(args) => conformance::run(&args),
+        Command::Traffic(action) => match traffic::run(action) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
+        Command::Tidy => root().and_then(tidy::run),
+        Command::Test => root().and_then(test::run),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,4 +51,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The project's folder.
+fn root() -> anyhow::Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the project's folder")
 }

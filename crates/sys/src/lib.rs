@@ -7,8 +7,11 @@
 #![allow(clippy::disallowed_methods, reason = "a shell: it may read the clock and the environment")]
 
 mod error;
+pub mod link;
 pub mod netlink;
+pub mod netns;
 pub mod nftables;
+pub mod sysctl;
 pub mod testing;
 
 pub use error::Error;

@@ -160,8 +160,13 @@ impl Socket {
 
     /// Sends one request and waits for its acknowledgement.
     pub fn request(&mut self, message: Message, what: &str) -> Result<(), Error> {
+        self.request_with(message, 0, what)
+    }
+
+    /// The same with more flags.
+    pub fn request_with(&mut self, message: Message, flags: u16, what: &str) -> Result<(), Error> {
         let sequence = self.reserve(1);
-        self.send(&message.finish(REQUEST | ACK, sequence))?;
+        self.send(&message.finish(flags | REQUEST | ACK, sequence))?;
         loop {
             let datagram = self.receive()?;
             for message in messages(datagram) {

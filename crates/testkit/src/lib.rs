@@ -6,3 +6,5 @@ pub mod apiserver;
 pub mod cases;
 pub mod generate;
 pub mod protobuf;
+pub mod traffic;
+pub mod world;

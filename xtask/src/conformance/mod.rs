@@ -87,7 +87,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let begin = Instant::now();
     let sweep = Sweep::begin(args.keep)?;
     let setup = Setup { folder: sweep.folder().to_owned(), mode: args.mode.clone(), template };
-    let lab = Lab::start(setup, format!("/run/netns/{}-", sweep.run()))?;
+    let world = testkit::world::conformance(&format!("{}-", sweep.run()))
+        .map_err(|error| anyhow::anyhow!("building the network: failed to {error}"))?;
+    let lab = Lab::start(setup, world.path_prefix().display().to_string())?;
     println!(
         "lab {} up in {:.1} s, logs in {}",
         sweep.run(),

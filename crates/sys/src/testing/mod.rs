@@ -1,4 +1,6 @@
-//! Network namespaces for tests that leave nothing to clean up.
+//! What tests need of the kernel: network namespaces that leave nothing to clean up, and sockets for traffic.
+
+pub mod sockets;
 
 use std::thread;
 

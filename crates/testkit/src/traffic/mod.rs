@@ -1,0 +1,14 @@
+//! Test traffic: a server that says who it is and whom it sees, and a prober that says what became of each try.
+//!
+//! Used from threads that have entered a network namespace, and as the command `cargo xtask traffic`.
+
+mod http;
+mod inject;
+mod probe;
+mod serve;
+mod wire;
+
+pub use http::{HttpAnswer, get};
+pub use inject::{Injection, inject};
+pub use probe::{Answered, Flow, Probing, Target, probe, until_answered};
+pub use serve::{Places, Server};
