@@ -3,6 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "automation needs the clock and the environment")]
 
 mod conformance;
+mod demo;
+mod rules;
+mod sweep;
 mod test;
 mod tidy;
 mod tools;
@@ -22,6 +25,8 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Tell the whole story with real packets, in network namespaces
+    Demo,
     /// Run the conformance cases, recorded from the real kube-proxy, with real packets
     Conformance(conformance::Args),
     /// Send and serve test traffic in a network namespace
@@ -35,6 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Line::parse().command {
+        Command::Demo => root().and_then(demo::run),
         Command::Conformance(args) => conformance::run(&args),
         Command::Traffic(action) => match traffic::run(action) {
             Ok(true) => Ok(()),

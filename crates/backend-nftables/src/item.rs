@@ -88,9 +88,7 @@ pub enum Value {
     Verdict(Box<Verdict>),
     /// An endpoint.
     Endpoint(Endpoint),
-    /// A chain that was found, whose rules were not read.
-    Unread,
-    /// An element that was found, whose value is none that we would write.
+    /// An element or chain that was found, with a value or rules that we would never write.
     Odd,
 }
 
@@ -298,7 +296,7 @@ fn element_text(key: &Key, value: &Value) -> String {
             format!("{} comment \"{}\" : {}", Element(key), verdict.comment, verdict.kind)
         }
         Value::Endpoint(endpoint) => format!("{} : {} . {}", Element(key), endpoint.address, endpoint.port),
-        Value::Present | Value::Chain(_) | Value::Unread | Value::Odd => Element(key).to_string(),
+        Value::Present | Value::Chain(_) | Value::Odd => Element(key).to_string(),
     }
 }
 

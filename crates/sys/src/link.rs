@@ -7,12 +7,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use model::IpNet;
 
 use crate::Error;
-use crate::netlink::{CREATE, EXCL, Message, Socket, close, open, put, put_str};
+use crate::netlink::{CREATE, EXCL, Message, Socket, attributes, close, open, put, put_str};
 
 const NEW_LINK: u16 = 16;
 const DEL_LINK: u16 = 17;
 const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
+const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const NEW_NEIGHBOUR: u16 = 28;
 /// `IFLA_*`.
@@ -138,6 +139,25 @@ impl Links {
         self.socket.request_with(message, CREATE | EXCL, &format!("give {name} the address {address}"))
     }
 
+    /// Answers every address of every link here, sorted, with the prefix it was given with.
+    pub fn addresses(&mut self) -> Result<Vec<IpNet>, Error> {
+        let mut found = Vec::new();
+        let request = Message::new(GET_ADDRESS, &[0; 8]);
+        self.socket.dump(request, "addresses", &mut |message| {
+            let (Some(header), Some(body)) = (message.payload.first_chunk::<8>(), message.payload.get(8..))
+            else {
+                return Ok(());
+            };
+            // IFA_LOCAL; IPv6 has IFA_ADDRESS only.
+            let value = |wanted| attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+            let address = value(2).or_else(|| value(1)).and_then(read_address);
+            found.extend(address.and_then(|address| IpNet::new(address, header[1]).ok()));
+            Ok(())
+        })?;
+        found.sort();
+        Ok(found)
+    }
+
     /// Adds a route.
     pub fn add_route(&mut self, to: IpNet, towards: Towards<'_>) -> Result<(), Error> {
         const MAIN: u8 = 254;
@@ -230,5 +250,12 @@ fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn read_address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => bytes.first_chunk::<4>().map(|bytes| IpAddr::from(*bytes)),
+        _ => bytes.first_chunk::<16>().map(|bytes| IpAddr::from(*bytes)),
     }
 }

@@ -59,16 +59,18 @@ impl Namespace {
         })
     }
 
-    /// Lets a command run in it.
+    /// Lets a command run in it, no longer than the thread that starts it.
     pub fn command(&self, program: &Path) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new(program);
         let path = self.path.clone();
         let enter_before = move || {
             let file = File::open(&path)?;
+            // SAFETY: plain system call without pointers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
             set_namespace(&file.into())
         };
-        // SAFETY: between fork and exec the closure opens a file and makes a system call; the path was allocated before.
+        // SAFETY: between fork and exec the closure opens a file and makes system calls; the path was allocated before.
         unsafe { command.pre_exec(enter_before) };
         command
     }

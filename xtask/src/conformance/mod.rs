@@ -8,7 +8,6 @@ mod outcome;
 mod proxy;
 mod report;
 mod run;
-mod sweep;
 mod tool;
 
 use std::path::{Path, PathBuf};
@@ -17,12 +16,13 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use testkit::cases::{self, Case, ProxyConfig};
 
+use crate::sweep::{self, Sweep};
+
 use expected::ExpectedFailures;
 use lab::{Lab, Setup};
 use proxy::Template;
 use report::Report;
 use run::{Manner, Runner};
-use sweep::Sweep;
 
 /// After so many cases in a row without a working proxy there is no point in going on.
 const GIVE_UP_AFTER: u32 = 3;
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => Template::product(&proxy::build(root)?),
     };
     let begin = Instant::now();
-    let sweep = Sweep::begin(args.keep)?;
+    let sweep = Sweep::begin("conformance", args.keep)?;
     let setup = Setup { folder: sweep.folder().to_owned(), mode: args.mode.clone(), template };
     let world = testkit::world::conformance(&format!("{}-", sweep.run()))
         .map_err(|error| anyhow::anyhow!("building the network: failed to {error}"))?;

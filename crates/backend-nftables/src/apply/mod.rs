@@ -1,5 +1,6 @@
 //! The items' way into the kernel and back: the only part that uses `sys`.
 
+mod decode;
 mod encode;
 mod read;
 mod sticky;
@@ -97,6 +98,16 @@ impl<N: Nftables> Kernel<N> {
 
 fn failed(error: CommitError) -> ApplyError {
     ApplyError::Failed(backend::Error::new(error))
+}
+
+/// What is in the place of our table, sorted by key; empty when there is none, or one of another version.
+pub fn installed(nft: &mut impl Nftables, family: Family) -> Result<Vec<(Key, Value)>, Error> {
+    let mut items = match read::table(nft, family)? {
+        read::Found::Nothing | read::Found::SomethingElse => Vec::new(),
+        read::Found::Program(items) => items,
+    };
+    items.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(items)
 }
 
 /// Removes our tables of both families, and nothing else. Answers which there were.

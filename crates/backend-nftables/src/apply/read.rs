@@ -1,12 +1,15 @@
 //! The kernel's table as items.
 
+use std::collections::BTreeMap;
+
 use model::Family;
 use sys::Error;
 use sys::nftables::{Element, ElementData, Nftables, SetDump, TableDump};
 
-use super::{PROGRAM, TABLE, encode};
-use crate::item::{Foreign, Key, Value, Verdict, VerdictKind};
+use super::{PROGRAM, TABLE, decode, encode};
+use crate::item::{ChainBody, Foreign, Key, Value, Verdict, VerdictKind};
 use crate::names::{Chain, LeadsTo, Set};
+use crate::rule::Rule;
 
 /// A table that changes while it is read is read again, so many times at most.
 const ATTEMPTS: usize = 10;
@@ -34,11 +37,17 @@ fn read(nft: &mut impl Nftables, family: Family) -> Result<Found, Error> {
     if dump.comment.as_deref() != Some(PROGRAM) || !has_our_shape(&dump, family) {
         return Ok(Found::SomethingElse);
     }
+    let mut rules = rules(nft, family)?;
     let mut items = Vec::new();
     for chain in &dump.chains {
-        let key = Chain::from_name(&chain.name).map(Key::Chain);
-        let foreign = || Key::Foreign(Box::new(Foreign::Chain(chain.name.clone())));
-        items.push((key.unwrap_or_else(foreign), Value::Unread));
+        items.push(match Chain::from_name(&chain.name) {
+            Some(chain) => {
+                let rules = rules.remove(&chain).unwrap_or_else(|| Some(Vec::new()));
+                let body = rules.map(|rules| ChainBody { hook: chain.hook(), rules });
+                (Key::Chain(chain), body.map_or(Value::Odd, |body| Value::Chain(Box::new(body))))
+            }
+            None => (Key::Foreign(Box::new(Foreign::Chain(chain.name.clone()))), Value::Odd),
+        });
     }
     for found in &dump.sets {
         let Some(set) = Set::from_name(&found.name) else {
@@ -54,6 +63,20 @@ fn read(nft: &mut impl Nftables, family: Family) -> Result<Found, Error> {
         items.push((Key::Set(set), Value::Present));
     }
     Ok(Found::Program(items))
+}
+
+/// The rules of our chains; `None` for chains with a rule that is none of ours.
+fn rules(nft: &mut impl Nftables, family: Family) -> Result<BTreeMap<Chain, Option<Vec<Rule>>>, Error> {
+    let mut rules: BTreeMap<Chain, Option<Vec<Rule>>> = BTreeMap::new();
+    nft.read_rules(family, TABLE, &mut |chain, expressions| {
+        let Some(chain) = Chain::from_name(chain) else { return };
+        let known = rules.entry(chain).or_insert_with(|| Some(Vec::new()));
+        match (&mut *known, decode::rule(expressions, family)) {
+            (Some(known), Some(rule)) => known.push(rule),
+            (_, _) => *known = None,
+        }
+    })?;
+    Ok(rules)
 }
 
 /// Hooks of chains and declarations of sets cannot be changed in place.

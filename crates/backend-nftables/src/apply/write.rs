@@ -117,7 +117,7 @@ impl Writer {
                 };
                 self.operation(Some(index), |batch| batch.add_element(&name, key, (value, comment)));
             }
-            Value::Present | Value::Chain(_) | Value::Unread | Value::Odd => {
+            Value::Present | Value::Chain(_) | Value::Odd => {
                 self.operation(Some(index), |batch| {
                     batch.add_element(&name, key, (ElementValue::None, None))
                 });

@@ -10,7 +10,8 @@ use model::Family;
 
 use super::batch::Batch;
 use super::socket::{
-    ChainDump, CommitError, Element, ElementData, Nftables, Refused, SetDump, TableDump, read_element,
+    ChainDump, CommitError, Element, ElementData, KernelExpression, Nftables, Refused, SetDump, TableDump,
+    read_element, read_expressions,
 };
 use super::wire;
 use crate::Error;
@@ -179,6 +180,20 @@ impl Nftables for FakeNftables {
         let table = self.tables.get(&(wire::number(family), table.to_owned())).ok_or_else(missing)?;
         for element in table.sets.get(set).ok_or_else(missing)?.elements.values() {
             each(read_element(element));
+        }
+        Ok(())
+    }
+
+    fn read_rules(
+        &mut self,
+        family: Family,
+        table: &str,
+        each: &mut dyn FnMut(&str, &[KernelExpression<'_>]),
+    ) -> Result<(), Error> {
+        self.fail_or_go_on()?;
+        let Some(table) = self.tables.get(&(wire::number(family), table.to_owned())) else { return Ok(()) };
+        for (name, chain) in &table.chains {
+            chain.rules.iter().for_each(|rule| each(name, &read_expressions(rule)));
         }
         Ok(())
     }

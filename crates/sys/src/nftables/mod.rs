@@ -19,5 +19,6 @@ pub use monitor::Monitor;
 pub use rule::Rule;
 pub use set::{ElementValue, SetDefinition, SetValue};
 pub use socket::{
-    ChainDump, CommitError, Element, ElementData, NftSocket, Nftables, Refused, SetDump, TableDump,
+    ChainDump, CommitError, Element, ElementData, KernelExpression, NftSocket, Nftables, Refused, SetDump,
+    TableDump, verdict_of,
 };

@@ -26,6 +26,14 @@ pub trait Nftables {
         each: &mut dyn FnMut(Element<'_>),
     ) -> Result<(), Error>;
 
+    /// Hands every rule of a table on: its chain and its expressions, in order within a chain.
+    fn read_rules(
+        &mut self,
+        family: Family,
+        table: &str,
+        each: &mut dyn FnMut(&str, &[KernelExpression<'_>]),
+    ) -> Result<(), Error>;
+
     /// Answers whether missing elements can be deleted without an error (Linux 6.3).
     fn can_destroy(&self) -> bool;
 }
@@ -112,6 +120,50 @@ pub struct Element<'a> {
     pub data: ElementData<'a>,
     /// Its user data; [`Element::comment`] reads it.
     user_data: &'a [u8],
+}
+
+/// One expression of a rule as the kernel gives it back.
+#[derive(Debug, Clone)]
+pub struct KernelExpression<'a> {
+    /// The kernel's name of it.
+    pub name: &'a str,
+    attributes: Vec<(u16, &'a [u8])>,
+}
+
+impl<'a> KernelExpression<'a> {
+    /// Answers an attribute.
+    pub fn bytes(&self, kind: u16) -> Option<&'a [u8]> {
+        self.attributes.iter().find(|(found, _)| *found == kind).map(|(_, value)| *value)
+    }
+
+    /// Answers an attribute that is a number.
+    pub fn number(&self, kind: u16) -> Option<u32> {
+        self.bytes(kind).map(number)
+    }
+
+    /// Answers an attribute that is a name.
+    pub fn text(&self, kind: u16) -> Option<&'a str> {
+        self.bytes(kind).map(text)
+    }
+
+    /// Answers an attribute that is the content of a register.
+    pub fn data(&self, kind: u16) -> Option<&'a [u8]> {
+        self.bytes(kind).and_then(inner)
+    }
+}
+
+/// Answers the verdict that an `immediate` expression sets.
+pub fn verdict_of<'a>(immediate: &KernelExpression<'a>) -> ElementData<'a> {
+    immediate.bytes(2).map_or(ElementData::None, read_data)
+}
+
+pub(super) fn read_expressions(list: &[u8]) -> Vec<KernelExpression<'_>> {
+    let read = |(_, element)| {
+        let value = |wanted| attributes(element).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+        let name = value(1).map(text).unwrap_or_default();
+        KernelExpression { name, attributes: attributes(value(2).unwrap_or_default()).collect() }
+    };
+    attributes(list).map(read).collect()
 }
 
 /// What an element leads to.
@@ -312,6 +364,23 @@ impl Nftables for NftSocket {
             let Some((_, list)) = attributes(body).find(|(kind, _)| *kind == 3) else { return };
             for (_, element) in attributes(list) {
                 each(read_element(element));
+            }
+        })
+    }
+
+    fn read_rules(
+        &mut self,
+        family: Family,
+        table: &str,
+        each: &mut dyn FnMut(&str, &[KernelExpression<'_>]),
+    ) -> Result<(), Error> {
+        self.dump(wire::GET_RULE, (family, &|out| put_str(out, 1, table)), &mut |body| {
+            let value = |wanted| attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+            // Old kernels dump the rules of all tables.
+            if let (Some(found), Some(chain)) = (value(1).map(text), value(2).map(text))
+                && found == table
+            {
+                each(chain, &read_expressions(value(4).unwrap_or_default()));
             }
         })
     }

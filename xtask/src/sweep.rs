@@ -1,18 +1,15 @@
 //! What must not be left behind: the namespaces and the folder of a run, removed at the end, on errors and on signals.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use sys::netns::{self, Namespace};
 use tokio::signal::unix::{SignalKind, signal};
 
-const NETNS_FOLDER: &str = "/run/netns";
-
 /// Removes a run's traces when dropped, or when a signal ends this program.
-pub(super) struct Sweep(Traces);
+pub(crate) struct Sweep(Traces);
 
 #[derive(Clone)]
 struct Traces {
@@ -23,26 +20,26 @@ struct Traces {
 
 impl Sweep {
     /// Invents a run, makes its folder, and watches for signals from now on.
-    pub(super) fn begin(keep: bool) -> Result<Self> {
+    pub(crate) fn begin(what: &str, keep: bool) -> Result<Self> {
         let run = format!("sb{:x}", std::process::id());
-        let folder = std::env::temp_dir().join(format!("signalbox-conformance-{run}"));
+        let folder = std::env::temp_dir().join(format!("signalbox-{what}-{run}"));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let traces = Traces { run, folder, keep };
         watch_signals(traces.clone())?;
         Ok(Self(traces))
     }
 
-    pub(super) fn run(&self) -> &str {
+    pub(crate) fn run(&self) -> &str {
         &self.0.run
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.0.folder
     }
 }
 
 /// Waits for the end of the program once a signal has come: what happens after that says nothing about a proxy.
-pub(super) fn wait_if_stopped() {
+pub(crate) fn wait_if_stopped() {
     while STOPPED.load(Ordering::Relaxed) {
         std::thread::park();
     }
@@ -69,24 +66,7 @@ impl Traces {
 }
 
 fn remove_namespaces(prefix: &str) {
-    let entries = std::fs::read_dir(NETNS_FOLDER).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let lines: String =
-        names.filter(|name| name.starts_with(prefix)).map(|n| format!("netns del {n}\n")).collect();
-    if lines.is_empty() {
-        return;
-    }
-    let command = Command::new("ip").args(["-force", "-batch", "-"]).stdin(Stdio::piped()).spawn();
-    let Ok(mut ip) = command else {
-        return eprintln!("network namespaces {prefix}* are left: cannot run ip");
-    };
-    if let Some(mut input) = ip.stdin.take() {
-        // A broken pipe shows in the exit status.
-        drop(input.write_all(lines.as_bytes()));
-    }
-    if !ip.wait().is_ok_and(|status| status.success()) {
-        eprintln!("some of the network namespaces {prefix}* are left");
-    }
+    netns::names(prefix).iter().for_each(|name| Namespace::named(name).remove());
 }
 
 /// Starts a thread that ends this program on SIGINT, SIGTERM or SIGHUP, and with it, by their parent-death signal,
