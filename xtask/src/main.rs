@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "automation needs the clock and the environment")]
 
+mod bench;
 mod conformance;
 mod demo;
 mod rules;
@@ -27,6 +28,9 @@ struct Line {
 enum Command {
     /// Tell the whole story with real packets, in network namespaces
     Demo,
+    /// Measure speed and memory, each against its floor in the same run
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Run the conformance cases, recorded from the real kube-proxy, with real packets
     Conformance(conformance::Args),
     /// Send and serve test traffic in a network namespace
@@ -41,6 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Line::parse().command {
         Command::Demo => root().and_then(demo::run),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Conformance(args) => conformance::run(&args),
         Command::Traffic(action) => match traffic::run(action) {
             Ok(true) => Ok(()),
@@ -60,6 +65,6 @@ fn main() -> ExitCode {
 }
 
 /// The project's folder.
-fn root() -> anyhow::Result<&'static Path> {
+pub(crate) fn root() -> anyhow::Result<&'static Path> {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the project's folder")
 }

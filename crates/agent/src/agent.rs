@@ -111,6 +111,8 @@ impl<B: Backend> Agent<B> {
         if self.planes.iter().all(Plane::is_complete)
             && let Some(watch) = self.kernel_watch.take()
         {
+            // What the first sync took for a moment is not needed again.
+            sys::memory::give_back();
             watch.start();
         }
     }

@@ -7,7 +7,9 @@ use crate::rule::Field;
 
 /// What tells the sticky chains and maps of the Service ports apart: `namespace/name/protocol/port`, with `/local` at
 /// the end when they are about this node's endpoints only.
-pub type StickyName = Arc<str>;
+///
+/// A thin pointer: keys of items are kept by the hundred thousand.
+pub type StickyName = Arc<String>;
 
 /// A chain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,7 +200,7 @@ impl Chain {
         }
         for (prefix, make) in STICKY {
             if let Some(rest) = name.strip_prefix(prefix) {
-                return Some(make(rest.into()));
+                return Some(make(Arc::new(rest.to_owned())));
             }
         }
         let (prefix, count) = name.rsplit_once('-')?;
@@ -335,7 +337,7 @@ impl Set {
     /// Answers the set of this name; `None`: none of ours.
     pub fn from_name(name: &str) -> Option<Self> {
         let fixed = Self::FIXED.into_iter().find(|set| set.to_string() == name);
-        fixed.or_else(|| name.strip_prefix("sticky/").map(|rest| Self::Sticky(rest.into())))
+        fixed.or_else(|| name.strip_prefix("sticky/").map(|rest| Self::Sticky(Arc::new(rest.to_owned()))))
     }
 }
 
@@ -371,11 +373,11 @@ mod tests {
     #[test]
     fn names_are_read_back() {
         let balance = BALANCE.into_iter().map(|(kind, at, _)| Chain::Balance(kind, at, 12));
-        let sticky = STICKY.into_iter().map(|(_, make)| make("shop/web/tcp/80/local".into()));
+        let sticky = STICKY.into_iter().map(|(_, make)| make(Arc::new("shop/web/tcp/80/local".to_owned())));
         for chain in Chain::FIXED.into_iter().chain(balance).chain(sticky) {
             assert_eq!(Chain::from_name(&chain.to_string()), Some(chain));
         }
-        for set in Set::FIXED.into_iter().chain([Set::Sticky("shop/web/tcp/80".into())]) {
+        for set in Set::FIXED.into_iter().chain([Set::Sticky(Arc::new("shop/web/tcp/80".to_owned()))]) {
             assert_eq!(Set::from_name(&set.to_string()), Some(set));
         }
     }

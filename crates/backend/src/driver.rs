@@ -34,7 +34,7 @@ pub struct Driver<B: Backend> {
 struct Entry<B: Backend> {
     installed: Items<B::Key, B::Value>,
     /// `None`: the same.
-    wanted: Option<Items<B::Key, B::Value>>,
+    wanted: Option<Box<Items<B::Key, B::Value>>>,
 }
 
 /// What a pass did.
@@ -61,7 +61,7 @@ pub struct Refusal {
 
 impl<B: Backend> Entry<B> {
     fn wanted(&self) -> &Items<B::Key, B::Value> {
-        self.wanted.as_ref().unwrap_or(&self.installed)
+        self.wanted.as_deref().unwrap_or(&self.installed)
     }
 }
 
@@ -180,7 +180,7 @@ impl<B: Backend> Driver<B> {
                 self.entries.remove(&owner);
             }
         } else {
-            entry.wanted = Some(items);
+            entry.wanted = Some(Box::new(items));
             self.dirty.insert(owner);
         }
     }
@@ -193,7 +193,8 @@ impl<B: Backend> Driver<B> {
         self.refused.clear();
         let mut counts: FxHashMap<B::Key, u32> = FxHashMap::default();
         for (owner, entry) in &mut self.entries {
-            let mut wanted = entry.wanted.take().unwrap_or_else(|| std::mem::take(&mut entry.installed));
+            let mut wanted =
+                entry.wanted.take().map_or_else(|| std::mem::take(&mut entry.installed), |wanted| *wanted);
             self.backend.align(wanted.own_mut(), &|key| found.get(key).cloned());
             let own = wanted.own().iter().filter_map(|(key, _)| found.remove_entry(key)).collect();
             let shared: Vec<_> =
@@ -203,7 +204,7 @@ impl<B: Backend> Driver<B> {
             }
             entry.installed = Items::new(own, shared);
             if entry.installed != wanted {
-                entry.wanted = Some(wanted);
+                entry.wanted = Some(Box::new(wanted));
                 self.dirty.insert(owner.clone());
             }
         }
@@ -213,7 +214,7 @@ impl<B: Backend> Driver<B> {
         self.shared.reset(shared.collect::<Vec<_>>());
         if !found.is_empty() {
             let installed = Items::new(found.into_iter().collect(), Vec::new());
-            self.entries.insert(Owner::Nobody, Entry { installed, wanted: Some(Items::default()) });
+            self.entries.insert(Owner::Nobody, Entry { installed, wanted: Some(Box::default()) });
             self.dirty.insert(Owner::Nobody);
         }
         self.recheck_shared = true;
@@ -313,7 +314,7 @@ impl<B: Backend> Driver<B> {
             self.dirty.remove(owner);
             let Some(entry) = self.entries.get_mut(owner) else { continue };
             if let Some(wanted) = entry.wanted.take() {
-                entry.installed = wanted;
+                entry.installed = *wanted;
             }
             if entry.installed.is_empty() {
                 self.entries.remove(owner);

@@ -11,10 +11,6 @@ use clap::{Parser, Subcommand};
 
 use crate::flags::ProxyFlags;
 
-/// Memory is given back between bursts of changes, and small objects are packed tightly.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Maps Kubernetes Service IPs to Pods in the kernel.
 #[derive(Debug, Parser)]
 #[command(name = "signalbox", version, about)]

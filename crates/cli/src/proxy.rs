@@ -22,6 +22,7 @@ const QUEUE: usize = 4096;
 
 /// Runs until a signal ends it. The rules stay in the kernel.
 pub(crate) fn run(flags: &ProxyFlags) -> anyhow::Result<()> {
+    sys::memory::use_one_heap();
     telemetry::start_log(flags.verbosity, std::env::var("SIGNALBOX_LOG").ok().as_deref());
     let host_name = host_name();
     let mut options = flags::options(flags, &host_name).map_err(|mistakes| list(&mistakes))?;

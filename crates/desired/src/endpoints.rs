@@ -94,9 +94,7 @@ fn precedence(a: &EndpointRecord, b: &EndpointRecord) -> std::cmp::Ordering {
         let conditions = record.conditions;
         (conditions.terminating, !conditions.ready, !conditions.serving, record.node.is_none())
     };
-    rank(a)
-        .cmp(&rank(b))
-        .then_with(|| (&a.node, &a.zone_hints, &a.node_hints).cmp(&(&b.node, &b.zone_hints, &b.node_hints)))
+    rank(a).cmp(&rank(b)).then_with(|| (&a.node, &a.hints).cmp(&(&b.node, &b.hints)))
 }
 
 /// What has to be known about all endpoints to decide about one.

@@ -30,8 +30,8 @@ impl Preference<'_> {
     pub(crate) fn allows(self, record: &EndpointRecord) -> bool {
         match self {
             Self::None => true,
-            Self::Node(node) => names(record.node_hints.as_deref(), node),
-            Self::Zone(zone) => names(record.zone_hints.as_deref(), zone),
+            Self::Node(node) => names(record.node_hints(), node),
+            Self::Zone(zone) => names(record.zone_hints(), zone),
         }
     }
 }
@@ -39,11 +39,11 @@ impl Preference<'_> {
 /// The preference that the hints of the ready endpoints add up to. Node hints count before zone hints, and a kind of
 /// hint counts only when every endpoint has one and at least one names this node or zone.
 pub(crate) fn preference<'h>(ready: &[&EndpointRecord], here: &'h Here) -> Preference<'h> {
-    if followed(ready, |record| record.node_hints.as_deref(), &here.node) {
+    if followed(ready, |record| record.node_hints(), &here.node) {
         return Preference::Node(&here.node);
     }
     match here.zone.as_deref() {
-        Some(zone) if followed(ready, |record| record.zone_hints.as_deref(), zone) => Preference::Zone(zone),
+        Some(zone) if followed(ready, |record| record.zone_hints(), zone) => Preference::Zone(zone),
         Some(_) | None => Preference::None,
     }
 }

@@ -8,7 +8,7 @@ use model::{Affinity, Family, IpNet, Problem, Protocol, ServiceKey, TrafficPolic
 use crate::address::{parse_address, parse_prefix};
 use crate::raw::{self, Number, Text, Timestamp};
 use crate::{
-    Conditions, DecodeError, EndpointRecord, EndpointSlice, Name, Names, Node, Service, ServiceCidr,
+    Conditions, DecodeError, EndpointRecord, EndpointSlice, Hints, Name, Names, Node, Service, ServiceCidr,
     ServicePort, ServiceType, SlicePort,
 };
 
@@ -387,7 +387,7 @@ fn endpoints(
             let hints = hints.filter(|hints| !hints.is_empty())?;
             Some(hints.iter().map(|hint| names.share(&hint.name)).collect())
         };
-        let (zone_hints, node_hints) = (shared(hints.for_zones), shared(hints.for_nodes));
+        let hints = Hints { zones: shared(hints.for_zones), nodes: shared(hints.for_nodes) };
         records.push(EndpointRecord {
             address,
             conditions: Conditions {
@@ -396,8 +396,7 @@ fn endpoints(
                 terminating: conditions.terminating.unwrap_or(false),
             },
             node: raw.node_name.filter(|name| !name.is_empty()).map(|name| names.share(&name)),
-            zone_hints,
-            node_hints,
+            hints: hints.boxed(),
         });
     }
     records.into()

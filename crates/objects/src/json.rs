@@ -11,7 +11,9 @@ use crate::{DecodeError, Kind, Names, Object, build, raw};
 /// the text is no JSON, a field has another type than Kubernetes gives it, or the name is missing.
 pub fn decode_json(kind: Kind, bytes: &[u8], names: &mut Names) -> Result<Object, DecodeError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let object = decode(kind, &mut deserializer, names)?;
+    let decoded = decode(kind, &mut deserializer, names);
+    let object = decoded
+        .map_err(|error| with_field(error, (kind, &mut serde_json::Deserializer::from_slice(bytes))))?;
     deserializer.end()?;
     Ok(object)
 }
@@ -27,9 +29,11 @@ pub fn decode_manifest(value: &Value, names: &mut Names) -> Result<Option<Object
     let (version, kind) = (text("apiVersion")?, text("kind")?);
     let Some(kind) = kind_of(version, kind) else { return Ok(None) };
     if kind != Kind::EndpointSlice {
-        return decode(kind, value, names).map(Some);
+        let decoded = decode(kind, value, names).map(Some);
+        return decoded.map_err(|error| with_field(error, (kind, value)));
     }
-    let mut slice = raw::EndpointSlice::deserialize(value)?;
+    let mut slice =
+        raw::EndpointSlice::deserialize(value).map_err(|error| with_field(error.into(), (kind, value)))?;
     for port in slice.ports.iter_mut().flatten() {
         port.name.get_or_insert_default();
     }
@@ -59,4 +63,65 @@ where
         Kind::Node => Object::Node(build::node(raw::Node::deserialize(input)?, names)?),
         Kind::ServiceCidr => Object::ServiceCidr(build::service_cidr(raw::ServiceCidr::deserialize(input)?)?),
     })
+}
+
+/// Puts the field before what is wrong with its type. Reads the object once more for that, because keeping track of the
+/// field costs time that good objects need not pay.
+fn with_field<'de, D>(error: DecodeError, (kind, again): (Kind, D)) -> DecodeError
+where
+    D: serde::Deserializer<'de, Error = serde_json::Error>,
+{
+    let DecodeError::Json(error) = error else { return error };
+    let path = match kind {
+        Kind::Service => wrong_field::<raw::Service<'_>, D>(again),
+        Kind::EndpointSlice => wrong_field::<raw::EndpointSlice<'_>, D>(again),
+        Kind::Node => wrong_field::<raw::Node<'_>, D>(again),
+        Kind::ServiceCidr => wrong_field::<raw::ServiceCidr<'_>, D>(again),
+    };
+    match path.filter(|path| path != ".") {
+        Some(path) => DecodeError::Json(serde::de::Error::custom(format!("{path}: {error}"))),
+        None => DecodeError::Json(error),
+    }
+}
+
+fn wrong_field<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(input: D) -> Option<String> {
+    serde_path_to_error::deserialize::<D, T>(input).err().map(|error| error.path().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_named() {
+        let check = |kind: Kind, (version, name): (&str, &str), rest: Value, expected: &str| {
+            let mut object = json!({"apiVersion": version, "kind": name, "metadata": {"name": "a", "namespace": "b"}});
+            object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            let manifest = decode_manifest(&object, &mut Names::default()).unwrap_err().to_string();
+            assert_eq!(manifest, expected);
+            let text = object.to_string();
+            let json = decode_json(kind, text.as_bytes(), &mut Names::default()).unwrap_err().to_string();
+            assert!(json.starts_with(&format!("{expected} at line 1 column ")), "{json}");
+        };
+        check(
+            Kind::Service,
+            ("v1", "Service"),
+            json!({"spec": {"ports": [{"port": 1}, {"port": 2, "protocol": 6}]}}),
+            "the object: spec.ports[1].protocol: invalid type: integer `6`, expected a string",
+        );
+        check(
+            Kind::EndpointSlice,
+            ("discovery.k8s.io/v1", "EndpointSlice"),
+            json!({"endpoints": [{"conditions": {"ready": "yes"}}]}),
+            "the object: endpoints[0].conditions.ready: invalid type: string \"yes\", expected a boolean",
+        );
+        check(
+            Kind::ServiceCidr,
+            ("networking.k8s.io/v1", "ServiceCIDR"),
+            json!({"spec": 5}),
+            "the object: spec: invalid type: integer `5`, expected struct ServiceCidrSpec",
+        );
+    }
 }

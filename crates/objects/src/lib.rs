@@ -21,7 +21,7 @@ pub use json::{decode_json, decode_manifest};
 pub use names::Names;
 pub use protobuf::decode_protobuf;
 pub use types::{
-    Conditions, EndpointRecord, EndpointSlice, Event, Kind, Name, Node, Object, ObjectKey, Service,
+    Conditions, EndpointRecord, EndpointSlice, Event, Hints, Kind, Name, Node, Object, ObjectKey, Service,
     ServiceCidr, ServicePort, ServiceType, SlicePort,
 };
 

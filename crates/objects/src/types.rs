@@ -160,10 +160,36 @@ pub struct EndpointRecord {
     pub conditions: Conditions,
     /// `nodeName`.
     pub node: Option<Name>,
-    /// `hints.forZones[].name`; `None` when the hint is absent, which differs from present but naming other zones.
-    pub zone_hints: Option<Box<[Name]>>,
-    /// `hints.forNodes[].name`.
-    pub node_hints: Option<Box<[Name]>>,
+    /// `hints`; most endpoints have none, so it takes no more room than that.
+    pub hints: Option<Box<Hints>>,
+}
+
+/// The hints of an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hints {
+    /// `forZones[].name`; `None` when the hint is absent, which differs from present but naming other zones.
+    pub zones: Option<Box<[Name]>>,
+    /// `forNodes[].name`.
+    pub nodes: Option<Box<[Name]>>,
+}
+
+impl EndpointRecord {
+    /// Answers the zones to which hints leave it.
+    pub fn zone_hints(&self) -> Option<&[Name]> {
+        self.hints.as_ref()?.zones.as_deref()
+    }
+
+    /// Answers the nodes to which hints leave it.
+    pub fn node_hints(&self) -> Option<&[Name]> {
+        self.hints.as_ref()?.nodes.as_deref()
+    }
+}
+
+impl Hints {
+    /// Answers them as a record keeps them: none at all when there is neither kind.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 /// The conditions of an endpoint.

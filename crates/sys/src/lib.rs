@@ -8,6 +8,7 @@
 
 mod error;
 pub mod link;
+pub mod memory;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use model::IpNet;
 
@@ -11,6 +12,7 @@ use crate::netlink::{CREATE, EXCL, Message, Socket, attributes, close, open, put
 
 const NEW_LINK: u16 = 16;
 const DEL_LINK: u16 = 17;
+const GET_LINK: u16 = 18;
 const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
@@ -110,6 +112,41 @@ impl Links {
     pub fn set_up(&mut self, name: &str) -> Result<(), Error> {
         let message = Message::new(SET_LINK, &link_header(index(name)?, true));
         self.socket.request(message, &format!("switch {name} on"))
+    }
+
+    /// Waits until a link carries packets; both ends of the pair are on already.
+    ///
+    /// Only the end that was switched on first needs this: it loses packets until the kernel has noticed the other one,
+    /// some milliseconds later. The second end carries packets at once, yet is said to do so up to a second later.
+    pub fn await_running(&mut self, name: &str) -> Result<(), Error> {
+        const LIMIT: Duration = Duration::from_secs(5);
+        let (index, begin) = (index(name)?, Instant::now());
+        while !self.is_running(index)? {
+            if begin.elapsed() > LIMIT {
+                let what = format!("wait until {name} carries packets");
+                return Err(Error::Refused { what, errno: libc::ETIMEDOUT, text: String::new() });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn is_running(&mut self, index: u32) -> Result<bool, Error> {
+        const OPERATIONAL_STATE: u16 = 16;
+        const UP: u8 = 6;
+        let mut runs = false;
+        let request = Message::new(GET_LINK, &link_header(0, false));
+        self.socket.dump(request, "links", &mut |message| {
+            let (Some(header), Some(body)) = (message.payload.first_chunk::<16>(), message.payload.get(16..))
+            else {
+                return Ok(());
+            };
+            if header[4..8] == index.to_ne_bytes() {
+                runs = attributes(body).any(|(kind, value)| kind == OPERATIONAL_STATE && value == [UP]);
+            }
+            Ok(())
+        })?;
+        Ok(runs)
     }
 
     /// Deletes a link; the other end of a pair goes with it.

@@ -1,10 +1,14 @@
-//! Network namespaces: made under a name, entered by a thread, removed.
+//! Network namespaces: made under a name, entered by a thread, emptied of processes, removed.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::Error;
 
@@ -92,6 +96,53 @@ pub fn names(prefix: &str) -> Vec<String> {
     let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
     names.sort();
     names
+}
+
+/// Kills the processes whose main thread is in one of these namespaces, and waits until they are gone.
+///
+/// Spares this process, and everything in a namespace that is also its own or that of the machine's first process:
+/// somebody may have given one of them a name.
+pub fn kill_processes(namespaces: &[Namespace]) {
+    const LIMIT: Duration = Duration::from_secs(2);
+    let spared = ["self", "1"].map(|process| identity(&network_of(process)));
+    let found = namespaces.iter().filter_map(|namespace| identity(namespace.path()));
+    let wanted: Vec<Identity> = found.filter(|found| !spared.contains(&Some(*found))).collect();
+    let begin = Instant::now();
+    // Again, because a process may have started another one meanwhile.
+    while !wanted.is_empty() && kill_once(&wanted) > 0 && begin.elapsed() < LIMIT {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The device and the number of the file that stands for a namespace.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+fn network_of(process: &str) -> PathBuf {
+    Path::new("/proc").join(process).join("ns/net")
+}
+
+/// Answers how many processes it found; dead ones are in no namespace any more.
+fn kill_once(wanted: &[Identity]) -> usize {
+    let is_member =
+        |process: &str| identity(&network_of(process)).is_some_and(|place| wanted.contains(&place));
+    let mut count = 0;
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(process) = name.to_str().filter(|name| is_member(name)) else { continue };
+        let Some(pid) = process.parse().ok().and_then(Pid::from_raw) else { continue };
+        let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        // The number may have got to another process before the descriptor was open.
+        if is_member(process) {
+            count += 1;
+            // Who is gone meanwhile needs no signal.
+            let _ = pidfd_send_signal(&descriptor, Signal::KILL);
+        }
+    }
+    count
 }
 
 /// Moves the calling thread into a namespace, for ever: what it opens and starts is there from now on.

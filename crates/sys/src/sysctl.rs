@@ -19,3 +19,15 @@ fn failed(what: &str, name: &str, source: &std::io::Error) -> Error {
     let errno = source.raw_os_error().unwrap_or(libc::EIO);
     Error::Refused { what: format!("{what} the setting {name}"), errno, text: String::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_setting() {
+        for error in [read("net/ipv4/nonsense").unwrap_err(), write("net/ipv4/nonsense", "1").unwrap_err()] {
+            assert!(error.to_string().contains("the setting net/ipv4/nonsense: No such file"), "{error}");
+        }
+    }
+}

@@ -48,7 +48,9 @@ impl Connection {
     pub(crate) async fn prepare(config: &ApiConfig) -> Result<Self, Failure> {
         let mut kube = load(config).await?;
         if kube.proxy_url.is_some() {
-            return Err(Failure::Configuration("proxy-url is not supported".into()));
+            return Err(Failure::Configuration(
+                "HTTP proxies (proxy-url, HTTPS_PROXY) are not supported".into(),
+            ));
         }
         let token = kube.auth_info.token_file.take().map(PathBuf::from);
         let token = token.map(|path| TokenFile { path, last: None });

@@ -58,7 +58,7 @@ impl ManifestDecoder {
 }
 
 /// Answers kind and name of an object.
-fn key_of(object: &Object) -> ObjectKey {
+pub(crate) fn key_of(object: &Object) -> ObjectKey {
     match object {
         Object::Service(service) => ObjectKey { kind: Kind::Service, name: service.key.as_str().into() },
         Object::EndpointSlice(slice) => ObjectKey { kind: Kind::EndpointSlice, name: slice.key.clone() },

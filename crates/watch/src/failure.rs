@@ -81,6 +81,8 @@ impl Failure {
     pub(crate) fn loses_history(&self) -> bool {
         match self {
             Self::Gone(_) | Self::Malformed(_) | Self::TooLarge(_) | Self::NoEndOfInitialEvents => true,
+            // What was wrong with a watch may be its revision.
+            Self::Refused(400 | 422, _) => true,
             Self::Configuration(_)
             | Self::Unreachable(_)
             | Self::Unresolvable(_)
@@ -101,7 +103,9 @@ impl Failure {
     /// Answers what a person can do about it; empty when it usually passes by itself.
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
-            Self::Configuration(_) => "check the kubeconfig file and the files it names",
+            Self::Configuration(_) => {
+                "check the kubeconfig file, or the service account of the pod, and the files it names"
+            }
             Self::Unreachable(_) | Self::NoAnswer(_) => {
                 "check that the API server runs and that its address in the kubeconfig (or --master) is right and \
                  reachable from this node"
@@ -152,6 +156,8 @@ impl Failure {
             (403, _) => Self::Forbidden(status.message),
             (404, _) => Self::Missing(status.message),
             (410, _) | (_, "Expired" | "Gone") => Self::Gone(status.message),
+            // A server that was restored from a backup says `Too large resource version`, with 504.
+            (_, "Timeout") if status.message.contains("resource version") => Self::Gone(status.message),
             (code, _) => Self::Refused(code, status.message),
         }
     }
@@ -218,7 +224,12 @@ mod tests {
         check(404, "NotFound", "the server does not have this resource: because");
         check(410, "Expired", "the server forgot this part of the history: because");
         check(500, "Expired", "the server forgot this part of the history: because");
+        check(504, "Timeout", "the server refused the request with 504: because");
         check(500, "InternalError", "the server refused the request with 500: because");
+        let ahead = "Too large resource version: 9, current: 7";
+        let ahead =
+            Status { code: 504, reason: "Timeout".into(), message: ahead.into(), ..Status::default() };
+        assert!(matches!(Failure::of_status(ahead), Failure::Gone(_)));
         let foreign = Failure::of_answer(502, None, || Failure::Truncated);
         assert_eq!(foreign.to_string(), "the watch ended inside an event");
     }

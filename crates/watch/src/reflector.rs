@@ -42,6 +42,8 @@ pub(crate) struct Reflector {
     paged: bool,
     /// Whether the server was found not to have the kind.
     missing: bool,
+    /// Whether the server ever completed a list.
+    listed: bool,
     backoff: Backoff,
     complaints: BTreeMap<ObjectKey, String>,
 }
@@ -86,6 +88,7 @@ impl Reflector {
             streaming: Streaming::Wanted,
             paged: true,
             missing: false,
+            listed: false,
             backoff: Backoff::new(&config.timing),
             complaints: BTreeMap::new(),
             config,
@@ -164,20 +167,21 @@ impl Reflector {
         }
     }
 
+    /// Delivers an item of a list. Servers store nothing without a name, so such a list is not believed: what it lacks
+    /// would be taken for deleted.
     async fn apply_item(&mut self, form: Form, item: &Bytes) -> Result<(), Stop> {
-        match answer::meta(form, item) {
-            Ok(meta) => self.apply(form, &meta, item).await,
-            Err(malformed) => {
-                tracing::warn!(kind = ?self.kind, error = %malformed, "an object of the list was left out: it has no name");
-                Ok(())
-            }
+        let meta = answer::meta(form, item).map_err(Failure::from)?;
+        if meta.name.is_empty() {
+            return Err(Failure::Malformed(answer::Malformed("has an item without a name".into())).into());
         }
+        self.apply(form, &meta, item).await
     }
 
     async fn finish_list(&mut self, revision: String) -> Result<(), Stop> {
         self.send(Event::ListFinished(self.kind)).await?;
         self.revision = Some(revision);
         self.missing = false;
+        self.listed = true;
         self.progress.listed(self.kind, false);
         self.tell(Entry::Works(self.kind));
         Ok(())
@@ -217,6 +221,8 @@ impl Reflector {
         if listing || (frames == 0 && started.elapsed() < timing.healthy_after.min(life / 2)) {
             return Err(Failure::EndedAtOnce.into());
         }
+        // A server that ends every watch after its first events is not to be asked without pause.
+        tokio::time::sleep(timing.first_retry.saturating_sub(started.elapsed())).await;
         if frames == 0 {
             // Not even a bookmark in its whole life: a watch from a revision that the server does not reach (restored
             // from a backup) looks like this. A list is cheap and makes sure.
@@ -310,7 +316,7 @@ impl Reflector {
         if self.adapt(&failure, streamed) {
             return Ok(());
         }
-        if self.kind == Kind::ServiceCidr && matches!(failure, Failure::Missing(_) | Failure::Forbidden(_)) {
+        if self.can_live_without(&failure) {
             return self.live_without(&failure).await;
         }
         self.progress.failed(self.kind);
@@ -355,7 +361,13 @@ impl Reflector {
         false
     }
 
-    /// ServiceCIDRs are younger than Services; a server without them (or that keeps them to itself) has none.
+    /// ServiceCIDRs are younger than Services; a server without them (or that keeps them to itself) has none. Once it
+    /// has shown some, they stay in force like everything else: a server that starts does not have all groups yet.
+    fn can_live_without(&self, failure: &Failure) -> bool {
+        let is_refusal = matches!(failure, Failure::Missing(_) | Failure::Forbidden(_));
+        self.kind == Kind::ServiceCidr && !self.listed && is_refusal
+    }
+
     async fn live_without(&mut self, failure: &Failure) -> Result<(), Stop> {
         self.revision = None;
         if !self.missing {

@@ -63,6 +63,8 @@ pub(crate) struct Args {
     verbose: bool,
 }
 
+pub(crate) use proxy::build as build_product;
+
 /// Runs the selected cases; fails unless each passes or is known to fail.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the project's folder")?;

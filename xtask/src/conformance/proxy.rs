@@ -118,7 +118,7 @@ pub(super) fn configuration(config: &ProxyConfig, mode: &str, kubeconfig: &Path)
 }
 
 /// Builds the product and answers where its binary is.
-pub(super) fn build(root: &Path) -> Result<PathBuf> {
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let words = ["build", "--quiet", "--release", "-p", "cli"];
     let status = Command::new(cargo).args(words).current_dir(root).status().context("running cargo")?;

@@ -26,7 +26,8 @@ use model::{
     Problem, Protocol, Route, Scope, ServiceKey, ServiceView, TrafficPolicy, View,
 };
 use objects::{
-    Conditions, EndpointRecord, EndpointSlice, Name, Node, Service, ServicePort, ServiceType, SlicePort,
+    Conditions, EndpointRecord, EndpointSlice, Hints, Name, Node, Service, ServicePort, ServiceType,
+    SlicePort,
 };
 
 /// Compares the answers to the questions in `given` with the lines of `expected`, blanks at both ends aside.
@@ -321,13 +322,13 @@ fn read_slice(text: &str) -> EndpointSlice {
 
 fn read_endpoint(address: IpAddr, text: &str) -> EndpointRecord {
     let conditions = Conditions { ready: true, serving: true, terminating: false };
-    let (node, zone_hints, node_hints) = (None, None, None);
-    let mut record = EndpointRecord { address, conditions, node, zone_hints, node_hints };
+    let mut record = EndpointRecord { address, conditions, node: None, hints: None };
+    let mut hints = Hints::default();
     let state = |ready, serving, terminating| Conditions { ready, serving, terminating };
     for word in text.split_whitespace() {
         match word.split_once('=').unwrap_or((word, "")) {
-            ("zones", value) => record.zone_hints = Some(names(value)),
-            ("nodes", value) => record.node_hints = Some(names(value)),
+            ("zones", value) => hints.zones = Some(names(value)),
+            ("nodes", value) => hints.nodes = Some(names(value)),
             ("notready", _) => record.conditions = state(false, false, false),
             ("serving-only", _) => record.conditions = state(false, true, false),
             ("terminating", _) => record.conditions = state(false, true, true),
@@ -337,6 +338,7 @@ fn read_endpoint(address: IpAddr, text: &str) -> EndpointRecord {
             (node, _) => record.node = Some(node.into()),
         }
     }
+    record.hints = hints.boxed();
     record
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use model::{Affinity, Family, Protocol, ServiceKey, TrafficPolicy};
 use objects::{
-    Conditions, EndpointRecord, EndpointSlice, Event, Kind, Name, Node, Object, ObjectKey, Service,
+    Conditions, EndpointRecord, EndpointSlice, Event, Hints, Kind, Name, Node, Object, ObjectKey, Service,
     ServiceCidr, ServicePort, ServiceType, SlicePort,
 };
 use proptest::collection::{btree_set, vec};
@@ -257,7 +257,7 @@ prop_compose! {
         are_hinted in chance(0.5),
     ) -> EndpointSlice {
         let hints = |record: EndpointRecord| {
-            if are_hinted { record } else { EndpointRecord { zone_hints: None, node_hints: None, ..record } }
+            if are_hinted { record } else { EndpointRecord { hints: None, ..record } }
         };
         EndpointSlice {
             key: slice_key(service, number),
@@ -292,7 +292,8 @@ prop_compose! {
         let name = NODES.get(usize::from(node) - 1).map(|name| Name::from(*name));
         let is_on_host = is_on_host && name.is_some();
         let address = if is_on_host { u::node_address(family, node) } else { u::pod(family, node, number) };
-        EndpointRecord { address, conditions, node: name, zone_hints, node_hints }
+        let hints = Hints { zones: zone_hints, nodes: node_hints }.boxed();
+        EndpointRecord { address, conditions, node: name, hints }
     }
 }
 

@@ -18,15 +18,20 @@ use sys::sysctl;
 pub use conformance::conformance;
 pub use one_node::{NODE_ADDRESSES, OneNode, one_node};
 
-/// Network namespaces whose names begin with the same prefix. Dropping it removes them with everything in them.
+/// Network namespaces whose names begin with the same prefix. Dropping it kills the processes in them, whoever started
+/// those, and removes them with everything in them.
 #[derive(Debug)]
 pub struct World {
     prefix: String,
 }
 
 impl World {
-    /// Begins a world; what an earlier one of this prefix left is removed.
+    /// Begins a world; what an earlier one of this prefix left is killed and removed.
+    ///
+    /// Panics unless the prefix is like `sb...-`: another one could be the beginning of somebody else's names.
     pub fn new(prefix: &str) -> Self {
+        let is_ours = prefix.strip_prefix("sb").is_some_and(|rest| rest.len() > 1 && rest.ends_with('-'));
+        assert!(is_ours, "the prefix {prefix:?} of a world is not like \"sb...-\"");
         let world = Self { prefix: prefix.to_owned() };
         world.remove();
         world
@@ -48,7 +53,7 @@ impl World {
         Namespace::named(&format!("{}{name}", self.prefix))
     }
 
-    /// Answers a command that runs there.
+    /// Answers a command that runs there, no longer than the thread that starts it and than the world.
     pub fn command(&self, name: &str, program: &Path) -> Command {
         self.namespace(name).command(program)
     }
@@ -58,9 +63,11 @@ impl World {
         Path::new(netns::FOLDER).join(&self.prefix)
     }
 
-    /// Removes all namespaces. Processes in them go on without a network; whoever started them ends them.
+    /// Kills the processes in all namespaces and removes those. A thread of this program that has entered one goes on.
     pub fn remove(&self) {
-        netns::names(&self.prefix).iter().for_each(|name| Namespace::named(name).remove());
+        let all: Vec<_> = netns::names(&self.prefix).iter().map(|name| Namespace::named(name)).collect();
+        netns::kill_processes(&all);
+        all.iter().for_each(Namespace::remove);
     }
 }
 
@@ -135,8 +142,11 @@ fn connect_pod(links: &mut Links, pod: &Pod<'_>) -> Result<(), Error> {
     pod.namespace.run(|| {
         let mut links = Links::open()?;
         links.set_up("eth0")?;
-        for address in pod.addresses {
+        for (index, address) in pod.addresses.iter().enumerate() {
             links.add_address("eth0", IpNet::from(*address), true)?;
+            if pod.addresses[..index].iter().any(|earlier| earlier.is_ipv4() == address.is_ipv4()) {
+                continue;
+            }
             // An address that no link has: the neighbour entry makes it the node.
             let gateway: std::net::IpAddr = match address {
                 std::net::IpAddr::V4(_) => [169, 254, 1, 1].into(),
@@ -145,8 +155,9 @@ fn connect_pod(links: &mut Links, pod: &Pod<'_>) -> Result<(), Error> {
             links.add_route(everywhere(*address), Towards::GatewayAt(gateway, "eth0"))?;
             links.add_neighbour("eth0", gateway, outer)?;
         }
-        Ok(())
-    })?
+        Ok::<_, Error>(())
+    })??;
+    links.await_running(pod.link)
 }
 
 /// The default route's destination, in the family of an address.

@@ -53,6 +53,7 @@ pub fn one_node(prefix: &str) -> Result<OneNode, Error> {
             links.add_route(everywhere(address), Towards::Gateway(gateway))
         })
     })??;
+    node.run(|| Links::open()?.await_running("uplink"))??;
     Ok(OneNode { world, pods: 0 })
 }
 
@@ -71,11 +72,13 @@ impl OneNode {
         self.world.namespace("node").run(|| connect_pod(&mut Links::open()?, &pod))?
     }
 
-    /// Removes a pod. Its links and its node's routes to it go with it.
+    /// Removes a pod. Its processes, its links and its node's routes to it go with it.
     pub fn remove_pod(&self, name: &str) -> Result<(), Error> {
         let link = format!("pod-{name}");
         self.world.namespace("node").run(|| Links::open()?.delete(&link))??;
-        self.world.namespace(name).remove();
+        let namespace = self.world.namespace(name);
+        sys::netns::kill_processes(std::slice::from_ref(&namespace));
+        namespace.remove();
         Ok(())
     }
 }

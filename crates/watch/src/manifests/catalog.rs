@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use objects::{Object, ObjectKey};
 
+use crate::decode::key_of;
+
 /// The name of a file in the directory.
 pub(super) type FileName = Arc<str>;
 
@@ -23,6 +25,16 @@ pub(super) struct Catalog {
 pub(super) enum Change {
     Applied(Object),
     Deleted(ObjectKey),
+}
+
+impl Change {
+    /// Answers which object it is about.
+    pub(super) fn key(&self) -> ObjectKey {
+        match self {
+            Self::Applied(object) => key_of(object),
+            Self::Deleted(key) => key.clone(),
+        }
+    }
 }
 
 /// A definition that does not count.

@@ -109,8 +109,9 @@ impl Source {
             }
             let text = error.to_string();
             if reported.as_ref() != Some(&text) {
-                let kept = if self.listed { "its objects stay in force" } else { "nothing is programmed" };
-                tracing::error!(directory = %self.path.display(), error = text, "waiting for the directory of manifests, meanwhile {kept}");
+                let meanwhile =
+                    if self.listed { "its objects stay in force" } else { "nothing is programmed" };
+                tracing::error!(directory = %self.path.display(), error = text, meanwhile, "waiting for the directory of manifests");
                 reported = Some(text);
             }
             tokio::time::sleep(LOOK).await;
@@ -127,14 +128,12 @@ impl Source {
             }
         };
         let known: Vec<FileName> = self.catalog.files().chain(self.stamps.keys()).cloned().collect();
-        let mut events = Vec::new();
-        for name in known.into_iter().chain(names).collect::<BTreeSet<_>>() {
-            if stamp(&self.path.join(&*name)).ok() != self.stamps.get(&name).copied()
-                || !self.stamps.contains_key(&name)
-            {
-                events.extend(self.read_file(&name));
-            }
-        }
+        let mut changed: BTreeSet<FileName> = known.into_iter().chain(names).collect();
+        changed.retain(|name| {
+            let known = self.stamps.get(name);
+            known.is_none() || stamp(&self.path.join(&**name)).ok().as_ref() != known
+        });
+        let events = self.read_files(changed);
         if self.listed {
             return self.send(events).await;
         }
@@ -147,15 +146,29 @@ impl Source {
     }
 
     async fn read_named(&mut self, names: &BTreeSet<String>) -> Result<(), SinkClosed> {
-        let mut events = Vec::new();
-        for name in names.iter().filter(|name| is_manifest(name)) {
-            events.extend(self.read_file(&name.as_str().into()));
-        }
+        let names = names.iter().filter(|name| is_manifest(name)).map(|name| name.as_str().into()).collect();
+        let events = self.read_files(names);
         self.send(events).await
     }
 
+    /// Reads files that changed together. Those that are gone come first, so that a renamed file defines nothing twice,
+    /// and what is defined elsewhere now is not deleted in between.
+    fn read_files(&mut self, names: BTreeSet<FileName>) -> Vec<Event> {
+        let (there, gone): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| self.path.join(&**name).exists());
+        let mut changes = BTreeMap::new();
+        for name in gone.into_iter().chain(there) {
+            changes.extend(self.read_file(&name).into_iter().map(|change| (change.key(), change)));
+        }
+        let event = |change| match change {
+            Change::Applied(object) => Event::Applied(object),
+            Change::Deleted(key) => Event::Deleted(key),
+        };
+        changes.into_values().map(event).collect()
+    }
+
     /// Reads one file; answers what it changes.
-    fn read_file(&mut self, name: &FileName) -> Vec<Event> {
+    fn read_file(&mut self, name: &FileName) -> Vec<Change> {
         let path = self.path.join(&**name);
         let content = stamp(&path).and_then(|stamp| Ok((stamp, std::fs::read(&path)?)));
         let (stamp, content) = match content {
@@ -197,18 +210,14 @@ impl Source {
         &mut self,
         name: &FileName,
         objects: Vec<(objects::ObjectKey, objects::Object)>,
-    ) -> Vec<Event> {
+    ) -> Vec<Change> {
         let (changes, duplicates) = self.catalog.replace(name, objects);
         for duplicate in duplicates {
             let (kind, object) = (duplicate.key.kind, &duplicate.key.name);
             let (kept, ignored) = (&duplicate.kept, &duplicate.ignored);
             tracing::warn!(?kind, name = %object, %kept, %ignored, "an object is defined twice, the first file in name order counts");
         }
-        let event = |change| match change {
-            Change::Applied(object) => Event::Applied(object),
-            Change::Deleted(key) => Event::Deleted(key),
-        };
-        changes.into_iter().map(event).collect()
+        changes
     }
 
     /// Says what is wrong with a file, unless that was said already.

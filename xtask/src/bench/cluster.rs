@@ -1,0 +1,120 @@
+//! A large cluster in memory.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use desired::{DetectLocal, NodePortAddresses, Options};
+use model::{Affinity, Family, Protocol, ServiceKey, TrafficPolicy};
+use objects::{
+    Conditions, EndpointRecord, EndpointSlice, Event, Kind, Name, Node, Object, Service, ServicePort,
+    ServiceType, SlicePort,
+};
+
+use super::Size;
+
+/// How many nodes the pods are on; `n0` is this one.
+const NODES: u32 = 200;
+
+/// The options of a node agent in this cluster.
+pub(super) fn options() -> Options {
+    Options {
+        node_name: "n0".into(),
+        node_addresses: Vec::new(),
+        fallback_addresses: Vec::new(),
+        detect_local: DetectLocal::ClusterCidr(vec!["10.128.0.0/9".parse().expect("a range")]),
+        masquerade_all: false,
+        masquerade_bit: 14,
+        node_port_addresses: NodePortAddresses::Primary,
+    }
+}
+
+/// Names and addresses are shared as a decoder would share them.
+pub(super) struct Cluster {
+    size: Size,
+    nodes: Vec<Name>,
+    port_name: Name,
+}
+
+impl Cluster {
+    pub(super) fn new(size: Size) -> Self {
+        let nodes = (0..NODES).map(|node| Name::from(format!("n{node}"))).collect();
+        Self { size, nodes, port_name: "http".into() }
+    }
+
+    /// Every object, as complete lists.
+    pub(super) fn events(&self) -> impl Iterator<Item = Event> + '_ {
+        let starts = Kind::ALL.into_iter().map(Event::ListStarted);
+        let ends = Kind::ALL.into_iter().map(Event::ListFinished);
+        let node = std::iter::once(Event::Applied(Object::Node(self.node())));
+        let services =
+            (0..self.size.services).map(|index| Event::Applied(Object::Service(self.service(index))));
+        let slices = (0..self.size.services).map(|index| self.slice(index, 0));
+        starts.chain(node).chain(services).chain(slices).chain(ends)
+    }
+
+    /// The slice of a Service; each generation replaces one endpoint.
+    pub(super) fn slice(&self, service: u32, generation: u32) -> Event {
+        let key = format!("load/s{service}");
+        let endpoints = (0..self.size.endpoints).map(|index| {
+            let moved = if index == generation % self.size.endpoints.max(1) { generation } else { 0 };
+            self.endpoint(service, index, moved)
+        });
+        let port = SlicePort { name: self.port_name.clone(), protocol: Protocol::Tcp, port: 8080 };
+        Event::Applied(Object::EndpointSlice(EndpointSlice {
+            key: format!("{key}-x7k2p").into(),
+            service: Some(ServiceKey::new("load", &format!("s{service}"))),
+            family: Some(Family::V4),
+            ports: [port].into(),
+            endpoints: endpoints.collect(),
+            problems: Vec::new(),
+        }))
+    }
+
+    fn endpoint(&self, service: u32, index: u32, generation: u32) -> EndpointRecord {
+        let number = service.wrapping_mul(self.size.endpoints).wrapping_add(index) + generation * 104_729;
+        // 10.128.0.0/9.
+        let address = IpAddr::from(Ipv4Addr::from_bits(0x0a80_0000 | (number % (1 << 23))));
+        EndpointRecord {
+            address,
+            conditions: Conditions { ready: true, serving: true, terminating: false },
+            node: Some(self.nodes[(number % NODES) as usize].clone()),
+            hints: None,
+        }
+    }
+
+    fn service(&self, index: u32) -> Service {
+        // 10.0.0.0/10.
+        let address = Ipv4Addr::from_bits(0x0a00_0001 + index);
+        Service {
+            key: ServiceKey::new("load", &format!("s{index}")),
+            created: 1_700_000_000 + i64::from(index),
+            uid: format!("00000000-0000-4000-8000-{index:012}").into(),
+            other_proxy: false,
+            service_type: ServiceType::ClusterIp,
+            cluster_ips: vec![address.into()],
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            affinity: Affinity::None,
+            health_check_node_port: 0,
+            ports: vec![ServicePort {
+                name: self.port_name.clone(),
+                protocol: Protocol::Tcp,
+                port: 80,
+                node_port: 0,
+            }],
+            problems: Vec::new(),
+        }
+    }
+
+    fn node(&self) -> Node {
+        Node {
+            name: self.nodes[0].clone(),
+            zone: None,
+            addresses: vec![Ipv4Addr::new(192, 168, 77, 11).into()],
+            pod_cidrs: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `cargo xtask bench`: speed and memory, each against its floor in the same run. Report ratios and medians: the
+//! machine may be busy with other things.
+
+mod agent;
+mod cluster;
+mod figures;
+mod path;
+mod recorder;
+mod sync;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+
+/// What `cargo xtask bench` takes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Writing Services to the kernel: everything, and one change at a time
+    Sync(Size),
+    /// The whole process against an API server: start, memory, and how fast a change reaches the traffic
+    Agent(Size),
+    /// Connections and requests through a ClusterIP against straight to the pod
+    Path(Size),
+}
+
+/// How large the cluster is.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Size {
+    /// Services
+    #[arg(long, default_value_t = 10_000)]
+    services: u32,
+    /// Endpoints of each Service
+    #[arg(long, default_value_t = 10)]
+    endpoints: u32,
+    /// Single changes, or rounds
+    #[arg(long, default_value_t = 1_000)]
+    changes: u32,
+}
+
+/// Runs a benchmark.
+pub(crate) fn run(bench: &Bench) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "benchmarks write to the kernel in network namespaces of their own, which needs root: use `sudo -E`"
+        );
+    }
+    if cfg!(debug_assertions) {
+        return again_as_release();
+    }
+    match bench {
+        Bench::Sync(size) => sync::run(*size),
+        Bench::Agent(size) => agent::run(*size),
+        Bench::Path(size) => path::run(*size),
+    }
+}
+
+/// Figures of a debug build mean nothing: runs the same command with an optimised build.
+fn again_as_release() -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    command.args(["run", "--quiet", "--release", "-p", "xtask", "--"]).args(std::env::args_os().skip(1));
+    let status = command.current_dir(crate::root()?).status().context("running cargo")?;
+    if !status.success() {
+        bail!("the benchmark ended with {status}");
+    }
+    Ok(())
+}

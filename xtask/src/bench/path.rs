@@ -1,0 +1,195 @@
+//! What the rules cost the traffic: connections and requests through a ClusterIP against straight to the pod, in a
+//! cluster of many Services.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use backend::Driver;
+use backend_nftables::NftablesBackend;
+use desired::Desired;
+use model::{Family, ServiceKey};
+use objects::{EndpointSlice, Event, Object, Objects, Touched};
+use sys::nftables::NftSocket;
+use testkit::world::{OneNode, one_node};
+
+use super::Size;
+use super::cluster::{Cluster, options};
+use super::figures::median;
+use crate::sweep::Sweep;
+
+/// How long each measurement takes.
+const SLICE: Duration = Duration::from_millis(500);
+/// How often straight and through are measured in turn.
+const ROUNDS: usize = 9;
+/// Clients at a time.
+const CLIENTS: usize = 2;
+
+const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 1, 11));
+/// The first Service of the cluster, whose only endpoint is made the pod.
+const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 80);
+const CONNECTIONS: u16 = 8080;
+const REQUESTS: u16 = 8081;
+
+/// Runs the benchmark.
+pub(super) fn run(size: Size) -> Result<()> {
+    let sweep = Sweep::begin("bench", false)?;
+    let mut node = one_node(&format!("{}-", sweep.run())).map_err(|error| anyhow!("failed to {error}"))?;
+    for (name, address) in [("client", [10, 244, 1, 10].into()), ("pod", POD)] {
+        node.add_pod(name, &[address]).map_err(|error| anyhow!("failed to {error}"))?;
+    }
+    serve(&node)?;
+    println!(
+        "{} Services x {} endpoints, one node, {CLIENTS} clients, medians of {ROUNDS}",
+        size.services, size.endpoints
+    );
+    let connect: fn(SocketAddr) -> Result<u64> = |to| connections(to);
+    let ask: fn(SocketAddr) -> Result<u64> = |to| requests(to);
+    for (name, port, measure) in
+        [("new connections", CONNECTIONS, connect), ("requests on open connections", REQUESTS, ask)]
+    {
+        program(&node, size, port)?;
+        compare(&node, (name, port), measure)?;
+    }
+    Ok(())
+}
+
+/// Sets the rules of a whole cluster on the node; the first Service leads to this port of the pod.
+fn program(node: &OneNode, size: Size, port: u16) -> Result<()> {
+    let write = || {
+        let nft = NftSocket::open().map_err(|error| anyhow!("failed to {error}"))?;
+        let (mut objects, mut desired) = (Objects::default(), Desired::new(options()));
+        let mut driver = Driver::new(NftablesBackend::new(Family::V4, nft));
+        let mut touched = Touched::default();
+        let first = ServiceKey::new("load", "s0");
+        for event in Cluster::new(size).events().map(|event| to_pod(event, &first, port)) {
+            touched.merge(objects.apply(event));
+        }
+        let changes = desired.changed(&objects, &touched);
+        driver.set_node(&desired.node_view(&objects, Family::V4));
+        for key in &changes.services {
+            driver.set_service(key, desired.service_view(&objects, key, Family::V4).as_ref());
+        }
+        driver.sync().map_err(|error| anyhow!("failed to {error}")).map(drop)
+    };
+    node.world().namespace("node").run(write).map_err(|error| anyhow!("failed to {error}"))?
+}
+
+fn to_pod(event: Event, service: &ServiceKey, port: u16) -> Event {
+    let Event::Applied(Object::EndpointSlice(slice)) = &event else { return event };
+    if slice.service.as_ref() != Some(service) {
+        return event;
+    }
+    let mut slice: EndpointSlice = slice.clone();
+    let endpoint = slice.endpoints.first().cloned();
+    slice.endpoints = endpoint
+        .into_iter()
+        .map(|mut endpoint| {
+            endpoint.address = POD;
+            endpoint
+        })
+        .collect();
+    slice.ports[0].port = port;
+    Event::Applied(Object::EndpointSlice(slice))
+}
+
+/// Closes connections to one port, echoes on the other.
+fn serve(node: &OneNode) -> Result<()> {
+    let listen = |port| -> Result<TcpListener> {
+        let opened = node.world().namespace("pod").run(move || TcpListener::bind((POD, port)));
+        opened.map_err(|error| anyhow!("failed to {error}"))?.context("listening in the pod")
+    };
+    let (connections, requests) = (listen(CONNECTIONS)?, listen(REQUESTS)?);
+    std::thread::spawn(move || {
+        for stream in connections.incoming().flatten() {
+            // A reset leaves no state behind that would use the ports up.
+            drop(rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)));
+        }
+    });
+    std::thread::spawn(move || {
+        for mut stream in requests.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 64];
+                drop(stream.set_nodelay(true));
+                while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                    if stream.write_all(&buffer[..length]).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
+fn compare(node: &OneNode, (name, port): (&str, u16), measure: fn(SocketAddr) -> Result<u64>) -> Result<()> {
+    let straight_to = SocketAddr::new(POD, port);
+    let per_second = |to| {
+        let counted = node.world().namespace("client").run(move || measure(to));
+        let count = counted.map_err(|error| anyhow!("failed to {error}"))??;
+        Ok::<f64, anyhow::Error>(count as f64 / SLICE.as_secs_f64())
+    };
+    per_second(straight_to)?;
+    per_second(SERVICE)?;
+    let (mut straight, mut through, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (a, b) = (per_second(straight_to)?, per_second(SERVICE)?);
+        straight.push(a);
+        through.push(b);
+        ratios.push(b / a);
+    }
+    println!(
+        "  {name:<30} straight {:>8.0}/s   through {:>8.0}/s   ratio {:.3}",
+        median(&mut straight),
+        median(&mut through),
+        median(&mut ratios)
+    );
+    Ok(())
+}
+
+fn connections(to: SocketAddr) -> Result<u64> {
+    clients(|stop, count| {
+        while !stop.load(Ordering::Relaxed) {
+            let stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
+            // A reset leaves no state behind that would use the ports up.
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))
+                .context("a socket option")?;
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    })
+}
+
+fn requests(to: SocketAddr) -> Result<u64> {
+    clients(|stop, count| {
+        let mut stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
+        stream.set_nodelay(true).context("a socket option")?;
+        let mut buffer = [7; 32];
+        while !stop.load(Ordering::Relaxed) {
+            stream.write_all(&buffer).context("asking")?;
+            stream.read_exact(&mut buffer).context("an answer")?;
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(stream.shutdown(Shutdown::Both));
+        Ok(())
+    })
+}
+
+/// Runs clients for a while, in the network namespace of the calling thread; answers how much they did in all.
+fn clients(work: impl Fn(&AtomicBool, &AtomicU64) -> Result<()> + Sync) -> Result<u64> {
+    let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| work(&stop, &count))).collect();
+        let begin = Instant::now();
+        while begin.elapsed() < SLICE && running.iter().all(|thread| !thread.is_finished()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stop.store(true, Ordering::Relaxed);
+        running
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a client panicked"))))
+    })?;
+    Ok(count.load(Ordering::Relaxed))
+}
