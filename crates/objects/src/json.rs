@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn a_field_of_the_wrong_type_is_named() {
         let check = |kind: Kind, (version, name): (&str, &str), rest: Value, expected: &str| {
-            let mut object = json!({"apiVersion": version, "kind": name, "metadata": {"name": "a", "namespace": "b"}});
+            let mut object =
+                json!({"apiVersion": version, "kind": name, "metadata": {"name": "a", "namespace": "b"}});
             object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
             let manifest = decode_manifest(&object, &mut Names::default()).unwrap_err().to_string();
             assert_eq!(manifest, expected);
