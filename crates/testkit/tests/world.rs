@@ -1,13 +1,13 @@
 //! Worlds of namespaces: packets get where they should, and nothing is left.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sys::link::Links;
 use testkit::traffic::{Answered, Places, Probing, Server, Target, probe, until_answered};
@@ -52,7 +52,7 @@ fn while_serving(
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let places = Places { name: server.to_owned(), tcp: vec![80], udp: vec![53], sctp: vec![9999] };
-            let serve = || Server::open(places).unwrap().run(|| stop.load(Ordering::Relaxed));
+            let serve = || open_server(&places).run(|| stop.load(Ordering::Relaxed));
             world.namespace(server).run(serve).unwrap();
         });
         let asked = world.namespace(client).run(|| {
@@ -62,6 +62,22 @@ fn while_serving(
         stop.store(true, Ordering::Relaxed);
         asked.unwrap()
     })
+}
+
+/// Takes the ports. A process that another test is about to start has a copy of every socket of this one until it runs
+/// its program, those of an earlier server among them.
+fn open_server(places: &Places) -> Server {
+    let begin = Instant::now();
+    loop {
+        match Server::open(places.clone()) {
+            Err(error)
+                if error.kind() == ErrorKind::AddrInUse && begin.elapsed() < Duration::from_secs(3) =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other.unwrap(),
+        }
+    }
 }
 
 /// Starts a shell in a namespace that starts another process there; answers the shell and the other's number.
