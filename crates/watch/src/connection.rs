@@ -63,6 +63,16 @@ impl Connection {
         Ok(Self { client, server, token })
     }
 
+    /// Takes over the last token of the connection before, in case its file is gone just now.
+    pub(crate) fn after(mut self, before: Option<Self>) -> Self {
+        if let (Some(token), Some(before)) = (&mut self.token, before.and_then(|before| before.token))
+            && token.path == before.path
+        {
+            token.last = before.last;
+        }
+        self
+    }
+
     /// Answers the URL of the server.
     pub(crate) fn server(&self) -> &str {
         &self.server
@@ -103,9 +113,13 @@ impl TokenFile {
     fn header(&mut self) -> Result<HeaderValue, Failure> {
         let path = &self.path;
         let failed = |what: String| Failure::Configuration(format!("token file {}: {what}", path.display()));
-        let token = match std::fs::read_to_string(path) {
+        let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        // One that is empty is being written.
+        let read =
+            read.and_then(|token| if token.trim().is_empty() { Err("is empty".into()) } else { Ok(token) });
+        let token = match read {
             Ok(token) => token,
-            Err(error) => self.last.take().ok_or_else(|| failed(error.to_string()))?,
+            Err(error) => self.last.take().ok_or_else(|| failed(error))?,
         };
         let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
             .map_err(|_| failed("it holds characters that no token has".into()))?;

@@ -33,6 +33,8 @@ pub(crate) struct Reflector {
     sink: mpsc::Sender<Event>,
     journal: mpsc::UnboundedSender<Entry>,
     connection: Option<Connection>,
+    /// Whether the configuration is to be read again before the next request.
+    stale: bool,
     decoder: Decoder,
     query: Query,
     /// Up to where the history was delivered; `None` asks for a list.
@@ -82,6 +84,7 @@ impl Reflector {
             sink,
             journal,
             connection: None,
+            stale: false,
             decoder: Decoder::default(),
             query: Query::of(kind, &config.node_name),
             revision: None,
@@ -126,9 +129,16 @@ impl Reflector {
 
     async fn connection(&mut self) -> Result<&mut Connection, Failure> {
         let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::prepare(&self.config).await?,
+            Some(current) if !self.stale => current,
+            before => match Connection::prepare(&self.config).await {
+                Ok(fresh) => fresh.after(before),
+                Err(failure) => {
+                    self.connection = before;
+                    return Err(failure);
+                }
+            },
         };
+        self.stale = false;
         Ok(self.connection.insert(connection))
     }
 
@@ -324,9 +334,7 @@ impl Reflector {
         if failure.loses_history() {
             self.revision = None;
         }
-        if failure.wants_new_connection() {
-            self.connection = None;
-        }
+        self.stale |= failure.wants_new_connection();
         let is_first = self.backoff.failures() == 0;
         let retry = self.backoff.failed(chance());
         let retry = if is_first && matches!(failure, Failure::Gone(_)) { Duration::ZERO } else { retry };

@@ -6,19 +6,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{World, hasty, json_only, node, service, slice};
+use common::{World, fill, hasty, json_only, service, slice};
 use objects::{Event, Kind};
 use serde_json::json;
-use testkit::apiserver::{ApiServer, Behaviour, Fault, FaultRule, Options, Resource, Verb, WatchList};
-
-fn fill(server: &ApiServer) {
-    for name in ["web", "api"] {
-        server.apply(service(name));
-        server.apply(slice(name, &["10.244.1.5", "10.244.2.6"]));
-    }
-    server.apply(node("n1"));
-    server.apply(node("n2"));
-}
+use testkit::apiserver::{Behaviour, Fault, FaultRule, Options, Refusal, Resource, Verb, WatchList};
 
 /// Every kind of change, in both forms and with each way to list.
 async fn follows(options: Options) {
@@ -156,21 +147,6 @@ async fn a_server_that_ignores_the_streaming_parameters_is_listed() {
     world.until_equal().await;
     world.server.apply(service("later"));
     world.until_equal().await;
-}
-
-#[tokio::test]
-async fn a_server_without_service_cidrs_has_none_until_it_has_some() {
-    let behaviour = Behaviour { service_cidrs: false, ..Behaviour::default() };
-    let mut world = World::start(Options { behaviour, ..Options::default() }, fill);
-    world.until("all kinds synced", |world| world.fold.synced.len() == 4).await;
-    assert!(world.fold.names(Kind::ServiceCidr).is_empty());
-    assert!(world.progress.snapshot()[3].missing);
-    world.during(Duration::from_millis(700)).await;
-    let said = world.log.lines().iter().filter(|line| line.contains("going on without ServiceCIDRs")).count();
-    assert_eq!(said, 1);
-    world.server.change(|behaviour| behaviour.service_cidrs = true);
-    world.until_equal().await;
-    assert_eq!(world.fold.names(Kind::ServiceCidr), ["kubernetes"]);
 }
 
 #[tokio::test]
@@ -349,127 +325,6 @@ async fn a_stuck_watch_without_bookmarks_ends_with_its_time() {
 }
 
 #[tokio::test]
-async fn a_token_that_rotates_is_read_again() {
-    let behaviour = Behaviour { token: Some("first".into()), ..Behaviour::default() };
-    let (server, mut world) = token_world(Options { tls: true, behaviour, ..Options::default() }, "first\n");
-    fill(&server.0);
-    world.until_synced().await;
-    server.0.change(|behaviour| behaviour.token = Some("second".into()));
-    world.log.wait_for("refused the credentials").await;
-    std::fs::write(&server.1, "second\n").unwrap();
-    world.log.wait_for("the API server answers again").await;
-    assert!(world.log.warnings("secret").is_empty());
-    std::fs::remove_file(&server.1).unwrap();
-}
-
-/// A source whose kubeconfig names a token file.
-struct Plain {
-    log: common::Log,
-    receiver: tokio::sync::mpsc::Receiver<Event>,
-    source: tokio::task::JoinHandle<Result<(), watch::Error>>,
-    _logging: tracing::subscriber::DefaultGuard,
-}
-
-impl Plain {
-    async fn until_synced(&mut self) {
-        let mut lists = 0;
-        while lists < 4 {
-            let event = tokio::time::timeout(common::PATIENCE, self.receiver.recv()).await.unwrap().unwrap();
-            lists += u32::from(matches!(event, Event::ListFinished(_)));
-        }
-    }
-}
-
-impl Drop for Plain {
-    fn drop(&mut self) {
-        self.source.abort();
-    }
-}
-
-fn token_world(options: Options, token: &str) -> ((ApiServer, std::path::PathBuf), Plain) {
-    let server = ApiServer::start(options).unwrap();
-    let token_file = common::temporary("token");
-    std::fs::write(&token_file, token).unwrap();
-    let mut kubeconfig: serde_json::Value = serde_json::from_str(&server.kubeconfig()).unwrap();
-    kubeconfig["users"][0]["user"] = json!({"tokenFile": token_file});
-    let plain = plain(&kubeconfig.to_string());
-    ((server, token_file), plain)
-}
-
-fn plain(kubeconfig: &str) -> Plain {
-    let (log, logging) = common::Log::collect();
-    let path = common::temporary("kubeconfig");
-    std::fs::write(&path, kubeconfig).unwrap();
-    let mut config = watch::ApiConfig::new(Some(path), None, "n1");
-    config.timing = hasty();
-    let (sink, receiver) = tokio::sync::mpsc::channel(1000);
-    let source = tokio::spawn(watch::run(config, watch::Progress::default(), sink));
-    Plain { log, receiver, source, _logging: logging }
-}
-
-#[tokio::test]
-async fn first_contact_explains_itself() {
-    let server = ApiServer::start(Options { tls: true, ..Options::default() }).unwrap();
-    let good: serde_json::Value = serde_json::from_str(&server.kubeconfig()).unwrap();
-    let check = |change: &dyn Fn(&mut serde_json::Value), says: &'static str, remedy: &'static str| {
-        let mut kubeconfig = good.clone();
-        change(&mut kubeconfig);
-        let plain = plain(&kubeconfig.to_string());
-        async move {
-            plain.log.wait_for(says).await;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            let warnings = plain.log.warnings("");
-            assert_eq!(warnings.len(), 1, "{warnings:#?}");
-            assert!(warnings[0].contains(says) && warnings[0].contains(remedy), "{warnings:#?}");
-        }
-    };
-    let other = ApiServer::start(Options { tls: true, ..Options::default() }).unwrap();
-    let other: serde_json::Value = serde_json::from_str(&other.kubeconfig()).unwrap();
-    let ca = other["clusters"][0]["cluster"]["certificate-authority-data"].clone();
-    check(
-        &|config| config["clusters"][0]["cluster"]["certificate-authority-data"] = ca.clone(),
-        "cannot trust the server",
-        "certificate-authority",
-    )
-    .await;
-    check(
-        &|config| config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1"),
-        "cannot reach the server",
-        "check that the API server runs",
-    )
-    .await;
-    check(
-        &|config| config["clusters"][0]["cluster"]["server"] = json!("https://no-such-host.invalid:6443"),
-        "cannot find the server's address",
-        "name servers",
-    )
-    .await;
-    server.change(|behaviour| behaviour.token = Some("secret".into()));
-    check(&|_| {}, "refused the credentials", "check the token").await;
-}
-
-#[tokio::test]
-async fn a_kubeconfig_that_cannot_be_read_is_an_error_at_once() {
-    let (sink, _receiver) = tokio::sync::mpsc::channel(1);
-    let config = watch::ApiConfig::new(Some("/nonexistent/kubeconfig".into()), None, "n1");
-    let error = watch::run(config, watch::Progress::default(), sink).await.unwrap_err().to_string();
-    assert!(error.contains("/nonexistent/kubeconfig") && error.contains("check the kubeconfig"), "{error}");
-}
-
-#[tokio::test]
-async fn master_overrides_the_server_of_the_kubeconfig() {
-    let server = ApiServer::start(Options::default()).unwrap();
-    let (sink, mut receiver) = tokio::sync::mpsc::channel(100);
-    let config = watch::ApiConfig::new(None, Some(server.address().to_string()), "n1");
-    let source = tokio::spawn(watch::run(config, watch::Progress::default(), sink));
-    let event = tokio::time::timeout(common::PATIENCE, receiver.recv()).await.unwrap().unwrap();
-    assert!(matches!(event, Event::ListStarted(_)));
-    drop(receiver);
-    let ended = tokio::time::timeout(common::PATIENCE, source).await.expect("ends when nobody listens");
-    ended.unwrap().unwrap();
-}
-
-#[tokio::test]
 async fn an_object_that_cannot_be_read_is_named_and_the_rest_goes_on() {
     for watch_list in [WatchList::Served, WatchList::Forbidden] {
         let mut world = World::start(options(false, watch_list), |server| {
@@ -483,5 +338,121 @@ async fn an_object_that_cannot_be_read_is_named_and_the_rest_goes_on() {
         world.until("goes on", |world| world.fold.names(Kind::Service).len() == 3).await;
         let warnings = world.log.warnings("shop/odd");
         assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("kind=Service") && warnings[0].contains("spec: invalid type"));
+    }
+}
+
+/// Answers the whole list of Services with this, once, and expects that nothing changes but the log.
+async fn is_not_believed(list: serde_json::Value, says: &str) {
+    let mut world = World::start(options(false, WatchList::Forbidden), fill);
+    world.until_equal().await;
+    let list = Fault::Answer {
+        code: 200,
+        content_type: "application/json".into(),
+        body: list.to_string().into_bytes(),
+    };
+    world.server.inject(FaultRule::new(list).on(Resource::Services).verb(Verb::List).times(1));
+    world.server.inject(FaultRule::new(Fault::GoneEvent).on(Resource::Services).verb(Verb::Watch).times(1));
+    world.server.stop();
+    world.server.restart().unwrap();
+    world.log.wait_for(says).await;
+    let events = world.during(Duration::from_millis(300)).await;
+    assert!(!events.iter().any(|event| matches!(event, Event::Deleted(_))), "{events:?}");
+    assert_eq!(world.fold.names(Kind::Service), ["shop/api", "shop/web"]);
+    world.until_equal().await;
+}
+
+#[tokio::test]
+async fn lists_that_make_no_sense_are_not_believed() {
+    let list = |kind: &str, revision: &str, items: serde_json::Value| json!({"kind": kind, "metadata": {"resourceVersion": revision}, "items": items});
+    is_not_believed(list("ServiceList", "5", json!([{}])), "is no valid JSON").await;
+    is_not_believed(list("ServiceList", "5", json!([{"metadata": {}}])), "an item without a name").await;
+    is_not_believed(list("NodeList", "5", json!([])), "is of kind").await;
+    is_not_believed(list("ServiceList", "", json!([])), "has no resourceVersion").await;
+    is_not_believed(json!({}), "is of kind").await;
+}
+
+#[tokio::test]
+async fn a_streamed_list_that_ends_in_the_middle_removes_nothing() {
+    for protobuf in [true, false] {
+        for fault in [Fault::EndAfter(900), Fault::ResetAfter(900), Fault::HangAfter(900)] {
+            let mut world = World::start(options(protobuf, WatchList::Served), |server| {
+                fill(server);
+                for number in 0..10 {
+                    server.apply(service(&format!("s{number}")));
+                }
+            });
+            world.until_equal().await;
+            let before = world.fold.names(Kind::Service);
+            world.server.stop();
+            world.server.compact();
+            world.server.inject(
+                FaultRule::new(fault.clone()).on(Resource::Services).verb(Verb::Watch).skip(1).times(1),
+            );
+            world
+                .server
+                .inject(FaultRule::new(Fault::GoneEvent).on(Resource::Services).verb(Verb::Watch).times(1));
+            world.server.delete("Service", "shop", "s7");
+            world
+                .server
+                .inject(FaultRule::new(Fault::internal_error()).on(Resource::Services).verb(Verb::List));
+            world.server.restart().unwrap();
+            world.log.wait_for("etcdserver").await;
+            world.during(Duration::from_millis(100)).await;
+            assert_eq!(world.fold.names(Kind::Service), before, "{fault:?}, protobuf {protobuf}");
+            world.server.clear_faults();
+            world.until_equal().await;
+            assert_eq!(world.fold.names(Kind::Service).len(), before.len() - 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_behind_its_own_past_is_listed_anew() {
+    // As after a restore from a backup: 504, and the revision of the watch is never reached.
+    let ahead = Refusal::new(504, "Timeout", "Too large resource version: 999, current: 7");
+    let mut world = World::start(options(true, WatchList::Served), fill);
+    world.until_equal().await;
+    world
+        .server
+        .inject(FaultRule::new(Fault::refusal(&ahead)).on(Resource::Services).verb(Verb::Watch).times(1));
+    world.server.stop();
+    world.server.restart().unwrap();
+    world.until("listed again", |world| world.fold.lists[&Kind::Service] == 2).await;
+    world.until_equal().await;
+    assert!(world.log.warnings("Too large").is_empty(), "it is no failure");
+}
+
+/// Answers how often Services are asked for within a second.
+async fn requests_in_a_second(world: &mut World) -> usize {
+    world.server.take_requests();
+    world.during(Duration::from_secs(1)).await;
+    world.server.take_requests().iter().filter(|record| record.path == "/api/v1/services").count()
+}
+
+#[tokio::test]
+async fn a_server_in_trouble_is_not_asked_without_pause() {
+    let mut world = World::start(options(false, WatchList::Served), fill);
+    world.until_equal().await;
+    let revision = world.server.revision().to_string();
+    let bookmark = json!({"type": "BOOKMARK", "object": {"kind": "Service", "apiVersion": "v1",
+        "metadata": {"resourceVersion": revision}}});
+    let ends_at_once = Fault::Answer {
+        code: 200,
+        content_type: "application/json".into(),
+        body: format!("{bookmark}\n").into_bytes(),
+    };
+    let busy = Fault::refusal(&Refusal::new(429, "TooManyRequests", "later"));
+    // Waits are 10 ms at first and 40 to 80 ms in the end; an answer with an event counts as a success each time.
+    for (fault, most) in
+        [(Fault::internal_error(), 40), (busy, 40), (Fault::GoneEvent, 60), (ends_at_once, 110)]
+    {
+        world.server.inject(FaultRule::new(fault.clone()).on(Resource::Services));
+        world.server.stop();
+        world.server.restart().unwrap();
+        let asked = requests_in_a_second(&mut world).await;
+        assert!((5..=most).contains(&asked), "{fault:?}: asked {asked} times");
+        world.server.clear_faults();
+        world.until_equal().await;
     }
 }

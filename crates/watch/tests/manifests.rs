@@ -239,3 +239,48 @@ async fn lists_slices_and_scalars_are_read_as_kubernetes_does() {
     assert_eq!(service.ports[1].port, 80);
     assert!(world.log.warnings("").is_empty(), "{:?}", world.log.lines());
 }
+
+#[tokio::test]
+async fn a_field_of_the_wrong_type_is_named_with_file_document_and_object() {
+    let mut world =
+        World::start(|directory| fs::write(directory.join("a.yaml"), service("one", "1")).unwrap());
+    world.until(&["one:1"]).await;
+    let wrong = "apiVersion: v1\nkind: Service\nmetadata: {name: two, namespace: shop}\nspec: {ports: [{port: 1, protocol: [TCP]}]}\n";
+    world.write("a.yaml", &format!("{}---\n# none\n---\n{wrong}", service("one", "2")));
+    world.log.wait_for("a manifest has a mistake").await;
+    let warnings = world.log.warnings("");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    for part in ["a.yaml", "document 2", "Service shop/two", "spec.ports[0].protocol: invalid type"] {
+        assert!(warnings[0].contains(part), "{part} is not in {warnings:?}");
+    }
+    assert_eq!(world.during(Duration::from_millis(100)).await, 0);
+    assert_eq!(world.services(), ["one:1"]);
+}
+
+#[tokio::test]
+async fn objects_that_move_to_another_file_are_not_deleted_in_between() {
+    let mut world = World::start(|directory| {
+        fs::write(directory.join("b.yaml"), service("one", "1")).unwrap();
+        fs::write(directory.join("c.yaml"), service("two", "2")).unwrap();
+    });
+    world.until(&["one:1", "two:2"]).await;
+    // Backwards and forwards in the order of names.
+    for (old, new) in [("b.yaml", "a.yaml"), ("a.yaml", "d.yaml")] {
+        fs::rename(world.directory.join(old), world.directory.join(new)).unwrap();
+        let mut deleted = Vec::new();
+        let end = Instant::now() + Duration::from_millis(300);
+        while let Ok(event) =
+            tokio::time::timeout(end.saturating_duration_since(Instant::now()), world.receiver.recv()).await
+        {
+            let event = event.expect("the source lives");
+            deleted.extend(matches!(event, Event::Deleted(_)).then(|| event.clone()));
+            world.fold.take(event);
+        }
+        assert_eq!(deleted, []);
+        assert_eq!(world.services(), ["one:1", "two:2"]);
+    }
+    assert!(world.log.warnings("").is_empty(), "{:?}", world.log.lines());
+    // It is the renamed file that counts.
+    world.write("d.yaml", &service("one", "9"));
+    world.until(&["one:9", "two:2"]).await;
+}

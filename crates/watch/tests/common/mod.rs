@@ -272,6 +272,16 @@ pub fn content(server: &ApiServer) -> BTreeMap<ObjectKey, Object> {
     expected
 }
 
+/// Two Services with their slices, the own node and another one.
+pub fn fill(server: &ApiServer) {
+    for name in ["web", "api"] {
+        server.apply(service(name));
+        server.apply(slice(name, &["10.244.1.5", "10.244.2.6"]));
+    }
+    server.apply(node("n1"));
+    server.apply(node("n2"));
+}
+
 pub fn json_only() -> Options {
     Options { behaviour: Behaviour { protobuf: false, ..Behaviour::default() }, ..Options::default() }
 }
