@@ -19,9 +19,13 @@ struct Traces {
 }
 
 impl Sweep {
-    /// Invents a run, makes its folder, and watches for signals from now on.
+    /// Invents a run, makes its folder, and watches for signals from now on. Removes what runs left that were killed
+    /// before they could do it themselves.
     pub(crate) fn begin(what: &str, keep: bool) -> Result<Self> {
-        let run = format!("sb{:x}", std::process::id());
+        let is_leftover =
+            |name: &String| is_leftover(name, |process| Path::new("/proc").join(process).exists());
+        remove_namespaces(&netns::names(RUN).into_iter().filter(is_leftover).collect::<Vec<_>>());
+        let run = format!("{RUN}{}", std::process::id());
         let folder = std::env::temp_dir().join(format!("signalbox-{what}-{run}"));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let traces = Traces { run, folder, keep };
@@ -57,7 +61,7 @@ impl Drop for Sweep {
 
 impl Traces {
     fn remove(&self) {
-        remove_namespaces(&format!("{}-", self.run));
+        remove_namespaces(&netns::names(&format!("{}-", self.run)));
         if !self.keep {
             // Somebody may have opened a log meanwhile; a leftover folder in /tmp harms nobody.
             drop(std::fs::remove_dir_all(&self.folder));
@@ -65,8 +69,19 @@ impl Traces {
     }
 }
 
-fn remove_namespaces(prefix: &str) {
-    netns::names(prefix).iter().for_each(|name| Namespace::named(name).remove());
+fn remove_namespaces(names: &[String]) {
+    let all: Vec<_> = names.iter().map(|name| Namespace::named(name)).collect();
+    netns::kill_processes(&all);
+    all.iter().for_each(Namespace::remove);
+}
+
+/// What the names of all runs begin with; the number of their process follows.
+const RUN: &str = "sbrun";
+
+/// Whether a namespace is one of a run whose process is no more.
+fn is_leftover(name: &str, exists: impl Fn(&str) -> bool) -> bool {
+    let run = name.strip_prefix(RUN).and_then(|rest| rest.split_once('-'));
+    run.is_some_and(|(process, _)| process.parse::<u32>().is_ok() && !exists(process))
 }
 
 /// Starts a thread that ends this program on SIGINT, SIGTERM or SIGHUP, and with it, by their parent-death signal,
@@ -94,4 +109,22 @@ fn watch_signals(traces: Traces) -> Result<()> {
         std::process::exit(code);
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_runs_without_a_process_are_leftovers() {
+        for (name, expected) in [
+            ("sbrun31-node", true),
+            ("sbrun32-node", false),
+            ("sbrun31", false),
+            ("sbrun-node", false),
+            ("sb31-node", false),
+        ] {
+            assert_eq!(is_leftover(name, |process| process == "32"), expected, "{name}");
+        }
+    }
 }

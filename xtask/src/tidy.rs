@@ -90,11 +90,14 @@ fn function_name(line: &str) -> Option<&str> {
     if code.starts_with("//") || code.ends_with(';') {
         return None;
     }
+    // `pub(crate)` has parentheses of its own.
+    let code = match code.strip_prefix("pub(") {
+        Some(rest) => rest.split_once(") ")?.1,
+        None => code,
+    };
     let before = code.split('(').next()?;
     let (head, name) = before.rsplit_once("fn ")?;
-    let is_qualifier = |word: &str| {
-        matches!(word, "pub" | "const" | "async" | "unsafe" | "extern") || word.starts_with("pub")
-    };
+    let is_qualifier = |word: &str| matches!(word, "pub" | "const" | "async" | "unsafe" | "extern");
     head.split_whitespace().all(is_qualifier).then(|| name.split('<').next().unwrap_or(name))
 }
 

@@ -262,7 +262,7 @@ fn the_network_of_the_cases_carries_packets_across_nodes() {
     if !is_root() || !has("nft") {
         return;
     }
-    let prefix = format!("sbc{}-", std::process::id());
+    let prefix = format!("sbw{}-", std::process::id());
     let world = conformance(&prefix).unwrap();
     let targets = [
         "tcp/10.244.2.2:80",

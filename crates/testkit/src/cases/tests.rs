@@ -1,3 +1,5 @@
+//! The reader of cases: short forms, refusals, and every recorded file.
+
 use std::path::Path;
 
 use serde_json::json;
