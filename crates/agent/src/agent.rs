@@ -141,6 +141,9 @@ impl<B: Backend> Agent<B> {
                 plane.set_service(key, view.as_ref());
                 problems.extend(view.into_iter().flat_map(|view| view.problems));
             }
+            // Mistakes in the object itself were reported by its source, which knows where it is written.
+            let known = self.objects.service(key).map_or(&[][..], |service| &service.problems);
+            problems.retain(|problem| !known.contains(problem));
             self.report(key, problems);
         }
     }
@@ -155,7 +158,7 @@ impl<B: Backend> Agent<B> {
         }
         let known = self.problems.get(key).map_or(&[][..], Vec::as_slice);
         for problem in problems.iter().filter(|problem| !known.contains(problem)) {
-            warn!(object = %problem.object, field = %problem.field, reason = %problem.reason, "an object has a mistake; the rest of it is in force");
+            warn!(object = %problem.object, field = %problem.field, reason = %problem.reason, "a Service cannot have what it asks for; the rest of it is in force");
         }
         self.problems.insert(key.clone(), problems);
     }

@@ -1,5 +1,6 @@
 //! The chains, sets and maps of the program, and their names in the kernel.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -341,9 +342,10 @@ impl Set {
     }
 }
 
-impl fmt::Display for Set {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Set {
+    /// Answers its name in the kernel.
+    pub fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Protocols => "protocols",
             Self::Frontends => "frontends",
             Self::Inside => "inside",
@@ -361,8 +363,14 @@ impl fmt::Display for Set {
             Self::Allowed => "allowed",
             Self::Hairpin => "hairpin",
             Self::ClusterIps => "cluster-ips",
-            Self::Sticky(name) => return write!(f, "sticky/{name}"),
+            Self::Sticky(name) => return Cow::Owned(format!("sticky/{name}")),
         })
+    }
+}
+
+impl fmt::Display for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
     }
 }
 

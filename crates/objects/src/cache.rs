@@ -25,8 +25,9 @@ impl Touched {
     }
 
     /// Adds what another event touched.
-    pub fn merge(&mut self, mut other: Self) {
-        self.services.append(&mut other.services);
+    pub fn merge(&mut self, other: Self) {
+        // `append` would walk over everything that was touched before, for each event.
+        self.services.extend(other.services);
         self.node |= other.node;
         self.service_cidrs |= other.service_cidrs;
     }

@@ -67,7 +67,8 @@ pub(crate) fn key_of(object: &Object) -> ObjectKey {
     }
 }
 
-fn problems_of(object: &Object) -> &[Problem] {
+/// Answers what was left out of an object.
+pub(crate) fn problems_of(object: &Object) -> &[Problem] {
     match object {
         Object::Service(service) => &service.problems,
         Object::EndpointSlice(slice) => &slice.problems,

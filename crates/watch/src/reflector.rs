@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use model::Problem;
 use objects::{Event, Kind, ObjectKey};
 use tokio::sync::mpsc;
 
 use crate::answer::{self, Meta, WatchFrame};
 use crate::api::ApiConfig;
 use crate::connection::Connection;
-use crate::decode::Decoder;
+use crate::decode::{Decoder, problems_of};
 use crate::failure::Failure;
 use crate::frame::Form;
 use crate::journal::Entry;
@@ -299,15 +300,34 @@ impl Reflector {
     async fn apply(&mut self, form: Form, meta: &Meta, object: &Bytes) -> Result<(), Stop> {
         match self.decoder.decode(self.kind, form, object) {
             Ok(object) => {
-                if !self.complaints.is_empty() {
-                    self.complaints.remove(&meta.key(self.kind));
-                }
+                self.report_problems(meta, problems_of(&object));
                 self.send(Event::Applied(object)).await?;
                 self.progress.delivered(self.kind);
             }
             Err(error) => self.complain(meta.key(self.kind), error),
         }
         Ok(())
+    }
+
+    /// Reports what was left out of an object, once for each set of mistakes.
+    fn report_problems(&mut self, meta: &Meta, problems: &[Problem]) {
+        if problems.is_empty() {
+            if !self.complaints.is_empty() {
+                self.complaints.remove(&meta.key(self.kind));
+            }
+            return;
+        }
+        let key = meta.key(self.kind);
+        let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        if self.complaints.get(&key) == Some(&text) {
+            return;
+        }
+        for Problem { object, field, reason } in problems {
+            tracing::warn!(object, field, reason, "an object has a mistake; the rest of it is in force");
+        }
+        if self.complaints.len() < MAX_COMPLAINTS {
+            self.complaints.insert(key, text);
+        }
     }
 
     /// Reports an object that cannot be read, once for each mistake.

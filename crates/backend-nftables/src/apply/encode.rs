@@ -52,40 +52,97 @@ pub(super) fn hook(hook: Hook) -> nft::Hook {
     nft::Hook { kind, nat: hook.nat, priority: hook.priority }
 }
 
+/// A few bytes without an allocation: keys are made by the hundred thousand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes {
+    bytes: [u8; Self::MOST],
+    length: usize,
+}
+
+impl Bytes {
+    /// The longest key: two IPv6 addresses, protocol and port.
+    const MOST: usize = 40;
+
+    fn new() -> Self {
+        Self { bytes: [0; Self::MOST], length: 0 }
+    }
+
+    /// Appends; what would not fit, which no key of ours is, is left out.
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(self.length..self.length + bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.length += bytes.len();
+        }
+    }
+
+    fn put_address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => self.put(&address.octets()),
+            IpAddr::V6(address) => self.put(&address.octets()),
+        }
+    }
+
+    fn put_place(&mut self, place: &Place) {
+        if let Some(address) = place.address {
+            self.put_address(address);
+        }
+        self.put(&[place.protocol.number(), 0, 0, 0]);
+        self.put_port(place.port);
+    }
+
+    fn put_port(&mut self, port: u16) {
+        self.put(&port.to_be_bytes());
+        self.put(&[0, 0]);
+    }
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 /// The key of an element, and the end of its range; `None`: the item is no element.
-pub(super) fn element(key: &Key, family: Family) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-    let bytes = match key {
+pub(super) fn element(key: &Key, family: Family) -> Option<(Bytes, Option<Bytes>)> {
+    let mut bytes = Bytes::new();
+    let mut end = None;
+    match key {
         Key::Set(_) | Key::Chain(_) => return None,
-        Key::Protocol(protocol) => vec![protocol.number()],
-        Key::Verdict(_, place) | Key::Guarded(place) => place_bytes(place),
+        Key::Protocol(protocol) => bytes.put(&[protocol.number()]),
+        Key::Verdict(_, place) | Key::Guarded(place) => bytes.put_place(place),
         Key::Slot(_, place, slot) => {
-            let mut bytes = place_bytes(place);
-            bytes.extend_from_slice(&u32::from(*slot).to_ne_bytes());
-            bytes
+            bytes.put_place(place);
+            bytes.put(&u32::from(*slot).to_ne_bytes());
         }
         Key::Allowed(allowed) => {
             let (place, range) = &**allowed;
-            let (mut first, mut last) = (place_bytes(place), place_bytes(place));
-            put_address(&mut first, range.network());
-            put_address(&mut last, range.broadcast());
-            return Some((first, Some(last)));
+            bytes.put_place(place);
+            let mut last = bytes;
+            bytes.put_address(range.network());
+            last.put_address(range.broadcast());
+            end = Some(last);
         }
         Key::Hairpin(address) => {
-            let mut bytes = Vec::new();
-            put_address(&mut bytes, *address);
-            put_address(&mut bytes, *address);
-            bytes
+            bytes.put_address(*address);
+            bytes.put_address(*address);
         }
-        Key::ClusterIp(address) => address_bytes(*address),
+        Key::ClusterIp(address) => bytes.put_address(*address),
         Key::Foreign(foreign) => match &**foreign {
-            Foreign::Element(_, key, end) => {
-                return Some((key.to_vec(), end.as_ref().map(|end| end.to_vec())));
+            Foreign::Element(_, key, foreign_end) => {
+                bytes.put(key);
+                end = foreign_end.as_ref().map(|foreign_end| {
+                    let mut end = Bytes::new();
+                    end.put(foreign_end);
+                    end
+                });
             }
             Foreign::Chain(_) | Foreign::Set(_) => return None,
         },
-    };
+    }
     debug_assert!(key.set().is_none_or(|set| definition(&set).key_len(family) == bytes.len()));
-    Some((bytes, None))
+    Some((bytes, end))
 }
 
 /// Reads the key of an element of one of our sets; one that we would never write is foreign.
@@ -96,7 +153,8 @@ pub(super) fn key(set: &Set, family: Family, bytes: &[u8], end: Option<&[u8]>) -
     };
     let read = read_key(set, family, bytes, end).unwrap_or_else(foreign);
     // What reads as ours but would be written differently (padding, an odd range) could never be deleted as ours.
-    let ours = element(&read, family).is_some_and(|(own, own_end)| own == bytes && own_end.as_deref() == end);
+    let ours =
+        element(&read, family).is_some_and(|(own, own_end)| *own == *bytes && own_end.as_deref() == end);
     if ours { read } else { foreign() }
 }
 
@@ -152,10 +210,10 @@ fn range(first: IpAddr, last: IpAddr) -> Option<IpNet> {
 }
 
 /// The value of an endpoint, padded as in a concatenation.
-pub(super) fn endpoint(endpoint: Endpoint) -> Vec<u8> {
-    let mut bytes = address_bytes(endpoint.address);
-    bytes.extend_from_slice(&endpoint.port.to_be_bytes());
-    bytes.extend_from_slice(&[0, 0]);
+pub(super) fn endpoint(endpoint: Endpoint) -> Bytes {
+    let mut bytes = Bytes::new();
+    bytes.put_address(endpoint.address);
+    bytes.put_port(endpoint.port);
     bytes
 }
 
@@ -163,27 +221,6 @@ pub(super) fn endpoint(endpoint: Endpoint) -> Vec<u8> {
 pub(super) fn read_endpoint(family: Family, bytes: &[u8]) -> Option<Endpoint> {
     let mut reader = Reader { bytes, family };
     Some(Endpoint { address: reader.address()?, port: reader.port()? })
-}
-
-fn place_bytes(place: &Place) -> Vec<u8> {
-    let mut bytes = place.address.map(address_bytes).unwrap_or_default();
-    bytes.extend_from_slice(&[place.protocol.number(), 0, 0, 0]);
-    bytes.extend_from_slice(&place.port.to_be_bytes());
-    bytes.extend_from_slice(&[0, 0]);
-    bytes
-}
-
-fn address_bytes(address: IpAddr) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    put_address(&mut bytes, address);
-    bytes
-}
-
-fn put_address(bytes: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => bytes.extend_from_slice(&address.octets()),
-        IpAddr::V6(address) => bytes.extend_from_slice(&address.octets()),
-    }
 }
 
 struct Reader<'a> {

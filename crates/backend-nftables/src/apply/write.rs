@@ -7,6 +7,7 @@ use sys::nftables::{Batch, CommitError, ElementValue};
 use super::sticky::LostClients;
 use super::{TABLE, encode, failed};
 use crate::item::{Foreign, Key, Value, VerdictKind};
+use crate::names::Set;
 
 /// A batch with the change that each of its operations is for.
 pub(super) struct Writer {
@@ -37,8 +38,9 @@ impl Writer {
         for (index, change) in each() {
             self.declare(index, change);
         }
-        for (index, change) in each().filter(|(_, change)| change.before.is_some()) {
-            self.remove_element(index, change);
+        let by_set = elements_by_set(delta);
+        for index in by_set.iter().copied().filter(|index| delta.changes[*index].before.is_some()) {
+            self.remove_element(index, &delta.changes[index]);
         }
         if can_destroy {
             for (set, key) in lost.iter() {
@@ -48,8 +50,8 @@ impl Writer {
         for (index, change) in each() {
             self.write_rules(index, change);
         }
-        for (index, change) in each() {
-            self.add_element(index, change);
+        for index in by_set {
+            self.add_element(index, &delta.changes[index]);
         }
     }
 
@@ -80,7 +82,7 @@ impl Writer {
         else {
             return;
         };
-        self.operation(Some(index), |batch| batch.delete_element(&set.to_string(), (&key, end.as_deref())));
+        self.operation(Some(index), |batch| batch.delete_element(&set.name(), (&key, end.as_deref())));
     }
 
     fn write_rules(&mut self, index: usize, change: &Change<'_, Key, Value>) {
@@ -95,7 +97,7 @@ impl Writer {
     fn add_element(&mut self, index: usize, change: &Change<'_, Key, Value>) {
         let (Some(set), Some(value)) = (change.key.set(), change.after) else { return };
         let Some((key, end)) = encode::element(change.key, self.family) else { return };
-        let name = set.to_string();
+        let name = set.name();
         let key = (&key[..], end.as_deref());
         match value {
             Value::Endpoint(endpoint) => {
@@ -124,6 +126,14 @@ impl Writer {
             }
         }
     }
+}
+
+/// The changes of elements, those of one set together: they share messages.
+fn elements_by_set(delta: &Delta<'_, Key, Value>) -> Vec<usize> {
+    let sets: Vec<Option<Set>> = delta.changes.iter().map(|change| change.key.set()).collect();
+    let mut elements: Vec<usize> = (0..sets.len()).filter(|index| sets[*index].is_some()).collect();
+    elements.sort_by(|a, b| sets[*a].cmp(&sets[*b]));
+    elements
 }
 
 /// The deletion of chains and sets to which nothing leads any more: a transaction of its own, because older kernels

@@ -206,7 +206,7 @@ pub struct NftSocket {
 impl NftSocket {
     /// Opens the kernel's nftables for the network namespace of the calling thread.
     pub fn open() -> Result<Self, Error> {
-        let socket = Socket::open(libc::NETLINK_NETFILTER)?;
+        let socket = Socket::open(libc::NETLINK_NETFILTER).map_err(name_missing_kernel)?;
         let release = rustix::system::uname();
         let mut parts =
             release.release().to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
@@ -214,7 +214,7 @@ impl NftSocket {
         let can_destroy = version >= (Some(6), Some(3));
         let mut opened = Self { socket, can_destroy };
         // Fails early and clearly where nothing could ever be written.
-        opened.tables(Family::V4)?;
+        opened.tables(Family::V4).map_err(name_missing_kernel)?;
         Ok(opened)
     }
 
@@ -284,19 +284,23 @@ impl NftSocket {
 /// Writes the attributes of a request.
 type WriteAttributes<'a> = &'a dyn Fn(&mut Vec<u8>);
 
-/// Says what a process may lack, and what a kernel may lack.
+/// Says what a process may lack.
 fn name_missing(error: Error) -> Error {
     match error.errno() {
         Some(libc::EPERM | libc::EACCES) => Error::NotPermitted { what: "use nftables" },
-        Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EINVAL) if is_about_subsystem(&error) => {
-            Error::NoNfTables
-        }
-        _ => error,
+        Some(_) | None => error,
     }
 }
 
-fn is_about_subsystem(error: &Error) -> bool {
-    matches!(error, Error::Refused { .. } | Error::Call { .. })
+/// Says what a kernel may lack: without nf_tables it does not know the message (`EINVAL`), without nfnetlink not even
+/// the socket. Only the very first request can tell; later the same numbers mean other things.
+fn name_missing_kernel(error: Error) -> Error {
+    match error.errno() {
+        Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => {
+            Error::NoNfTables
+        }
+        Some(_) | None => error,
+    }
 }
 
 impl Nftables for NftSocket {

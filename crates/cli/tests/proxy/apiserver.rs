@@ -1,0 +1,86 @@
+//! The proxy with an API server.
+
+use serde_json::{Value, json};
+use testkit::apiserver::{ApiServer, Behaviour, Fault, FaultRule, Options};
+
+use crate::node::Node;
+
+const WEB: &str = "tcp/10.96.0.10:80";
+
+fn service() -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
+           "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}})
+}
+
+fn slice(addresses: &[&str]) -> Value {
+    let endpoints: Vec<Value> =
+        addresses.iter().map(|a| json!({"addresses": [a], "nodeName": "node"})).collect();
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+           "metadata": {"name": "web", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}},
+           "ports": [{"name": "", "port": 8080}], "endpoints": endpoints})
+}
+
+fn start(node: &Node) -> ApiServer {
+    let server = ApiServer::start(Options {
+        listen: "192.168.77.100:6443".parse().unwrap(),
+        netns: Some(node.world.world().namespace("outside").path().to_owned()),
+        tls: true,
+        behaviour: Behaviour { token: Some("secret".into()), ..Behaviour::default() },
+        ..Options::default()
+    })
+    .unwrap();
+    server.apply(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"},
+                        "status": {"addresses": [{"type": "InternalIP", "address": "192.168.77.11"}]}}));
+    server.apply(service());
+    server.apply(slice(&["10.244.1.11"]));
+    std::fs::write(node.folder.join("kubeconfig"), server.kubeconfig()).unwrap();
+    server
+}
+
+#[test]
+fn services_of_an_api_server_are_followed_over_tls_and_nothing_is_lost_while_it_is_away() {
+    let Some(mut node) = Node::build() else { return };
+    let mut server = start(&node);
+    let kubeconfig = node.folder.join("kubeconfig").display().to_string();
+    let proxy = node.proxy_with(&["--kubeconfig", &kubeconfig]);
+    node.await_answers(WEB, &["pod1"]);
+    server.apply(slice(&["10.244.1.12", "10.244.1.999"]));
+    node.await_answers(WEB, &["pod2"]);
+    proxy.await_log(&["EndpointSlice shop/web", "endpoints[1].addresses[0]", "10.244.1.999"]);
+
+    server.stop();
+    proxy.await_log(&["WARN", "keeping the last state"]);
+    assert_eq!(node.answers(WEB), ["pod2"]);
+    server.apply(slice(&["10.244.1.13"]));
+    server.restart().unwrap();
+    node.await_answers(WEB, &["pod3"]);
+
+    // Its answers are garbage from now on: the rules stay, and the log says what is wrong.
+    server.inject(FaultRule::new(Fault::html()));
+    server.stop();
+    server.restart().unwrap();
+    proxy.await_log(&["text/html"]);
+    assert_eq!(node.answers(WEB), ["pod3"]);
+    server.clear_faults();
+    server.apply(slice(&["10.244.1.11"]));
+    node.await_answers(WEB, &["pod1"]);
+    proxy.terminate();
+}
+
+#[test]
+fn the_kernel_is_not_written_before_everything_is_known() {
+    let Some(mut node) = Node::build() else { return };
+    let server = start(&node);
+    let kubeconfig = node.folder.join("kubeconfig").display().to_string();
+    node.proxy_with(&["--kubeconfig", &kubeconfig]).await_log(&["IPv6", "in step"]);
+    assert_eq!(node.answers(WEB), ["pod1"]);
+    // A proxy that cannot list slices must not take their Services for empty.
+    server.inject(FaultRule::new(Fault::Hang).on(testkit::apiserver::Resource::EndpointSlices));
+    let proxy = node.proxy_with(&["--kubeconfig", &kubeconfig]);
+    proxy.await_log(&["watching the API server"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(!proxy.log().contains("in step"), "{}", proxy.log());
+    assert_eq!(node.answers(WEB), ["pod1"]);
+    assert!(proxy.id() > 0);
+    server.clear_faults();
+}

@@ -1,0 +1,8 @@
+//! The real binary on a node of its own: sources, bad input, meddling, restarts, clean-up. Packets decide.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod apiserver;
+mod bad_input;
+mod node;
+mod rules;

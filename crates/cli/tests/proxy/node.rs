@@ -1,0 +1,211 @@
+//! A node with pods, the proxy on it, and requests from a client.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::traffic::{Answered, Places, Probing, Server, probe};
+use testkit::world::{OneNode, one_node};
+
+/// How long anything may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The pods `pod1` to `pod3`.
+pub(crate) const PODS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(10, 244, 1, 11), Ipv4Addr::new(10, 244, 1, 12), Ipv4Addr::new(10, 244, 1, 13)];
+
+/// A node, a client pod, three pods with servers on TCP and UDP 8080, and a folder. Everything goes when it is dropped.
+pub(crate) struct Node {
+    pub(crate) world: OneNode,
+    pub(crate) folder: PathBuf,
+    proxies: u32,
+}
+
+/// The proxy; it is killed when this is dropped.
+pub(crate) struct Proxy {
+    child: Child,
+    log: PathBuf,
+}
+
+pub(crate) fn signalbox() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_signalbox"))
+}
+
+impl Node {
+    /// `None`, after a loud line, without root.
+    pub(crate) fn build() -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED (needs root): the proxy in a network namespace of its own");
+            return None;
+        }
+        let name = format!("sbp{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(&name);
+        fs::create_dir_all(folder.join("manifests")).unwrap();
+        let mut world = one_node(&format!("{name}-")).unwrap();
+        world
+            .add_pod("client", &["10.244.1.10".parse().unwrap(), "fd00:10:244:1::10".parse().unwrap()])
+            .unwrap();
+        for (number, address) in (1..).zip(PODS) {
+            let six: IpAddr = format!("fd00:10:244:1::1{number}").parse().unwrap();
+            let name = format!("pod{number}");
+            world.add_pod(&name, &[address.into(), six]).unwrap();
+            let places = Places { name: name.clone(), tcp: vec![8080], udp: vec![8080], ..Places::default() };
+            let server = world.world().namespace(&name).run(|| Server::open(places).unwrap()).unwrap();
+            std::thread::spawn(move || server.run(|| false));
+        }
+        Some(Self { world, folder, proxies: 0 })
+    }
+
+    /// Writes a manifest as editors do: the whole file at once.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let hidden = self.folder.join("manifests").join(format!(".{name}.new"));
+        fs::write(&hidden, text).unwrap();
+        fs::rename(hidden, self.folder.join("manifests").join(name)).unwrap();
+    }
+
+    /// Starts the proxy on the node with the manifests.
+    pub(crate) fn proxy(&mut self) -> Proxy {
+        let manifests = self.folder.join("manifests").display().to_string();
+        self.proxy_with(&["--manifests", &manifests])
+    }
+
+    pub(crate) fn proxy_with(&mut self, words: &[&str]) -> Proxy {
+        self.proxies += 1;
+        let log = self.folder.join(format!("proxy{}.log", self.proxies));
+        let mut command = self.world.world().command("node", signalbox());
+        command.args(["proxy", "--hostname-override=node", "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"]);
+        let child =
+            command.args(words).stdin(Stdio::null()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        Proxy { child, log }
+    }
+
+    /// Runs a command on the node.
+    pub(crate) fn run(&self, program: &str, words: &[&str]) -> Output {
+        self.world.world().command("node", program.as_ref()).args(words).output().unwrap()
+    }
+
+    pub(crate) fn nft(&self, words: &str) -> String {
+        let output = self.run("nft", &words.split(' ').collect::<Vec<_>>());
+        assert!(output.status.success(), "nft {words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What becomes of this many requests from the client.
+    pub(crate) fn ask(&self, target: &str, count: usize) -> Vec<Answered> {
+        self.ask_from("client", target, count)
+    }
+
+    pub(crate) fn ask_from(&self, from: &str, target: &str, count: usize) -> Vec<Answered> {
+        let probing = Probing {
+            timeout: Duration::from_millis(300),
+            parallel: 10,
+            ..Probing::new(target.parse().unwrap(), count)
+        };
+        self.world.world().namespace(from).run(|| probe(&probing)).unwrap()
+    }
+
+    /// Waits until requests are answered by exactly these pods, or meet this verdict.
+    #[track_caller]
+    pub(crate) fn await_answers(&self, target: &str, wanted: &[&str]) -> Duration {
+        let begin = Instant::now();
+        loop {
+            let seen = self.answers(target);
+            if seen == wanted {
+                return begin.elapsed();
+            }
+            assert!(begin.elapsed() < PATIENCE, "{target}: {seen:?}, not {wanted:?}; {}", self.logs());
+        }
+    }
+
+    /// Who answers, or what else happens; sorted.
+    pub(crate) fn answers(&self, target: &str) -> Vec<String> {
+        let name = |answered: Answered| if answered.is_ok() { answered.name } else { answered.verdict };
+        let mut seen: Vec<String> = self.ask(target, 40).into_iter().map(name).collect();
+        seen.sort();
+        seen.dedup();
+        seen
+    }
+
+    fn logs(&self) -> String {
+        let read =
+            |number| fs::read_to_string(self.folder.join(format!("proxy{number}.log"))).unwrap_or_default();
+        (1..=self.proxies).map(read).collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A file that somebody still writes to harms nobody.
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+impl Proxy {
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits for a line of the log that contains all of these.
+    #[track_caller]
+    pub(crate) fn await_log(&self, parts: &[&str]) {
+        let begin = Instant::now();
+        while !self.log().lines().any(|line| parts.iter().all(|part| line.contains(part))) {
+            assert!(begin.elapsed() < PATIENCE, "never logged: {parts:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn terminate(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // It may have ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Output of `signalbox` with these words, without any namespace.
+pub(crate) fn signalbox_says(words: &[&str]) -> (bool, String) {
+    let output =
+        Command::new(signalbox()).args(words).env_remove("KUBERNETES_SERVICE_HOST").output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+/// A Service as a manifest.
+pub(crate) fn service(name: &str, spec: &str) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {spec}\n")
+}
+
+/// The EndpointSlice of a Service, for these addresses at port 8080.
+pub(crate) fn slice(service: &str, addresses: &[&str]) -> String {
+    let endpoints: Vec<String> =
+        addresses.iter().map(|address| format!("{{addresses: ['{address}'], nodeName: node}}")).collect();
+    let family =
+        if addresses.first().is_some_and(|address| address.contains("::")) { "IPv6" } else { "IPv4" };
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}-{family}\n  \
+         namespace: shop\n  labels: {{kubernetes.io/service-name: {service}}}\naddressType: {family}\n\
+         ports: [{{name: '', port: 8080, protocol: TCP}}]\nendpoints: [{}]\n",
+        endpoints.join(", ")
+    )
+}
