@@ -15,9 +15,9 @@ mod rule;
 mod service;
 mod simulate;
 
+use apply::Nftables;
 use backend::{ApplyError, Backend, Delta, Error, Items};
 use model::{Family, NodeView, ServiceView};
-use sys::nftables::Nftables;
 
 pub use apply::{Kernel, TABLE, cleanup, installed};
 pub use item::{ChainBody, Foreign, Key, Place, Slots, Value, Verdict, VerdictKind, Verdicts};

@@ -2,6 +2,30 @@
 //!
 //! A source sends [`objects::Event`]s and never takes back what it delivered because of its own trouble: failures are
 //! logged and retried. What this crate does *not* do: keep objects (`objects` does) or decide about them.
+//!
+//! ```text
+//! async fn run(config: ApiConfig, progress: Progress, sink: mpsc::Sender<Event>) -> Result<(), Error>
+//! async fn run_manifests(directory: PathBuf, sink: mpsc::Sender<Event>) -> Result<(), Error>
+//! ```
+//!
+//! Both end when the other end of `sink` is dropped, and when their own future is. They wait while `sink` is full. A
+//! current-thread runtime with I/O and time is enough:
+//!
+//! ```
+//! use watch::{ApiConfig, Progress};
+//!
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! runtime.block_on(async {
+//!     // --kubeconfig FILE, --master URL, the name of the own Node; neither of the first two means the pod's account.
+//!     let config = ApiConfig::new(None, Some("https://192.0.2.1:6443".into()), "node-1");
+//!     let (sink, mut events) = tokio::sync::mpsc::channel::<objects::Event>(4096);
+//!     let progress = Progress::default();
+//!     let source = tokio::spawn(watch::run(config, progress.clone(), sink));
+//!     events.close(); // Instead of: while let Some(event) = events.recv().await { objects.apply(event); }
+//!     source.await.expect("the source does not panic")
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![deny(missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "a shell: it lives on real time")]
@@ -37,7 +61,9 @@ pub enum Error {
         remedy: &'static str,
     },
     /// Changes of files cannot be noticed.
-    #[error("cannot watch the directory of manifests: {0}")]
+    #[error(
+        "cannot watch the directory of manifests: {0}; check the limits fs.inotify.max_user_watches and -instances"
+    )]
     Inotify(std::io::Error),
     /// A part of the source panicked.
     #[error("a watch panicked: {0}")]

@@ -9,7 +9,8 @@ mod write;
 use backend::{ApplyError, Delta};
 use model::Family;
 use sys::Error;
-use sys::nftables::{Batch, CommitError, Nftables};
+pub(crate) use sys::nftables::Nftables;
+use sys::nftables::{Batch, CommitError};
 
 use crate::item::{Key, Value};
 
@@ -68,7 +69,9 @@ impl<N: Nftables> Kernel<N> {
         self.table = Table::Ours;
         self.has_kube_proxy &= !delta.is_last;
         let leftovers = write::deletions(self.family, delta);
-        self.nft.commit(leftovers).map_err(failed)?;
+        if !leftovers.is_empty() {
+            self.nft.commit(leftovers).map_err(failed)?;
+        }
         sticky::sweep(&mut self.nft, self.family, &gone).map_err(backend::Error::new)?;
         Ok(())
     }

@@ -26,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Reads all `*.yaml`, `*.yml` and `*.json` files of a directory and follows their changes, until the other end of
 /// `sink` is dropped. Hidden files and subdirectories are left out.
 ///
+/// A link to a file elsewhere is read, but only a change of the link itself is noticed, as in a mounted ConfigMap.
 /// Where an object is defined twice, the first file in name order wins. A missing directory is reported and waited
 /// for; until it exists nothing is sent, not even an empty list.
 pub async fn run_manifests(directory: PathBuf, sink: mpsc::Sender<Event>) -> Result<(), Error> {
