@@ -1,6 +1,6 @@
 //! What one Service adds to the program.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use backend::Items;
 use model::{
@@ -18,7 +18,10 @@ const MOST_SLOTS: usize = u16::MAX as usize;
 
 /// The items that one Service wants.
 pub(crate) fn items(service: &ServiceView) -> Items<Key, Value> {
-    let mut compiled = Compiled { own: Vec::new(), shared: Vec::new(), places: BTreeSet::new() };
+    let items = |port: &PortView| port.frontends.len() * (port.endpoints.len() + 1);
+    let room = service.ports.iter().map(items).sum();
+    let mut compiled =
+        Compiled { own: Vec::with_capacity(room), shared: Vec::new(), places: BTreeSet::new() };
     for port in &service.ports {
         let port = Port { key: &service.key, view: port };
         for frontend in &port.view.frontends {
@@ -179,10 +182,11 @@ impl Compiled {
     }
 
     fn hairpin(&mut self, port: &PortView, endpoints: &[Endpoint]) {
-        let local: BTreeMap<Endpoint, bool> =
-            port.endpoints.iter().map(|view| (view.endpoint, view.local)).collect();
-        let local = endpoints.iter().filter(|endpoint| local.get(endpoint).copied().unwrap_or(false));
-        self.shared.extend(local.map(|endpoint| Key::Hairpin(endpoint.address)));
+        let is_local = |endpoint: &&Endpoint| {
+            let at = port.endpoints.binary_search_by(|view| view.endpoint.cmp(endpoint));
+            at.is_ok_and(|at| port.endpoints[at].local)
+        };
+        self.shared.extend(endpoints.iter().filter(is_local).map(|endpoint| Key::Hairpin(endpoint.address)));
     }
 
     fn refuse(&mut self, port: Port<'_>, place: Place, route: &Route) {

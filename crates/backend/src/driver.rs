@@ -172,7 +172,9 @@ impl<B: Backend> Driver<B> {
         let entry = self.entries.entry(owner.clone()).or_default();
         self.refused.remove(&owner);
         let installed = &entry.installed;
-        self.backend.align(items.own_mut(), &|key| installed.get(key).cloned());
+        if !installed.is_empty() {
+            self.backend.align(items.own_mut(), &|key| installed.get(key).cloned());
+        }
         if *installed == items {
             entry.wanted = None;
             self.dirty.remove(&owner);
@@ -189,8 +191,15 @@ impl<B: Backend> Driver<B> {
     fn read_back(&mut self) -> Result<(), Error> {
         let mut found: FxHashMap<B::Key, B::Value> = self.backend.read()?.into_iter().collect();
         self.entries.remove(&Owner::Nobody);
+        self.dirty.remove(&Owner::Nobody);
+        self.retry_refused();
+        self.recheck_shared = true;
+        self.is_kernel_known = true;
+        if found.is_empty() {
+            self.nothing_is_installed();
+            return Ok(());
+        }
         self.dirty.clear();
-        self.refused.clear();
         let mut counts: FxHashMap<B::Key, u32> = FxHashMap::default();
         for (owner, entry) in &mut self.entries {
             let mut wanted =
@@ -217,9 +226,18 @@ impl<B: Backend> Driver<B> {
             self.entries.insert(Owner::Nobody, Entry { installed, wanted: Some(Box::default()) });
             self.dirty.insert(Owner::Nobody);
         }
-        self.recheck_shared = true;
-        self.is_kernel_known = true;
         Ok(())
+    }
+
+    fn nothing_is_installed(&mut self) {
+        self.shared.reset([]);
+        for (owner, entry) in &mut self.entries {
+            let installed = std::mem::take(&mut entry.installed);
+            if entry.wanted.is_none() {
+                entry.wanted = Some(Box::new(installed));
+                self.dirty.insert(owner.clone());
+            }
+        }
     }
 
     /// Carries out everything that is dirty. After a refusal the refused owners are not dirty any more.

@@ -82,7 +82,7 @@ impl<N: Nftables> Kernel<N> {
         delta: &Delta<'_, Key, Value>,
         gone: &sticky::LostClients,
     ) -> (Batch, Vec<Option<usize>>) {
-        let mut writer = write::Writer::new(self.family);
+        let mut writer = write::Writer::new(self.family, delta.changes.len());
         match self.table {
             Table::Ours => {}
             Table::Missing => writer.operation(None, |batch| batch.add_table(PROGRAM)),

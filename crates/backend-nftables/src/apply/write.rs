@@ -1,5 +1,7 @@
 //! A delta as a transaction.
 
+use std::collections::BTreeMap;
+
 use backend::{ApplyError, Change, Delta, RefusedChange};
 use model::Family;
 use sys::nftables::{Batch, CommitError, ElementValue};
@@ -17,8 +19,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(family: Family) -> Self {
-        Self { family, batch: Batch::new(family, TABLE), owners: Vec::new() }
+    /// Begins a transaction of about so many changes.
+    pub(super) fn new(family: Family, changes: usize) -> Self {
+        /// What an IPv4 slot takes; others take more, and the buffer grows.
+        const BYTES: usize = 64;
+        let mut batch = Batch::new(family, TABLE);
+        batch.reserve(changes * BYTES);
+        Self { family, batch, owners: Vec::with_capacity(changes) }
     }
 
     pub(super) fn finish(self) -> (Batch, Vec<Option<usize>>) {
@@ -130,10 +137,13 @@ impl Writer {
 
 /// The changes of elements, those of one set together: they share messages.
 fn elements_by_set(delta: &Delta<'_, Key, Value>) -> Vec<usize> {
-    let sets: Vec<Option<Set>> = delta.changes.iter().map(|change| change.key.set()).collect();
-    let mut elements: Vec<usize> = (0..sets.len()).filter(|index| sets[*index].is_some()).collect();
-    elements.sort_by(|a, b| sets[*a].cmp(&sets[*b]));
-    elements
+    let mut by_set: BTreeMap<Set, Vec<usize>> = BTreeMap::new();
+    for (index, change) in delta.changes.iter().enumerate() {
+        if let Some(set) = change.key.set() {
+            by_set.entry(set).or_default().push(index);
+        }
+    }
+    by_set.into_values().flatten().collect()
 }
 
 /// The deletion of chains and sets to which nothing leads any more: a transaction of its own, because older kernels

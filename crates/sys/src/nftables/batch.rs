@@ -92,6 +92,11 @@ impl Batch {
         }
     }
 
+    /// Makes room for so many more bytes at once.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
     /// Answers whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.operations == 0
