@@ -13,11 +13,11 @@ pub(crate) type Text<'a> = Cow<'a, str>;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
 pub(crate) struct Meta<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_empty")]
     pub(crate) name: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_empty")]
     pub(crate) namespace: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_empty")]
     pub(crate) uid: Text<'a>,
     pub(crate) creation_timestamp: Option<Timestamp>,
     #[serde(borrow)]
@@ -82,6 +82,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
 #[derive(Deserialize)]
 struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// Kubernetes writes null for what is not there, and so do people.
+fn null_as_empty<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
+    let text: Option<Borrowed<'de>> = Option::deserialize(deserializer)?;
+    Ok(text.map_or(Text::Borrowed(""), |text| text.0))
+}
+
+/// The same for parts of an object.
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// A number, or what stood there instead.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Number {
@@ -125,11 +138,11 @@ impl<'de> Deserialize<'de> for Number {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(crate) struct Service<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_default")]
     pub(crate) metadata: Meta<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_default")]
     pub(crate) spec: ServiceSpec<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_default")]
     pub(crate) status: ServiceStatus<'a>,
 }
 
@@ -208,9 +221,9 @@ pub(crate) struct Ingress<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
 pub(crate) struct EndpointSlice<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_default")]
     pub(crate) metadata: Meta<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_empty")]
     pub(crate) address_type: Text<'a>,
     #[serde(borrow)]
     pub(crate) endpoints: Option<Vec<Endpoint<'a>>>,
@@ -250,7 +263,7 @@ pub(crate) struct Hints<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(crate) struct Named<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_empty")]
     pub(crate) name: Text<'a>,
 }
 
@@ -267,11 +280,11 @@ pub(crate) struct SlicePort<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(crate) struct Node<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_default")]
     pub(crate) metadata: Meta<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_default")]
     pub(crate) spec: NodeSpec<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_default")]
     pub(crate) status: NodeStatus<'a>,
 }
 
@@ -294,18 +307,18 @@ pub(crate) struct NodeStatus<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(crate) struct NodeAddress<'a> {
-    #[serde(borrow, rename = "type")]
+    #[serde(borrow, deserialize_with = "null_as_empty", rename = "type")]
     pub(crate) kind: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_empty")]
     pub(crate) address: Text<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(crate) struct ServiceCidr<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_default")]
     pub(crate) metadata: Meta<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_as_default")]
     pub(crate) spec: ServiceCidrSpec<'a>,
 }
 
