@@ -2,13 +2,15 @@
 //!
 //! Used from threads that have entered a network namespace, and as the command `cargo xtask traffic`.
 
+mod flow;
 mod http;
 mod inject;
 mod probe;
 mod serve;
 mod wire;
 
+pub use flow::Flow;
 pub use http::{HttpAnswer, get};
 pub use inject::{Injection, inject};
-pub use probe::{Answered, Flow, Probing, Target, probe, until_answered};
+pub use probe::{Answered, Probing, Target, probe, until_answered};
 pub use serve::{Places, Server};

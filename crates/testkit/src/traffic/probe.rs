@@ -1,4 +1,4 @@
-//! The prober: many short tries, or one long-lived flow, and what became of each.
+//! The prober: many short tries, and what became of each.
 
 use std::io;
 use std::net::SocketAddr;
@@ -74,11 +74,11 @@ pub struct Answered {
 }
 
 impl Answered {
-    fn of(verdict: &str) -> Self {
+    pub(super) fn of(verdict: &str) -> Self {
         Self { verdict: verdict.to_owned(), ..Self::default() }
     }
 
-    fn failed(error: &io::Error) -> Self {
+    pub(super) fn failed(error: &io::Error) -> Self {
         Self::of(&verdict_of(error))
     }
 
@@ -93,7 +93,7 @@ pub(super) fn verdict_of(error: &io::Error) -> String {
     errno_word(error.raw_os_error().unwrap_or(0))
 }
 
-fn errno_word(errno: i32) -> String {
+pub(super) fn errno_word(errno: i32) -> String {
     use rustix::io::Errno;
     let is = |any: &[Errno]| any.iter().any(|known| known.raw_os_error() == errno);
     let word = if is(&[Errno::CONNREFUSED]) {
@@ -112,16 +112,16 @@ fn errno_word(errno: i32) -> String {
     word.to_owned()
 }
 
-fn would_block(error: &io::Error) -> bool {
+pub(super) fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-fn not_permitted(error: &io::Error) -> bool {
+pub(super) fn not_permitted(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
 }
 
 /// Reads `NAME SOURCE DESTINATION [ECHO]`.
-fn read_answer(line: &str) -> Option<(Answered, String)> {
+pub(super) fn read_answer(line: &str) -> Option<(Answered, String)> {
     let mut words = line.trim_end().splitn(4, ' ');
     let (name, src, dst) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let answered =
@@ -175,7 +175,7 @@ impl Probing {
 }
 
 /// Opens a socket of the right kind, bound if asked, and starts the connect.
-fn open(target: &Target, bind: Option<SocketAddr>) -> io::Result<(Socket, bool)> {
+pub(super) fn open(target: &Target, bind: Option<SocketAddr>) -> io::Result<(Socket, bool)> {
     const ICMP: i32 = 1;
     const ICMP_V6: i32 = 58;
     let ipv6 = target.address.is_ipv6();
@@ -475,114 +475,9 @@ pub fn until_answered(targets: &[Target], interval: Duration, limit: Duration) -
     false
 }
 
-/// One long-lived flow: a TCP connection, or a datagram socket that keeps its port.
-pub struct Flow {
-    socket: Socket,
-    target: Target,
-    received: Vec<u8>,
-    sequence: u32,
-}
-
-impl Flow {
-    /// Opens it, and says what became of that.
-    pub fn open(target: Target, bind: Option<SocketAddr>, timeout: Duration) -> (Option<Self>, Answered) {
-        let begin = Instant::now();
-        let (socket, done) = match open(&target, bind) {
-            Ok(opened) => opened,
-            Err(error) => return (None, Answered::failed(&error)),
-        };
-        let mut flow = Self { socket, target, received: Vec::new(), sequence: 0 };
-        if target.protocol == Protocol::Udp {
-            let answered = flow.ping(timeout);
-            return (Some(flow), answered);
-        }
-        if !done {
-            let ready = wait(&[(&flow.socket, Ready { read: false, write: true })], Some(timeout));
-            if !ready.iter().any(|ready| ready.any()) {
-                return (None, Answered::of("timeout"));
-            }
-            match flow.socket.take_error() {
-                0 => {}
-                errno => return (None, Answered::of(&errno_word(errno))),
-            }
-        }
-        // Only a matter of speed.
-        drop(flow.socket.without_delay());
-        let left = timeout.saturating_sub(begin.elapsed()).max(Duration::from_millis(50));
-        let answered = flow.line(None, left);
-        (answered.is_ok().then_some(flow), answered)
-    }
-
-    /// Sends something and waits for its echo.
-    pub fn ping(&mut self, timeout: Duration) -> Answered {
-        if self.target.protocol == Protocol::Udp {
-            self.forget_what_came_late();
-        }
-        self.sequence += 1;
-        let token = format!("p{}", self.sequence);
-        let mut was_denied = false;
-        if let Err(error) = self.socket.send(format!("{token}\n").as_bytes()) {
-            was_denied = self.target.protocol == Protocol::Udp && not_permitted(&error);
-            if !was_denied {
-                return Answered::failed(&error);
-            }
-        }
-        let answered = self.line(Some(&token), timeout);
-        if was_denied && answered.verdict == "timeout" { Answered::of("denied") } else { answered }
-    }
-
-    /// Answers the address it was opened from.
-    pub fn local_address(&self) -> Option<SocketAddr> {
-        self.socket.local_address().ok()
-    }
-
-    /// Errors and answers that belong to earlier pings of a datagram flow must not be taken for the next one's.
-    fn forget_what_came_late(&mut self) {
-        let mut buffer = [0; 2048];
-        for _ in 0..16 {
-            if self.socket.receive(&mut buffer).is_err_and(|error| would_block(&error)) {
-                break;
-            }
-        }
-        self.socket.take_error();
-        self.received.clear();
-    }
-
-    /// Waits for the line that echoes this token, or for any.
-    fn line(&mut self, token: Option<&str>, timeout: Duration) -> Answered {
-        let begin = Instant::now();
-        let mut buffer = [0; 2048];
-        loop {
-            match self.socket.receive(&mut buffer) {
-                Ok(0) if self.target.protocol == Protocol::Tcp => return Answered::of("reset"),
-                Ok(length) => {
-                    self.received.extend_from_slice(&buffer[..length]);
-                    while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
-                        let line: Vec<u8> = self.received.drain(..=end).collect();
-                        let Some((answered, echo)) = read_answer(&String::from_utf8_lossy(&line)) else {
-                            continue;
-                        };
-                        if token.is_none_or(|token| token == echo) {
-                            return Answered { ms: begin.elapsed().as_millis() as u64, ..answered };
-                        }
-                    }
-                    continue;
-                }
-                Err(error) if would_block(&error) => {}
-                Err(error) => return Answered::failed(&error),
-            }
-            let left = timeout.saturating_sub(begin.elapsed());
-            if left.is_zero() {
-                return Answered::of("timeout");
-            }
-            let wanted = Ready { read: true, write: false };
-            wait(&[(&self.socket, wanted)], Some(left + Duration::from_millis(1)));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::flow::Flow;
     use super::super::serve::{Places, Server};
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
