@@ -11,10 +11,19 @@ use tokio::sync::mpsc::Receiver;
 use tracing::{info, warn};
 
 use crate::plane::Plane;
-use crate::{Event, KernelWatch};
+use crate::{Event, FlowSweeper, KernelWatch};
 
 /// How many events are taken from the queue before the clock is looked at again.
 const BATCH: usize = 1024;
+
+/// What works beside the agent's loop.
+#[derive(Debug, Default)]
+pub struct Threads {
+    /// Tells when others change our tables.
+    pub kernel_watch: Option<KernelWatch>,
+    /// Ends stale UDP flows.
+    pub flow_sweeper: Option<FlowSweeper>,
+}
 
 /// The node agent. Owns all state; everything reaches it as an [`Event`].
 pub struct Agent<B: Backend> {
@@ -30,19 +39,18 @@ pub struct Agent<B: Backend> {
 
 impl<B: Backend> Agent<B> {
     /// Makes an agent that has seen nothing yet; one driver for each family it shall program.
-    pub fn new(
-        options: Options,
-        drivers: Vec<(Family, Driver<B>)>,
-        kernel_watch: Option<KernelWatch>,
-    ) -> Self {
+    pub fn new(options: Options, drivers: Vec<(Family, Driver<B>)>, threads: Threads) -> Self {
         Self {
             objects: Objects::default(),
             desired: Desired::new(options),
             touched: Touched::default(),
-            planes: drivers.into_iter().map(|(family, driver)| Plane::new(family, driver)).collect(),
+            planes: drivers
+                .into_iter()
+                .map(|(family, driver)| Plane::new(family, driver, threads.flow_sweeper.clone()))
+                .collect(),
             problems: BTreeMap::new(),
             started: false,
-            kernel_watch,
+            kernel_watch: threads.kernel_watch,
         }
     }
 

@@ -8,10 +8,12 @@
 
 mod agent;
 mod event;
+mod flows;
 mod kernel;
 mod pacing;
 mod plane;
 
-pub use agent::Agent;
+pub use agent::{Agent, Threads};
 pub use event::Event;
+pub use flows::FlowSweeper;
 pub use kernel::{Kernel, KernelBackend, KernelWatch, cleanup, open_kernel};

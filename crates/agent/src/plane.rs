@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use backend::{Backend, Driver};
+use desired::UdpFrontends;
 use model::{Family, NodeView, ServiceKey, ServiceView};
 use tracing::{debug, info, warn};
 
+use crate::FlowSweeper;
 use crate::pacing::Pace;
 
 /// One family's way to the kernel. Independent of the other family's: each fails and recovers alone.
@@ -16,14 +18,25 @@ pub(crate) struct Plane<B: Backend> {
     is_complete: bool,
     /// When to try again what the kernel refused.
     retry_refused: Option<Instant>,
+    udp: UdpFrontends,
+    /// `None`: flows are left alone.
+    sweeper: Option<FlowSweeper>,
 }
 
 /// The kernel may have had no room for an item for a moment.
 const RETRY_REFUSED: Duration = Duration::from_secs(10);
 
 impl<B: Backend> Plane<B> {
-    pub(crate) fn new(family: Family, driver: Driver<B>) -> Self {
-        Self { family, driver, pace: Pace::new(), is_complete: false, retry_refused: None }
+    pub(crate) fn new(family: Family, driver: Driver<B>, sweeper: Option<FlowSweeper>) -> Self {
+        Self {
+            family,
+            driver,
+            pace: Pace::new(),
+            is_complete: false,
+            retry_refused: None,
+            udp: UdpFrontends::default(),
+            sweeper,
+        }
     }
 
     pub(crate) fn family(&self) -> Family {
@@ -31,10 +44,12 @@ impl<B: Backend> Plane<B> {
     }
 
     pub(crate) fn set_node(&mut self, view: &NodeView) {
+        self.udp.set_node_addresses(&view.addresses);
         self.driver.set_node(view);
     }
 
     pub(crate) fn set_service(&mut self, key: &ServiceKey, view: Option<&ServiceView>) {
+        self.udp.set_service(key, view);
         self.driver.set_service(key, view);
     }
 
@@ -74,12 +89,20 @@ impl<B: Backend> Plane<B> {
                 let recovered = self.pace.is_failing();
                 self.pace.succeeded(started, ended);
                 self.log_success(&synced, ended - started, recovered);
+                self.sweep_flows();
             }
             Err(error) => {
                 self.pace.failed(ended);
                 let again_in = self.pace.wait(ended);
                 warn!(family = %self.family, %error, ?again_in, "the kernel was not written; its rules stay as they were");
             }
+        }
+    }
+
+    /// After the rules: a flow that ends before them comes back as it was.
+    fn sweep_flows(&mut self) {
+        if let (Some(sweeper), Some(check)) = (&self.sweeper, self.udp.take_check()) {
+            sweeper.sweep(self.family, check);
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::thread;
 
-use agent::{Agent, Event, Kernel, KernelWatch, open_kernel};
+use agent::{Agent, Event, FlowSweeper, Kernel, KernelWatch, Threads, open_kernel};
 use anyhow::{Context, anyhow, bail};
 use desired::Options;
 use tokio::runtime::{Builder, Runtime};
@@ -62,8 +62,11 @@ fn start_agent(
     kernel: Kernel,
     (events, queue): (mpsc::Sender<Event>, mpsc::Receiver<Event>),
 ) -> anyhow::Result<oneshot::Receiver<()>> {
-    let watch = KernelWatch::new(kernel.writers, events);
-    let agent = Agent::new(options, kernel.drivers, Some(watch));
+    let threads = Threads {
+        kernel_watch: Some(KernelWatch::new(kernel.writers, events)),
+        flow_sweeper: Some(FlowSweeper::start()),
+    };
+    let agent = Agent::new(options, kernel.drivers, threads);
     let runtime = runtime()?;
     // Dropped when the thread ends, also by a panic.
     let (running, ended) = oneshot::channel();

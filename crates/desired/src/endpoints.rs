@@ -113,6 +113,7 @@ impl Decision<'_> {
             endpoint: candidate.endpoint,
             node: record.node.clone(),
             local,
+            serving: record.conditions.ready || record.conditions.serving,
             cluster: if self.scopes.cluster { self.in_cluster(record) } else { Fate::ScopeUnused },
             in_local: if self.scopes.local { self.in_local(record, local) } else { Fate::ScopeUnused },
         }

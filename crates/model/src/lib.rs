@@ -11,12 +11,14 @@
 #![deny(missing_docs)]
 
 mod address;
+mod flow;
 mod key;
 mod packet;
 mod problem;
 mod view;
 
 pub use address::{Family, Protocol};
+pub use flow::Flow;
 pub use ipnet::IpNet;
 pub use key::ServiceKey;
 pub use packet::{Origin, Outcome, Packet};

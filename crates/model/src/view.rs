@@ -186,6 +186,8 @@ pub struct EndpointView {
     pub node: Option<Arc<str>>,
     /// Whether that is this node: names are compared, never addresses.
     pub local: bool,
+    /// Whether it serves, ready or not: connections that it has already may go on.
+    pub serving: bool,
     /// Its part in [`Scope::Cluster`].
     pub cluster: Fate,
     /// Its part in [`Scope::Local`].

@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "system calls that no safe library offers")]
 #![allow(clippy::disallowed_methods, reason = "a shell: it may read the clock and the environment")]
 
+pub mod conntrack;
 mod error;
 pub mod link;
 pub mod memory;

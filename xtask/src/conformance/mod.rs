@@ -1,6 +1,7 @@
 //! `cargo xtask conformance`: what was recorded from the real kube-proxy, against the proxy under test, with real
 //! packets. The cases and their meaning: `conformance/README.md`.
 
+mod better;
 mod edit;
 mod expected;
 mod lab;
@@ -68,7 +69,8 @@ pub(crate) use proxy::build as build_product;
 /// Runs the selected cases; fails unless each passes or is known to fail.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the project's folder")?;
-    let all = cases::load(&root.join("conformance/dataplane"))?;
+    let mut all = cases::load(&root.join("conformance/dataplane"))?;
+    better::replace_quirks(&mut all, &args.mode, &list(root, "better", &args.mode)?)?;
     let known = expected_failures(root, &args.mode, &all)?;
     let selected = selected(all, args);
     if selected.is_empty() {
@@ -134,12 +136,16 @@ fn run_all(runner: &mut Runner, cases: &[Case], repeat: u32, report: &mut Report
 }
 
 fn expected_failures(root: &Path, mode: &str, cases: &[Case]) -> Result<ExpectedFailures> {
-    let path = root.join(format!("conformance/expected-failures-{mode}.txt"));
-    let text = match std::fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        other => other.with_context(|| path.display().to_string())?,
-    };
-    ExpectedFailures::parse(&text, cases)
+    ExpectedFailures::parse(&list(root, "expected-failures", mode)?, cases)
+}
+
+/// One of the lists beside the cases; a mode without one has an empty one.
+fn list(root: &Path, name: &str, mode: &str) -> Result<String> {
+    let path = root.join(format!("conformance/{name}-{mode}.txt"));
+    match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.with_context(|| path.display().to_string()),
+    }
 }
 
 /// Selects cases, those with the same configuration next to each other: fewer restarts.

@@ -1,0 +1,70 @@
+//! Ends stale UDP flows, in a thread of its own: a table of a million flows takes seconds to look through, and rules
+//! must not wait for that.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use desired::FlowCheck;
+use model::Family;
+use sys::Error;
+use sys::conntrack::Conntrack;
+use tracing::{debug, info, warn};
+
+/// The way to the thread that looks for stale flows.
+#[derive(Debug, Clone)]
+pub struct FlowSweeper(Sender<(Family, FlowCheck)>);
+
+impl FlowSweeper {
+    /// Starts the thread, for the network namespace of the calling thread. It ends with the last sweeper.
+    pub fn start() -> Self {
+        let (sender, checks) = channel();
+        let run = move || sweep(&checks);
+        if let Err(error) = std::thread::Builder::new().name("flows".to_owned()).spawn(run) {
+            warn!(%error, "stale UDP flows will not be ended");
+        }
+        Self(sender)
+    }
+
+    /// Looks for stale flows soon.
+    pub(crate) fn sweep(&self, family: Family, check: FlowCheck) {
+        // Without the thread there is nobody to look; that was said when it could not start.
+        drop(self.0.send((family, check)));
+    }
+}
+
+fn sweep(checks: &Receiver<(Family, FlowCheck)>) {
+    while let Ok((family, check)) = checks.recv() {
+        let mut all = [(Family::V4, None), (Family::V6, None)];
+        add(&mut all, family, check);
+        // What came while the last one was at work is looked for at once.
+        while let Ok((family, check)) = checks.try_recv() {
+            add(&mut all, family, check);
+        }
+        for (family, check) in all {
+            let Some(check) = check else { continue };
+            let begin = Instant::now();
+            match end_stale_flows(family, &check) {
+                Ok(0) => debug!(%family, took = ?begin.elapsed(), "no stale UDP flows"),
+                Ok(ended) => info!(%family, ended, took = ?begin.elapsed(), "ended stale UDP flows"),
+                Err(error) => {
+                    warn!(%family, %error, "stale UDP flows were not ended; they last until they are silent")
+                }
+            }
+        }
+    }
+}
+
+fn add(all: &mut [(Family, Option<FlowCheck>); 2], family: Family, check: FlowCheck) {
+    for (_, waiting) in all.iter_mut().filter(|(known, _)| *known == family) {
+        match waiting {
+            Some(waiting) => waiting.merge(check.clone()),
+            None => *waiting = Some(check.clone()),
+        }
+    }
+}
+
+fn end_stale_flows(family: Family, check: &FlowCheck) -> Result<usize, Error> {
+    let mut conntrack = Conntrack::open()?;
+    let stale = conntrack.udp_flows(family, |flow| check.is_stale(flow))?;
+    conntrack.delete(&stale)
+}
