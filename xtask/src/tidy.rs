@@ -17,7 +17,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("objects", &["model"]),
@@ -25,11 +25,36 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("backend", &["model", "telemetry"]),
     ("desired", &["model", "objects"]),
     ("watch", &["model", "objects", "telemetry"]),
+    ("health", &["model", "sys"]),
     ("backend-nftables", &["model", "backend", "sys"]),
-    ("agent", &["model", "telemetry", "objects", "sys", "backend", "desired", "watch", "backend-nftables"]),
+    (
+        "agent",
+        &[
+            "model",
+            "telemetry",
+            "objects",
+            "sys",
+            "backend",
+            "desired",
+            "watch",
+            "health",
+            "backend-nftables",
+        ],
+    ),
     (
         "cli",
-        &["model", "telemetry", "objects", "sys", "backend", "desired", "watch", "backend-nftables", "agent"],
+        &[
+            "model",
+            "telemetry",
+            "objects",
+            "sys",
+            "backend",
+            "desired",
+            "watch",
+            "health",
+            "backend-nftables",
+            "agent",
+        ],
     ),
     ("testkit", &["model", "objects", "sys", "desired"]),
     ("xtask", &["model", "objects", "sys", "backend", "backend-nftables", "desired", "watch", "testkit"]),

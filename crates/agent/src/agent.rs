@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use ::health::Snapshot;
 use backend::{Backend, Driver};
 use desired::{Desired, Options};
 use model::{Family, Problem, ServiceKey};
-use objects::{Kind, Objects, Touched};
+use objects::{Kind, Name, Objects, Touched};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch::Sender;
 use tracing::{info, warn};
 
+use crate::health::Health;
 use crate::plane::Plane;
 use crate::{Event, FlowSweeper, KernelWatch};
 
@@ -23,6 +26,8 @@ pub struct Threads {
     pub kernel_watch: Option<KernelWatch>,
     /// Ends stale UDP flows.
     pub flow_sweeper: Option<FlowSweeper>,
+    /// Where the agent's health is published.
+    pub health: Option<Sender<Snapshot>>,
 }
 
 /// The node agent. Owns all state; everything reaches it as an [`Event`].
@@ -33,6 +38,8 @@ pub struct Agent<B: Backend> {
     planes: Vec<Plane<B>>,
     problems: BTreeMap<ServiceKey, Vec<Problem>>,
     started: bool,
+    node_name: Name,
+    health: Option<Health>,
     /// Until every family was written once.
     kernel_watch: Option<KernelWatch>,
 }
@@ -42,6 +49,8 @@ impl<B: Backend> Agent<B> {
     pub fn new(options: Options, drivers: Vec<(Family, Driver<B>)>, threads: Threads) -> Self {
         Self {
             objects: Objects::default(),
+            node_name: options.node_name.clone(),
+            health: threads.health.map(Health::new),
             desired: Desired::new(options),
             touched: Touched::default(),
             planes: drivers
@@ -111,11 +120,13 @@ impl<B: Backend> Agent<B> {
             return;
         }
         self.decide();
+        self.publish_health();
         for plane in &mut self.planes {
             if plane.wait(now).is_some_and(|wait| wait.is_zero()) {
                 plane.write();
             }
         }
+        self.publish_health();
         if self.planes.iter().all(Plane::is_complete)
             && let Some(watch) = self.kernel_watch.take()
         {
@@ -123,6 +134,16 @@ impl<B: Backend> Agent<B> {
             sys::memory::give_back();
             watch.start();
         }
+    }
+
+    fn publish_health(&mut self) {
+        let Some(health) = &mut self.health else { return };
+        let node = self.objects.node(&self.node_name);
+        health.set_node_eligible(node.is_some_and(|node| !node.is_leaving));
+        for plane in &self.planes {
+            health.set_family(plane.family(), plane.health());
+        }
+        health.publish();
     }
 
     /// Recomputes the views that the events since the last time may have changed.
@@ -139,7 +160,11 @@ impl<B: Backend> Agent<B> {
         let changes = self.desired.changed(&self.objects, &touched);
         for plane in &mut self.planes {
             if changes.node {
-                plane.set_node(&self.desired.node_view(&self.objects, plane.family()));
+                let view = self.desired.node_view(&self.objects, plane.family());
+                if let Some(health) = &mut self.health {
+                    health.set_node(&view);
+                }
+                plane.set_node(&view);
             }
         }
         for key in &changes.services {
@@ -147,6 +172,10 @@ impl<B: Backend> Agent<B> {
             for plane in &mut self.planes {
                 let view = self.desired.service_view(&self.objects, key, plane.family());
                 plane.set_service(key, view.as_ref());
+                if let Some(health) = &mut self.health {
+                    let port = self.objects.service(key).map_or(0, |service| service.health_check_node_port);
+                    health.set_service((plane.family(), key), port, view.as_ref());
+                }
                 problems.extend(view.into_iter().flat_map(|view| view.problems));
             }
             // Mistakes in the object itself were reported by its source, which knows where it is written.

@@ -9,6 +9,7 @@
 mod agent;
 mod event;
 mod flows;
+mod health;
 mod kernel;
 mod pacing;
 mod plane;

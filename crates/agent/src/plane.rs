@@ -1,9 +1,10 @@
 //! One address family: its driver, its pace, and what it says in the log.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use backend::{Backend, Driver};
 use desired::UdpFrontends;
+use health::FamilyHealth;
 use model::{Family, NodeView, ServiceKey, ServiceView};
 use tracing::{debug, info, warn};
 
@@ -19,6 +20,7 @@ pub(crate) struct Plane<B: Backend> {
     /// When to try again what the kernel refused.
     retry_refused: Option<Instant>,
     udp: UdpFrontends,
+    health: FamilyHealth,
     /// `None`: flows are left alone.
     sweeper: Option<FlowSweeper>,
 }
@@ -35,6 +37,7 @@ impl<B: Backend> Plane<B> {
             is_complete: false,
             retry_refused: None,
             udp: UdpFrontends::default(),
+            health: FamilyHealth::default(),
             sweeper,
         }
     }
@@ -46,16 +49,26 @@ impl<B: Backend> Plane<B> {
     pub(crate) fn set_node(&mut self, view: &NodeView) {
         self.udp.set_node_addresses(&view.addresses);
         self.driver.set_node(view);
+        self.note_waiting();
     }
 
     pub(crate) fn set_service(&mut self, key: &ServiceKey, view: Option<&ServiceView>) {
         self.udp.set_service(key, view);
         self.driver.set_service(key, view);
+        self.note_waiting();
+    }
+
+    /// A change that is to be written waits from now on, unless another does already.
+    fn note_waiting(&mut self) {
+        if self.driver.is_pending() {
+            self.health.waiting_since.get_or_insert_with(Instant::now);
+        }
     }
 
     pub(crate) fn kernel_changed(&mut self) {
         info!(family = %self.family, "somebody else changed our table; reading it back");
         self.driver.forget_installed();
+        self.note_waiting();
     }
 
     /// Answers how long the next write must wait; `None`: nothing is to be written.
@@ -64,6 +77,11 @@ impl<B: Backend> Plane<B> {
             return Some(self.pace.wait(now));
         }
         self.retry_refused.map(|at| at.saturating_duration_since(now).max(self.pace.wait(now)))
+    }
+
+    /// Answers how its kernel is doing.
+    pub(crate) fn health(&self) -> FamilyHealth {
+        self.health
     }
 
     /// Answers whether everything was written at least once.
@@ -87,6 +105,7 @@ impl<B: Backend> Plane<B> {
         match result {
             Ok(synced) => {
                 let recovered = self.pace.is_failing();
+                self.health = FamilyHealth { waiting_since: None, last_synced: Some(SystemTime::now()) };
                 self.pace.succeeded(started, ended);
                 self.log_success(&synced, ended - started, recovered);
                 self.sweep_flows();

@@ -1,6 +1,6 @@
 //! The flags of `signalbox proxy`, as typed, and their validation: every mistake is listed at once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -49,9 +49,35 @@ pub(crate) struct ProxyFlags {
     /// Where NodePorts answer: `primary`, or ranges of local addresses
     #[arg(long, value_name = "primary|CIDR[,CIDR]", default_value = "primary")]
     pub(crate) nodeport_addresses: String,
+    /// Where /healthz and /livez are served; empty: nowhere
+    #[arg(long, value_name = "IP[:PORT]", default_value = "0.0.0.0:10256", value_parser = health_address)]
+    pub(crate) healthz_bind_address: Address,
+    /// Where /proxyMode is served; empty: nowhere
+    #[arg(long, value_name = "IP[:PORT]", default_value = "127.0.0.1:10249", value_parser = status_address)]
+    pub(crate) metrics_bind_address: Address,
     /// How much to log: 0 state changes, 2 reasons, 5 everything
     #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
     pub(crate) verbosity: u8,
+}
+
+/// Where a port is served; `None`: nowhere. (Named, because clap takes an `Option` for a flag that may be missing.)
+pub(crate) type Address = std::option::Option<SocketAddr>;
+
+fn health_address(text: &str) -> Result<Address, String> {
+    address(text, 10_256)
+}
+
+fn status_address(text: &str) -> Result<Address, String> {
+    address(text, 10_249)
+}
+
+fn address(text: &str, port: u16) -> Result<Address, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let alone = || text.trim_matches(['[', ']']).parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
+    let address = text.parse().or_else(|_| alone());
+    address.map(Some).map_err(|_| format!("`{text}` is no address such as 0.0.0.0:{port}"))
 }
 
 /// How the kernel is programmed.

@@ -6,14 +6,15 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::thread;
 
+use ::watch::{ApiConfig, Progress};
 use agent::{Agent, Event, FlowSweeper, Kernel, KernelWatch, Threads, open_kernel};
 use anyhow::{Context, anyhow, bail};
 use desired::Options;
+use health::{Snapshot, serve_health, serve_health_ports, serve_status};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
-use watch::{ApiConfig, Progress};
 
 use crate::flags::{self, ProxyFlags};
 
@@ -32,8 +33,10 @@ pub(crate) fn run(flags: &ProxyFlags) -> anyhow::Result<()> {
     let kernel = open_kernel().map_err(|error| anyhow!("failed to {error}"))?;
     info!(version = env!("CARGO_PKG_VERSION"), node = %options.node_name, mode = "nftables", "starting");
     let (events, queue) = mpsc::channel(QUEUE);
-    let agent = start_agent(options, kernel, (events.clone(), queue))?;
-    runtime()?.block_on(until_the_end(source, events, agent))
+    let (health, snapshots) = watch::channel(Snapshot::default());
+    let agent = start_agent(options, kernel, (events.clone(), queue), health)?;
+    let servers = servers(flags, snapshots);
+    runtime()?.block_on(until_the_end(source, servers, (events, agent)))
 }
 
 /// Where the objects come from.
@@ -61,10 +64,12 @@ fn start_agent(
     options: Options,
     kernel: Kernel,
     (events, queue): (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+    health: watch::Sender<Snapshot>,
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let threads = Threads {
         kernel_watch: Some(KernelWatch::new(kernel.writers, events)),
         flow_sweeper: Some(FlowSweeper::start()),
+        health: Some(health),
     };
     let agent = Agent::new(options, kernel.drivers, threads);
     let runtime = runtime()?;
@@ -83,16 +88,16 @@ fn start_agent(
 
 async fn until_the_end(
     source: Source,
-    events: mpsc::Sender<Event>,
-    mut agent: oneshot::Receiver<()>,
+    servers: impl Future<Output = ()>,
+    (events, mut agent): (mpsc::Sender<Event>, oneshot::Receiver<()>),
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let (sink, objects) = mpsc::channel(QUEUE);
     let source = async {
         match source {
-            Source::Manifests(directory) => watch::run_manifests(directory, sink).await,
-            Source::Api(config) => watch::run(*config, Progress::default(), sink).await,
+            Source::Manifests(directory) => ::watch::run_manifests(directory, sink).await,
+            Source::Api(config) => ::watch::run(*config, Progress::default(), sink).await,
         }
     };
     tokio::select! {
@@ -100,6 +105,7 @@ async fn until_the_end(
             Ok(()) => bail!("the source of objects ended"),
             Err(error) => bail!("{error}"),
         },
+        () = servers => bail!("the health ports are not served any more"),
         () = forward(objects, &events) => bail!("the agent does not take events any more"),
         _ = &mut agent => bail!("the agent ended unexpectedly"),
         _ = terminate.recv() => {}
@@ -109,6 +115,23 @@ async fn until_the_end(
     let _ = events.send(Event::Shutdown).await;
     let _ = agent.await;
     Ok(())
+}
+
+/// The ports that others ask; each is served, or tried again, for ever.
+async fn servers(flags: &ProxyFlags, snapshots: watch::Receiver<Snapshot>) {
+    let health = async {
+        match flags.healthz_bind_address {
+            Some(address) => serve_health(address, snapshots.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let status = async {
+        match flags.metrics_bind_address {
+            Some(address) => serve_status(address, "nftables").await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(health, status, serve_health_ports(snapshots.clone()));
 }
 
 async fn forward(mut objects: mpsc::Receiver<objects::Event>, events: &mpsc::Sender<Event>) {

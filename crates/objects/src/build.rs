@@ -430,7 +430,10 @@ pub(crate) fn node(raw: raw::Node<'_>, names: &mut Names) -> Result<Node, Decode
         }
     }
     let zone = zone.map(|zone| names.share(&zone));
-    Ok(Node { name: name.into(), zone, addresses, pod_cidrs, problems: problems.found })
+    let about_to_go = |taint: &raw::Taint<'_>| taint.key == "ToBeDeletedByClusterAutoscaler";
+    let is_leaving =
+        raw.metadata.deletion_timestamp.is_some() || raw.spec.taints.iter().flatten().any(about_to_go);
+    Ok(Node { name: name.into(), zone, addresses, pod_cidrs, is_leaving, problems: problems.found })
 }
 
 /// Makes a ServiceCIDR.

@@ -59,6 +59,7 @@ fn meta(message: &[u8]) -> Result<raw::Meta<'_>, Wrong> {
             1 => meta.name = text(value)?,
             3 => meta.namespace = text(value)?,
             5 => meta.uid = text(value)?,
+            9 => meta.deletion_timestamp = Some(Timestamp::Seconds(0)),
             8 => {
                 let mut seconds = 0;
                 each(bytes(value)?, |number, value| {
@@ -273,6 +274,12 @@ fn node(message: &[u8]) -> Result<raw::Node<'_>, Wrong> {
             2 => each(bytes(value)?, |number, value| {
                 match number {
                     1 => node.spec.pod_cidr = Some(text(value)?),
+                    5 => each(bytes(value)?, |number, value| {
+                        if number == 1 {
+                            node.spec.taints.get_or_insert_default().push(raw::Taint { key: text(value)? });
+                        }
+                        Ok(())
+                    })?,
                     7 => node.spec.pod_cidrs.get_or_insert_default().push(text(value)?),
                     _ => {}
                 }

@@ -20,6 +20,7 @@ pub(crate) struct Meta<'a> {
     #[serde(borrow, deserialize_with = "null_as_empty")]
     pub(crate) uid: Text<'a>,
     pub(crate) creation_timestamp: Option<Timestamp>,
+    pub(crate) deletion_timestamp: Option<Timestamp>,
     #[serde(borrow)]
     pub(crate) labels: Option<Labels<'a>>,
 }
@@ -295,6 +296,15 @@ pub(crate) struct NodeSpec<'a> {
     pub(crate) pod_cidr: Option<Text<'a>>,
     #[serde(borrow, rename = "podCIDRs")]
     pub(crate) pod_cidrs: Option<Vec<Text<'a>>>,
+    #[serde(borrow)]
+    pub(crate) taints: Option<Vec<Taint<'a>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+pub(crate) struct Taint<'a> {
+    #[serde(borrow, deserialize_with = "null_as_empty")]
+    pub(crate) key: Text<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -214,6 +214,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs` (or `podCIDR`).
     pub pod_cidrs: Vec<IpNet>,
+    /// Whether it is being deleted, or the cluster autoscaler is about to (taint `ToBeDeletedByClusterAutoscaler`).
+    pub is_leaving: bool,
     /// Fields that were left out because they made no sense.
     pub problems: Vec<Problem>,
 }

@@ -320,10 +320,12 @@ fn slice_rest() -> impl Strategy<Value = Value> {
 }
 
 fn node_rest() -> impl Strategy<Value = Value> {
+    let taint = word(&["ToBeDeletedByClusterAutoscaler", "other"])
+        .prop_map(|key| json!({"key": key, "effect": "NoSchedule"}));
     let address = (word(&["InternalIP", "ExternalIP", "Hostname"]), word(ADDRESSES))
         .prop_map(|(kind, address)| json!({"type": kind, "address": address}));
-    (word(RANGES), vec(word(RANGES), 0..3), vec(address, 0..4)).prop_map(|(range, ranges, addresses)| {
-        json!({"spec": {"podCIDR": range, "podCIDRs": not_null(ranges)}, "status": {"addresses": addresses}})
+    (word(RANGES), vec(word(RANGES), 0..3), vec(taint, 0..2), vec(address, 0..4)).prop_map(|(range, ranges, taints, addresses)| {
+        json!({"spec": {"podCIDR": range, "podCIDRs": not_null(ranges), "taints": taints}, "status": {"addresses": addresses}})
     })
 }
 

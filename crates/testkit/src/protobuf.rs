@@ -100,7 +100,16 @@ const ENDPOINT_SLICE: &[Field] = &[
 ];
 const NODE: &[Field] = &[
     ("metadata", 1, Message(OBJECT_META)),
-    ("spec", 2, Message(&[("podCIDR", 1, Text), ("unschedulable", 4, Number), ("podCIDRs", 7, Text)])),
+    (
+        "spec",
+        2,
+        Message(&[
+            ("podCIDR", 1, Text),
+            ("unschedulable", 4, Number),
+            ("taints", 5, Message(&[("key", 1, Text), ("value", 2, Text), ("effect", 3, Text)])),
+            ("podCIDRs", 7, Text),
+        ]),
+    ),
     ("status", 3, Message(&[("addresses", 5, Message(&[("type", 1, Text), ("address", 2, Text)]))])),
 ];
 const SERVICE_CIDR: &[Field] =

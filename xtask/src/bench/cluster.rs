@@ -114,6 +114,7 @@ impl Cluster {
             zone: None,
             addresses: vec![Ipv4Addr::new(192, 168, 77, 11).into()],
             pod_cidrs: Vec::new(),
+            is_leaving: false,
             problems: Vec::new(),
         }
     }

@@ -214,7 +214,8 @@ fn read_options(options: &mut Options, text: &str) {
 fn read_node(text: &str) -> Node {
     let (name, text) = text.split_once(' ').unwrap_or((text, ""));
     let (zone, addresses, pod_cidrs) = (None, Vec::new(), Vec::new());
-    let mut node = Node { name: name.into(), zone, addresses, pod_cidrs, problems: Vec::new() };
+    let mut node =
+        Node { name: name.into(), zone, addresses, pod_cidrs, is_leaving: false, problems: Vec::new() };
     for word in text.split_whitespace() {
         match word.split_once('=').unwrap_or((word, "")) {
             ("zone", value) => node.zone = Some(value.into()),

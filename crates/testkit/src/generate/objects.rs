@@ -93,7 +93,7 @@ prop_compose! {
         addresses in subsequence(own_addresses(), 0..=4).prop_shuffle(),
         pod_cidrs in subsequence(Family::BOTH.map(u::own_pod_range).to_vec(), 0..=2),
     ) -> Node {
-        Node { name: NODE.into(), zone: zone.map(Name::from), addresses, pod_cidrs, problems: Vec::new() }
+        Node { name: NODE.into(), zone: zone.map(Name::from), addresses, pod_cidrs, is_leaving: false, problems: Vec::new() }
     }
 }
 

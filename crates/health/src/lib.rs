@@ -1,0 +1,17 @@
+//! What load balancers and kubelets ask a node agent: is it healthy, and does a Service have endpoints here?
+//!
+//! The agent publishes a [`Snapshot`] whenever something changes; the servers answer from the last one. What this crate
+//! does *not* do: decide what is healthy about Services (`desired` counted), or metrics.
+
+#![deny(missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "a shell: it reads the clock")]
+
+mod answer;
+mod ports;
+mod server;
+mod snapshot;
+mod time;
+
+pub use ports::serve_health_ports;
+pub use server::{serve_health, serve_status};
+pub use snapshot::{FamilyHealth, HealthPort, Snapshot};

@@ -1,0 +1,129 @@
+//! The health-check node ports of Services: opened, closed and moved as the Services are.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use model::{Family, IpNet};
+use sys::link::Links;
+use tokio::net::TcpListener;
+use tokio::sync::watch::Receiver;
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+
+use crate::answer;
+use crate::server::serve;
+use crate::snapshot::{HealthPort, Snapshot};
+
+/// How often ports that could not be bound, and addresses that came or went, are looked at while there are any ports.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Serves them, until nobody publishes snapshots any more.
+pub async fn serve_health_ports(mut snapshots: Receiver<Snapshot>) {
+    let mut servers: BTreeMap<SocketAddr, Server> = BTreeMap::new();
+    loop {
+        let wanted = wanted(&snapshots.borrow_and_update());
+        servers.retain(|address, server| {
+            let stays = wanted.contains_key(address) && !server.task.is_finished();
+            if !stays {
+                server.task.abort();
+            }
+            stays
+        });
+        for (address, port) in &wanted {
+            if !servers.contains_key(address)
+                && let Some(task) = start(*address, port, snapshots.clone())
+            {
+                servers.insert(*address, Server { task });
+            }
+        }
+        let changed = if wanted.is_empty() {
+            snapshots.changed().await
+        } else {
+            tokio::time::timeout(LOOK_AGAIN, snapshots.changed()).await.unwrap_or(Ok(()))
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+struct Server {
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Every address to listen on, with what is served there.
+fn wanted(snapshot: &Snapshot) -> BTreeMap<SocketAddr, HealthPort> {
+    let mut wanted = BTreeMap::new();
+    for family in Family::BOTH {
+        let ports = || snapshot.ports.iter().filter(|((of, _), _)| *of == family);
+        if ports().next().is_none() {
+            continue;
+        }
+        let ranges = snapshot.node_port_addresses.get(&family).map_or(&[][..], Vec::as_slice);
+        for address in addresses(family, ranges) {
+            wanted
+                .extend(ports().map(|((_, port), served)| (SocketAddr::new(address, *port), served.clone())));
+        }
+    }
+    wanted
+}
+
+/// This node's addresses inside ranges, never loopback; with a range that has all, the one that stands for all.
+fn addresses(family: Family, ranges: &[IpNet]) -> Vec<IpAddr> {
+    if ranges.iter().any(|range| range.prefix_len() == 0) {
+        return vec![match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }];
+    }
+    let known = Links::open().and_then(|mut links| links.addresses());
+    let known = known.unwrap_or_else(|error| {
+        warn!(%error, "this node's addresses cannot be read; health-check node ports stay as they are");
+        Vec::new()
+    });
+    let is_wanted =
+        |address: &IpAddr| !address.is_loopback() && ranges.iter().any(|range| range.contains(address));
+    known.iter().map(IpNet::addr).filter(is_wanted).collect()
+}
+
+/// An IPv6 socket for all addresses must leave those of IPv4 to the other one.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    listen(&socket, 128)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn start(address: SocketAddr, port: &HealthPort, snapshots: Receiver<Snapshot>) -> Option<JoinHandle<()>> {
+    let listener = match listen(address) {
+        Ok(listener) => listener,
+        Err(error) => {
+            warn!(service = %port.service, %address, %error, "a health-check node port cannot be served yet");
+            return None;
+        }
+    };
+    debug!(service = %port.service, %address, "serving a health-check node port");
+    let key = (Family::of(address.ip()), address.port());
+    let answer = move |_: &str| {
+        let snapshot = snapshots.borrow();
+        match snapshot.ports.get(&key) {
+            Some(port) => answer::port(port, snapshot.is_healthy(Instant::now())),
+            None => answer::not_found(),
+        }
+    };
+    Some(tokio::spawn(serve(listener, answer)))
+}
