@@ -13,8 +13,10 @@ mod health;
 mod kernel;
 mod pacing;
 mod plane;
+mod settings;
 
 pub use agent::{Agent, Threads};
 pub use event::Event;
 pub use flows::FlowSweeper;
 pub use kernel::{Kernel, KernelBackend, KernelWatch, cleanup, open_kernel};
+pub use settings::{KernelSettings, apply_settings};

@@ -2,10 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use agent::KernelSettings;
 use clap::{Args, ValueEnum};
 use desired::{DetectLocal, NodePortAddresses, Options};
 use model::{Family, IpNet};
+
+use crate::duration::duration;
 
 /// The flags of `signalbox proxy`. Names, meanings and defaults are kube-proxy's where it has them.
 #[derive(Debug, Args)]
@@ -55,9 +59,58 @@ pub(crate) struct ProxyFlags {
     /// Where /proxyMode is served; empty: nowhere
     #[arg(long, value_name = "IP[:PORT]", default_value = "127.0.0.1:10249", value_parser = status_address)]
     pub(crate) metrics_bind_address: Address,
+    #[command(flatten)]
+    pub(crate) settings: SettingsFlags,
     /// How much to log: 0 state changes, 2 reasons, 5 everything
     #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
     pub(crate) verbosity: u8,
+}
+
+/// The kernel settings; 0 leaves one as it is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kernel settings (0 leaves one as it is)")]
+pub(crate) struct SettingsFlags {
+    /// Tracked connections for each CPU
+    #[arg(long, value_name = "COUNT", default_value_t = 32_768)]
+    conntrack_max_per_core: u32,
+    /// Tracked connections at least
+    #[arg(long, value_name = "COUNT", default_value_t = 131_072)]
+    conntrack_min: u32,
+    /// How long an idle TCP connection is remembered
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    conntrack_tcp_timeout_established: Duration,
+    /// How long a TCP connection that was closed on one side is remembered
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    conntrack_tcp_timeout_close_wait: Duration,
+    /// Let TCP packets outside of the window belong to their connection
+    #[arg(long)]
+    conntrack_tcp_be_liberal: bool,
+    /// How long a UDP flow without an answer is remembered
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    conntrack_udp_timeout: Duration,
+    /// How long a UDP flow with answers is remembered
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    conntrack_udp_timeout_stream: Duration,
+    /// This process's own oom_score_adj, -1000 to 1000
+    #[arg(long, value_name = "SCORE", default_value_t = -999, allow_hyphen_values = true,
+          value_parser = clap::value_parser!(i16).range(-1000..=1000))]
+    oom_score_adj: i16,
+}
+
+impl SettingsFlags {
+    /// Answers them in the agent's words.
+    pub(crate) fn settings(&self) -> KernelSettings {
+        KernelSettings {
+            conntrack_max_per_core: self.conntrack_max_per_core,
+            conntrack_min: self.conntrack_min,
+            tcp_established_timeout: self.conntrack_tcp_timeout_established,
+            tcp_close_wait_timeout: self.conntrack_tcp_timeout_close_wait,
+            tcp_be_liberal: self.conntrack_tcp_be_liberal,
+            udp_timeout: self.conntrack_udp_timeout,
+            udp_stream_timeout: self.conntrack_udp_timeout_stream,
+            oom_score_adj: self.oom_score_adj,
+        }
+    }
 }
 
 /// Where a port is served; `None`: nowhere. (Named, because clap takes an `Option` for a flag that may be missing.)

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a shell: it reads the environment")]
 
+mod duration;
 mod flags;
 mod proxy;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 
 use ::watch::{ApiConfig, Progress};
-use agent::{Agent, Event, FlowSweeper, Kernel, KernelWatch, Threads, open_kernel};
+use agent::{Agent, Event, FlowSweeper, Kernel, KernelWatch, Threads, apply_settings, open_kernel};
 use anyhow::{Context, anyhow, bail};
 use desired::Options;
 use health::{Snapshot, serve_health, serve_health_ports, serve_status};
@@ -32,6 +32,7 @@ pub(crate) fn run(flags: &ProxyFlags) -> anyhow::Result<()> {
     // First of all what cannot be waited for: without the kernel there is nothing to do.
     let kernel = open_kernel().map_err(|error| anyhow!("failed to {error}"))?;
     info!(version = env!("CARGO_PKG_VERSION"), node = %options.node_name, mode = "nftables", "starting");
+    apply_settings(&flags.settings.settings());
     let (events, queue) = mpsc::channel(QUEUE);
     let (health, snapshots) = watch::channel(Snapshot::default());
     let agent = start_agent(options, kernel, (events.clone(), queue), health)?;
