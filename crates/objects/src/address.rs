@@ -20,11 +20,18 @@ pub(crate) fn parse_address(text: &str) -> Option<IpAddr> {
     parts.next().is_none().then(|| IpAddr::V4(Ipv4Addr::from(octets)))
 }
 
-/// Reads a prefix; blanks around it do not matter.
+/// Reads a prefix; blanks around it do not matter. The length of an IPv4 prefix written as IPv6
+/// (`::ffff:10.0.0.0/104`) counts from the first bit of the IPv6 address.
 pub(crate) fn parse_prefix(text: &str) -> Option<IpNet> {
     let (address, length) = text.trim().split_once('/')?;
-    let net = IpNet::new(parse_address(address)?, decimal(length)?).ok()?;
-    Some(net.trunc())
+    let (read, length) = (parse_address(address)?, decimal(length)?);
+    let mapped = read.is_ipv4() && address.contains(':');
+    let net = match read {
+        IpAddr::V4(v4) if mapped && length < 96 => IpNet::new(v4.to_ipv6_mapped().into(), length),
+        IpAddr::V4(_) if mapped => IpNet::new(read, length - 96),
+        IpAddr::V4(_) | IpAddr::V6(_) => IpNet::new(read, length),
+    };
+    Some(net.ok()?.trunc())
 }
 
 fn decimal(text: &str) -> Option<u8> {
@@ -60,7 +67,12 @@ mod tests {
         check("203.0.113.000/025", Some("203.0.113.0/25"));
         check(" 10.1.2.3/8 ", Some("10.0.0.0/8"));
         check("fd00::1/64", Some("fd00::/64"));
-        for wrong in ["10.0.0.0", "10.0.0.0/33", "fd00::/129", "10.0.0.0/", "/8", "10.0.0.0/-1"] {
+        check("::ffff:10.1.2.3/104", Some("10.0.0.0/8"));
+        check("::ffff:10.1.2.3/128", Some("10.1.2.3/32"));
+        check("::ffff:10.1.2.3/24", Some("::/24"));
+        for wrong in
+            ["10.0.0.0", "10.0.0.0/33", "fd00::/129", "10.0.0.0/", "/8", "10.0.0.0/-1", "::ffff:10.0.0.0/129"]
+        {
             check(wrong, None);
         }
     }

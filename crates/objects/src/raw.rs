@@ -69,8 +69,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
             }
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut labels = Labels::default();
-                while let Some((Borrowed(key), Borrowed(value))) = map.next_entry()? {
-                    labels.put(&key, value);
+                while let Some((Borrowed(key), value)) = map.next_entry::<_, Option<Borrowed<'de>>>()? {
+                    labels.put(&key, value.map_or(Text::Borrowed(""), |value| value.0));
                 }
                 Ok(labels)
             }
@@ -80,7 +80,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
 }
 
 /// A `Cow` that really borrows (`Cow` alone always copies).
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Kubernetes writes null for what is not there, and so do people.
@@ -96,6 +96,22 @@ fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// The same for the entries of a list; an entry that is null is an empty one, as Kubernetes reads it.
+fn nulls_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let entries: Option<Vec<Option<T>>> = Option::deserialize(deserializer)?;
+    Ok(entries.map(|entries| entries.into_iter().map(Option::unwrap_or_default).collect()))
+}
+
+/// The same for lists of texts.
+fn nulls_as_empty<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Text<'a>>>, D::Error> {
+    let texts: Option<Vec<Borrowed<'de>>> = nulls_as_default(deserializer)?;
+    Ok(texts.map(|texts| texts.into_iter().map(|text| text.0).collect()))
+}
+
 /// A number, or what stood there instead.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Number {
@@ -108,7 +124,7 @@ pub(crate) enum Number {
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
-        impl Visitor<'_> for Any {
+        impl<'de> Visitor<'de> for Any {
             type Value = Number;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a number")
@@ -131,6 +147,14 @@ impl<'de> Deserialize<'de> for Number {
             fn visit_unit<E>(self) -> Result<Number, E> {
                 Ok(Number::Absent)
             }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Number, A::Error> {
+                while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+                Ok(Number::Text("a list".to_owned()))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Number, A::Error> {
+                while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
+                Ok(Number::Text("an object".to_owned()))
+            }
         }
         deserializer.deserialize_any(Any)
     }
@@ -150,20 +174,20 @@ pub(crate) struct Service<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
 pub(crate) struct ServiceSpec<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_default")]
     pub(crate) ports: Option<Vec<ServicePort<'a>>>,
     #[serde(borrow, rename = "clusterIP")]
     pub(crate) cluster_ip: Option<Text<'a>>,
-    #[serde(borrow, rename = "clusterIPs")]
+    #[serde(borrow, deserialize_with = "nulls_as_empty", rename = "clusterIPs")]
     pub(crate) cluster_ips: Option<Vec<Text<'a>>>,
     #[serde(borrow, rename = "type")]
     pub(crate) service_type: Option<Text<'a>>,
-    #[serde(borrow, rename = "externalIPs")]
+    #[serde(borrow, deserialize_with = "nulls_as_empty", rename = "externalIPs")]
     pub(crate) external_ips: Option<Vec<Text<'a>>>,
     #[serde(borrow)]
     pub(crate) session_affinity: Option<Text<'a>>,
     pub(crate) session_affinity_config: Option<AffinityConfig>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_empty")]
     pub(crate) load_balancer_source_ranges: Option<Vec<Text<'a>>>,
     #[serde(borrow)]
     pub(crate) external_traffic_policy: Option<Text<'a>>,
@@ -206,7 +230,7 @@ pub(crate) struct ServiceStatus<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(crate) struct LoadBalancer<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_default")]
     pub(crate) ingress: Option<Vec<Ingress<'a>>>,
 }
 
@@ -226,16 +250,16 @@ pub(crate) struct EndpointSlice<'a> {
     pub(crate) metadata: Meta<'a>,
     #[serde(borrow, deserialize_with = "null_as_empty")]
     pub(crate) address_type: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_default")]
     pub(crate) endpoints: Option<Vec<Endpoint<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_default")]
     pub(crate) ports: Option<Vec<SlicePort<'a>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
 pub(crate) struct Endpoint<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_empty")]
     pub(crate) addresses: Option<Vec<Text<'a>>>,
     pub(crate) conditions: Option<Conditions>,
     #[serde(borrow)]
@@ -255,9 +279,9 @@ pub(crate) struct Conditions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
 pub(crate) struct Hints<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_default")]
     pub(crate) for_zones: Option<Vec<Named<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_default")]
     pub(crate) for_nodes: Option<Vec<Named<'a>>>,
 }
 
@@ -294,9 +318,9 @@ pub(crate) struct Node<'a> {
 pub(crate) struct NodeSpec<'a> {
     #[serde(borrow, rename = "podCIDR")]
     pub(crate) pod_cidr: Option<Text<'a>>,
-    #[serde(borrow, rename = "podCIDRs")]
+    #[serde(borrow, deserialize_with = "nulls_as_empty", rename = "podCIDRs")]
     pub(crate) pod_cidrs: Option<Vec<Text<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_default")]
     pub(crate) taints: Option<Vec<Taint<'a>>>,
 }
 
@@ -310,7 +334,7 @@ pub(crate) struct Taint<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(crate) struct NodeStatus<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_default")]
     pub(crate) addresses: Option<Vec<NodeAddress<'a>>>,
 }
 
@@ -335,6 +359,6 @@ pub(crate) struct ServiceCidr<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(crate) struct ServiceCidrSpec<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "nulls_as_empty")]
     pub(crate) cidrs: Option<Vec<Text<'a>>>,
 }

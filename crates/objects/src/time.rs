@@ -34,7 +34,11 @@ fn offset(zone: &str) -> Option<i64> {
         _ => return None,
     };
     let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-    Some(sign * (hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60))
+    let two_digits = |text: &str, below: i64| -> Option<i64> {
+        let digits = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|number| digits && *number < below)
+    };
+    Some(sign * (two_digits(hours, 24)? * 3600 + two_digits(minutes, 60)? * 60))
 }
 
 /// Days from 1970-01-01 in the Gregorian calendar; years begin in March so that the leap day is last.

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use objects::wire::{Fields, Value as WireValue};
 use objects::{Kind, Names, Object, decode_json, decode_manifest, decode_protobuf};
 use proptest::collection::vec;
 use proptest::prelude::{Just, any};
@@ -206,6 +207,152 @@ fn mistakes_are_named_and_the_rest_is_kept() {
 }
 
 #[test]
+fn a_null_in_a_list_is_an_empty_entry() {
+    let object = json!({
+        "metadata": {"name": "web", "namespace": "shop", "labels": {"app": null}},
+        "spec": {"clusterIPs": [null, "10.96.0.1"], "externalIPs": [null], "loadBalancerSourceRanges": [null, "10.0.0.0/8"],
+                 "ports": [null, {"port": 80}]},
+        "status": {"loadBalancer": {"ingress": [null, {"ip": "203.0.113.1"}]}}});
+    check(
+        Kind::Service,
+        object,
+        "shop/web ClusterIp [[10.96.0.1], [], [203.0.113.1]] [10.0.0.0/8] Cluster Cluster None 0 [:tcp/80/0]
+         Service shop/web: spec.loadBalancerSourceRanges[0]: `` is no address range; left out
+         Service shop/web: spec.externalIPs[0]: `` is no IP address; left out
+         Service shop/web: spec.ports[0].port: is required; the port is left out",
+    );
+    check(
+        Kind::EndpointSlice,
+        json!({"metadata": {"name": "s", "namespace": "shop", "labels": {"kubernetes.io/service-name": null}}, "addressType": "IPv4",
+               "ports": [null, {"name": "", "port": 80}],
+               "endpoints": [null, {"addresses": [null]}, {"addresses": ["10.0.0.1"], "hints": {"forZones": [null], "forNodes": null}}]}),
+        "shop/s None Some(V4) [\":tcp/80\"] [\"10.0.0.1 RS None Some([\\\"\\\"])\"]
+         EndpointSlice shop/s: endpoints[0].addresses: is empty; the endpoint is left out
+         EndpointSlice shop/s: endpoints[1].addresses[0]: `` is no IP address; the endpoint is left out",
+    );
+    check(
+        Kind::Node,
+        json!({"metadata": {"name": "n", "labels": {"topology.kubernetes.io/zone": null}},
+               "spec": {"podCIDRs": [null], "taints": [null]}, "status": {"addresses": [null, {"type": "InternalIP", "address": null}]}}),
+        "n None [] []
+         Node n: spec.podCIDRs[0]: `` is no address range; left out
+         Node n: status.addresses[1].address: `` is no IP address; left out",
+    );
+    check(
+        Kind::ServiceCidr,
+        json!({"metadata": {"name": "c"}, "spec": {"cidrs": [null]}}),
+        "c []\nServiceCIDR c: spec.cidrs[0]: `` is no address range; left out",
+    );
+}
+
+#[test]
+fn what_is_no_number_is_named_where_a_number_must_be() {
+    for (wrong, shown) in [
+        (json!("80"), "`80`"),
+        (json!(80.5), "`80.5`"),
+        (json!(true), "`true`"),
+        (json!([80, {"a": [1]}]), "`a list`"),
+        (json!({"number": {"deep": [80]}}), "`an object`"),
+        (json!(u64::MAX), "`18446744073709551615`"),
+        (json!(-1), "-1"),
+        (json!(65_536), "65536"),
+    ] {
+        let object = service(json!({
+            "clusterIP": "10.96.0.1", "healthCheckNodePort": wrong, "sessionAffinity": "ClientIP",
+            "ports": [{"name": "a", "port": wrong}, {"name": "b", "port": 81, "nodePort": wrong}]}));
+        check(
+            Kind::Service,
+            object,
+            &format!(
+                "shop/web ClusterIp [[10.96.0.1], [], []] [] Cluster Cluster ClientIp {{ timeout_seconds: 10800 }} 0 [b:tcp/81/0]
+                 Service shop/web: spec.healthCheckNodePort: {shown} is no port number (1 to 65535); left out
+                 Service shop/web: spec.ports[0].port: {shown} is no port number (1 to 65535); left out
+                 Service shop/web: spec.ports[1].nodePort: {shown} is no port number (1 to 65535); left out"
+            ),
+        );
+        let slice = json!({"metadata": {"name": "s", "namespace": "shop"}, "addressType": "IPv4",
+                           "ports": [{"name": "", "port": wrong}, {"name": "b", "port": 81}]});
+        check(
+            Kind::EndpointSlice,
+            slice,
+            &format!(
+                "shop/s None Some(V4) [\"b:tcp/81\"] []
+                 EndpointSlice shop/s: ports[0].port: {shown} is no port number (1 to 65535); left out"
+            ),
+        );
+    }
+    let timeout = |seconds: Value| {
+        service(
+            json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": seconds}}}),
+        )
+    };
+    for (seconds, reason) in [
+        (json!("60"), "`60` is no number"),
+        (json!(0), "0 is not between 1 and 86400"),
+        (json!(86_401), "86401 is not between 1 and 86400"),
+    ] {
+        check(
+            Kind::Service,
+            timeout(seconds),
+            &format!(
+                "shop/web ClusterIp [[], [], []] [] Cluster Cluster ClientIp {{ timeout_seconds: 10800 }} 0 []
+                 Service shop/web: spec.sessionAffinityConfig.clientIP.timeoutSeconds: {reason}; taken as 10800"
+            ),
+        );
+    }
+}
+
+#[test]
+fn words_that_mean_nothing_are_taken_as_the_default() {
+    let object = json!({
+        "metadata": {"name": "web", "namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00+9999999999999999:00"},
+        "spec": {"type": "Odd", "internalTrafficPolicy": "local", "externalTrafficPolicy": "Any", "sessionAffinity": "clientIP",
+                 "clusterIPs": ["10.96.0.1", "10.96.0.2", "fd00::1", "fe80::1%eth0"],
+                 "ports": [{"name": "a", "port": 80}, {"name": "a", "port": 81}, {"name": "a", "port": 80, "protocol": "UDP"},
+                           {"name": "no space", "port": 82}, {"name": "c", "port": 83, "protocol": "tcp"}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1", "ipMode": "vip"}, {"ip": "203.0.113"}]}}});
+    check(Kind::Service, object, "shop/web ClusterIp [[10.96.0.1, fd00::1], [], [203.0.113.1]] [] Cluster Cluster None 0 [a:tcp/80/0 a:udp/80/0]
+         Service shop/web: spec.type: `Odd` is none of ClusterIP, NodePort, LoadBalancer, ExternalName; taken as ClusterIP
+         Service shop/web: metadata.creationTimestamp: `2026-01-01T00:00:00+9999999999999999:00` is no time; taken as oldest
+         Service shop/web: spec.clusterIPs[1]: `10.96.0.2` is a second IPv4 address; left out
+         Service shop/web: spec.clusterIPs[3]: `fe80::1%eth0` is no IP address; left out
+         Service shop/web: status.loadBalancer.ingress[0].ipMode: `vip` is none of VIP, Proxy; taken as VIP
+         Service shop/web: status.loadBalancer.ingress[1].ip: `203.0.113` is no IP address; left out
+         Service shop/web: spec.internalTrafficPolicy: `local` is none of Cluster, Local; taken as Cluster
+         Service shop/web: spec.externalTrafficPolicy: `Any` is none of Cluster, Local; taken as Cluster
+         Service shop/web: spec.sessionAffinity: `clientIP` is none of None, ClientIP; taken as None
+         Service shop/web: spec.ports[1].name: `a` stands twice; the second port is left out
+         Service shop/web: spec.ports[3].name: `no space` is no name of a port; the port is left out
+         Service shop/web: spec.ports[4].protocol: `tcp` is none of TCP, UDP, SCTP; the port is left out");
+    check(
+        Kind::EndpointSlice,
+        json!({"metadata": {"name": "s", "namespace": "shop"}, "addressType": "ipv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}),
+        "shop/s None None [] []
+         EndpointSlice shop/s: addressType: `ipv4` is none of IPv4, IPv6, FQDN; the slice is not used",
+    );
+}
+
+#[test]
+fn manifests_say_what_they_are_and_need_no_port_names() {
+    let decoded =
+        |value: Value| decode_manifest(&value, &mut Names::new()).map_err(|error| error.to_string());
+    assert_eq!(decoded(json!({"kind": "Service"})), Err("the object: apiVersion: is required".to_owned()));
+    assert_eq!(
+        decoded(json!({"apiVersion": "v1", "kind": null})),
+        Err("the object: kind: is required".to_owned())
+    );
+    assert_eq!(decoded(json!([])), Err("the object: apiVersion: is required".to_owned()));
+    assert_eq!(decoded(json!({"apiVersion": "v1", "kind": "Pod", "spec": 5})), Ok(None));
+    assert_eq!(decoded(json!({"apiVersion": "v1", "kind": "EndpointSlice"})), Ok(None));
+    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                       "metadata": {"name": "s"}, "ports": [{"port": 80}, null]});
+    let Ok(Some(Object::EndpointSlice(slice))) = decoded(slice) else { panic!("no slice") };
+    assert_eq!(&*slice.key, "default/s");
+    assert_eq!(slice.ports.len(), 1);
+    assert_eq!((&*slice.ports[0].name, slice.ports[0].port), ("", 80));
+}
+
+#[test]
 fn a_thousand_endpoints_in_one_slice_share_their_strings() {
     let endpoints: Vec<Value> = (0..1000)
         .map(|number| json!({"addresses": [format!("10.1.{}.{}", number / 250, number % 250)], "nodeName": format!("n{}", number % 3)}))
@@ -217,6 +364,42 @@ fn a_thousand_endpoints_in_one_slice_share_their_strings() {
     assert_eq!(slice.endpoints.len(), 1000);
     let nodes: Vec<_> = slice.endpoints.iter().flat_map(|record| &record.node).collect();
     assert!(std::sync::Arc::ptr_eq(nodes[0], nodes[3]));
+}
+
+/// The message with fields in it that no version of Kubernetes knows, at the start, between all fields, and in the messages
+/// one level below. Everything but the family of a slice is a message there.
+fn with_unknown_fields(kind: Kind, message: &[u8], depth: u32) -> Vec<u8> {
+    const UNKNOWN: &[u8] = b"\xc0\x3e\xff\x01\xca\x3e\x03\xff\xff\xff\xd1\x3e12345678\xdd\x3e1234";
+    let varint = |out: &mut Vec<u8>, mut number: u64| {
+        while number >= 0x80 {
+            out.push(number.to_le_bytes()[0] | 0x80);
+            number >>= 7;
+        }
+        out.push(number.to_le_bytes()[0]);
+    };
+    let mut out = UNKNOWN.to_vec();
+    for field in Fields::new(message) {
+        let (number, value) = field.unwrap();
+        match value {
+            WireValue::Number(value) => {
+                varint(&mut out, u64::from(number) << 3);
+                varint(&mut out, value);
+            }
+            WireValue::Bytes(bytes) => {
+                let is_text = kind == Kind::EndpointSlice && number == 4;
+                let bytes = if depth > 0 && !is_text {
+                    with_unknown_fields(kind, bytes, depth - 1)
+                } else {
+                    bytes.to_vec()
+                };
+                varint(&mut out, u64::from(number) << 3 | 2);
+                varint(&mut out, bytes.len() as u64);
+                out.extend(bytes);
+            }
+        }
+        out.extend(UNKNOWN);
+    }
+    out
 }
 
 /// A text that may or may not make sense where it stands.
@@ -340,6 +523,17 @@ proptest! {
         let bytes = protobuf::bare(name, &object).unwrap();
         let from_protobuf = decode_protobuf(kind, &bytes, &mut Names::new()).map_err(|error| error.to_string());
         prop_assert_eq!(from_protobuf, json(kind, &object), "{}", object);
+    }
+
+    #[test]
+    fn unknown_protobuf_fields_change_nothing((index, object) in any_object()) {
+        let (kind, name) = KINDS[index];
+        let bytes = protobuf::bare(name, &object).unwrap();
+        let decoded = |bytes: &[u8]| decode_protobuf(kind, bytes, &mut Names::new()).map_err(|error| error.to_string());
+        let expected = decoded(&bytes);
+        for depth in 0..2 {
+            prop_assert_eq!(decoded(&with_unknown_fields(kind, &bytes, depth)), expected.clone());
+        }
     }
 
     #[test]
