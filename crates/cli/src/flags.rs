@@ -14,6 +14,10 @@ use crate::duration::duration;
 /// The flags of `signalbox proxy`. Names, meanings and defaults are kube-proxy's where it has them.
 #[derive(Debug, Args)]
 pub(crate) struct ProxyFlags {
+    /// Read kube-proxy's configuration file; flags beside it mean nothing, but for --hostname-override, --master,
+    /// --manifests and -v
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Read Services and EndpointSlices from the API server of this kubeconfig file
     #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
     pub(crate) kubeconfig: Option<PathBuf>,
@@ -66,35 +70,46 @@ pub(crate) struct ProxyFlags {
     pub(crate) verbosity: u8,
 }
 
+/// The flags of a command line without any.
+pub(crate) fn defaults() -> ProxyFlags {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: ProxyFlags,
+    }
+    let line = <Line as clap::Parser>::try_parse_from(["proxy"]);
+    line.expect("no flag is required").flags
+}
+
 /// The kernel settings; 0 leaves one as it is.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kernel settings (0 leaves one as it is)")]
 pub(crate) struct SettingsFlags {
     /// Tracked connections for each CPU
     #[arg(long, value_name = "COUNT", default_value_t = 32_768)]
-    conntrack_max_per_core: u32,
+    pub(crate) conntrack_max_per_core: u32,
     /// Tracked connections at least
     #[arg(long, value_name = "COUNT", default_value_t = 131_072)]
-    conntrack_min: u32,
+    pub(crate) conntrack_min: u32,
     /// How long an idle TCP connection is remembered
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
-    conntrack_tcp_timeout_established: Duration,
+    pub(crate) conntrack_tcp_timeout_established: Duration,
     /// How long a TCP connection that was closed on one side is remembered
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
-    conntrack_tcp_timeout_close_wait: Duration,
+    pub(crate) conntrack_tcp_timeout_close_wait: Duration,
     /// Let TCP packets outside of the window belong to their connection
     #[arg(long)]
-    conntrack_tcp_be_liberal: bool,
+    pub(crate) conntrack_tcp_be_liberal: bool,
     /// How long a UDP flow without an answer is remembered
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    conntrack_udp_timeout: Duration,
+    pub(crate) conntrack_udp_timeout: Duration,
     /// How long a UDP flow with answers is remembered
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    conntrack_udp_timeout_stream: Duration,
+    pub(crate) conntrack_udp_timeout_stream: Duration,
     /// This process's own oom_score_adj, -1000 to 1000
     #[arg(long, value_name = "SCORE", default_value_t = -999, allow_hyphen_values = true,
           value_parser = clap::value_parser!(i16).range(-1000..=1000))]
-    oom_score_adj: i16,
+    pub(crate) oom_score_adj: i16,
 }
 
 impl SettingsFlags {
@@ -116,11 +131,13 @@ impl SettingsFlags {
 /// Where a port is served; `None`: nowhere. (Named, because clap takes an `Option` for a flag that may be missing.)
 pub(crate) type Address = std::option::Option<SocketAddr>;
 
-fn health_address(text: &str) -> Result<Address, String> {
+/// Reads the address for `/healthz`.
+pub(crate) fn health_address(text: &str) -> Result<Address, String> {
     address(text, 10_256)
 }
 
-fn status_address(text: &str) -> Result<Address, String> {
+/// Reads the address for `/proxyMode`.
+pub(crate) fn status_address(text: &str) -> Result<Address, String> {
     address(text, 10_249)
 }
 

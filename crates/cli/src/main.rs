@@ -2,13 +2,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "a shell: it reads the environment")]
 
+mod config;
 mod duration;
 mod flags;
 mod proxy;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::flags::ProxyFlags;
 
@@ -29,8 +33,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Proxy(flags) => proxy::run(&flags),
+    let matches = Cli::command().get_matches_from(words(std::env::args_os().collect()));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
+        Command::Proxy(flags) => proxy::run(*flags, &given(&matches)),
         Command::Cleanup => cleanup(),
     };
     match result {
@@ -40,6 +46,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Called as `kube-proxy`, by a link or in an image of that name, it is `signalbox proxy`.
+fn words(mut words: Vec<OsString>) -> Vec<OsString> {
+    let name = words.first().and_then(|path| Path::new(path).file_name());
+    if name.is_some_and(|name| name == "kube-proxy") {
+        words.insert(1, "proxy".into());
+    }
+    words
+}
+
+/// The flags of the command that stand on the command line.
+fn given(matches: &ArgMatches) -> Vec<String> {
+    let Some((_, matches)) = matches.subcommand() else { return Vec::new() };
+    let is_given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    matches.ids().filter(is_given).map(|id| id.as_str().replace('_', "-")).collect()
 }
 
 fn cleanup() -> anyhow::Result<()> {

@@ -14,17 +14,25 @@ use health::{Snapshot, serve_health, serve_health_ports, serve_status};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::info;
+use tracing::{info, warn};
 
+use crate::config;
 use crate::flags::{self, ProxyFlags};
 
 /// How many events wait for the agent before the source waits for it.
 const QUEUE: usize = 4096;
 
 /// Runs until a signal ends it. The rules stay in the kernel.
-pub(crate) fn run(flags: &ProxyFlags) -> anyhow::Result<()> {
+///
+/// `given` are the flags that stand on the command line.
+pub(crate) fn run(mut flags: ProxyFlags, given: &[String]) -> anyhow::Result<()> {
     sys::memory::use_one_heap();
+    let warnings = configure(&mut flags, given)?;
     telemetry::start_log(flags.verbosity, std::env::var("SIGNALBOX_LOG").ok().as_deref());
+    for (field, reason) in warnings.iter().filter_map(|warning| warning.split_once(": ")) {
+        warn!(field, reason, "the configuration has something that means nothing here");
+    }
+    let flags = &flags;
     let host_name = host_name();
     let mut options = flags::options(flags, &host_name).map_err(|mistakes| list(&mistakes))?;
     options.fallback_addresses = default_route_addresses();
@@ -38,6 +46,25 @@ pub(crate) fn run(flags: &ProxyFlags) -> anyhow::Result<()> {
     let agent = start_agent(options, kernel, (events.clone(), queue), health)?;
     let servers = servers(flags, snapshots);
     runtime()?.block_on(until_the_end(source, servers, (events, agent)))
+}
+
+/// Reads the configuration file, if there is one; answers what to warn about.
+fn configure(flags: &mut ProxyFlags, given: &[String]) -> anyhow::Result<Vec<String>> {
+    /// What counts beside a configuration file.
+    const BESIDE: [&str; 5] = ["config", "hostname-override", "master", "manifests", "verbosity"];
+    let Some(path) = flags.config.clone() else { return Ok(Vec::new()) };
+    let typed = std::mem::replace(flags, flags::defaults());
+    flags.hostname_override = typed.hostname_override;
+    flags.master = typed.master;
+    flags.manifests = typed.manifests;
+    flags.verbosity = typed.verbosity;
+    let mut warnings = config::read(&path, flags).map_err(|mistakes| list(&mistakes))?;
+    let ignored = given.iter().filter(|flag| !BESIDE.contains(&flag.as_str()));
+    warnings.extend(ignored.map(|flag| format!("--{flag}: counts for nothing beside --config")));
+    if flags.manifests.is_some() {
+        flags.kubeconfig = None;
+    }
+    Ok(warnings)
 }
 
 /// Where the objects come from.

@@ -68,6 +68,56 @@ fn services_of_an_api_server_are_followed_over_tls_and_nothing_is_lost_while_it_
 }
 
 #[test]
+fn called_as_kube_proxy_it_takes_kubeadms_configuration() {
+    let Some(mut node) = Node::build() else { return };
+    let server = start(&node);
+    let kubeconfig = node.folder.join("kubeconfig").display().to_string();
+    let file = include_str!("../kubeadm.yaml").replace("/var/lib/kube-proxy/kubeconfig.conf", &kubeconfig);
+    let config = node.folder.join("config.conf");
+    std::fs::write(&config, file + "unheardOf: 1\n").unwrap();
+    let proxy = node.kube_proxy(&[
+        "--config",
+        config.to_str().unwrap(),
+        "--hostname-override=node",
+        "--conntrack-min=7",
+    ]);
+    node.await_answers(WEB, &["pod1"]);
+    proxy.await_log(&["unheardOf", "is no field of KubeProxyConfiguration"]);
+    proxy.await_log(&["--conntrack-min", "counts for nothing beside --config"]);
+    proxy.await_log(&["mode", "signalbox uses nftables"]);
+    server.apply(slice(&["10.244.1.12"]));
+    node.await_answers(WEB, &["pod2"]);
+    let health = node.world.world().namespace("outside").run(|| {
+        testkit::traffic::get(
+            "192.168.77.11:10256".parse().unwrap(),
+            "/healthz",
+            std::time::Duration::from_secs(2),
+        )
+    });
+    let health = health.unwrap();
+    assert_eq!(health.code, Some(200), "{health:?}");
+    assert!(health.body.contains("\"nodeEligible\":true"), "{health:?}");
+    // A node that is about to go wants no traffic from load balancers, but is alive.
+    server.merge_patch(
+        ("Node", "", "node"),
+        &json!({"spec": {"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}}),
+        false,
+    );
+    for (path, code) in [("/healthz", 503), ("/livez", 200)] {
+        let begin = std::time::Instant::now();
+        loop {
+            let to = "192.168.77.11:10256".parse().unwrap();
+            let ask = || testkit::traffic::get(to, path, std::time::Duration::from_secs(2));
+            let answer = node.world.world().namespace("outside").run(ask).unwrap();
+            if answer.code == Some(code) {
+                break;
+            }
+            assert!(begin.elapsed() < crate::node::PATIENCE, "{path}: {answer:?}");
+        }
+    }
+}
+
+#[test]
 fn the_kernel_is_not_written_before_everything_is_known() {
     let Some(mut node) = Node::build() else { return };
     let server = start(&node);

@@ -74,10 +74,23 @@ impl Node {
     }
 
     pub(crate) fn proxy_with(&mut self, words: &[&str]) -> Proxy {
+        let mut all =
+            vec!["proxy", "--hostname-override=node", "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"];
+        all.extend(words);
+        self.start(signalbox(), &all)
+    }
+
+    /// Starts it through a link that is called `kube-proxy`.
+    pub(crate) fn kube_proxy(&mut self, words: &[&str]) -> Proxy {
+        let link = self.folder.join("kube-proxy");
+        std::os::unix::fs::symlink(signalbox(), &link).unwrap();
+        self.start(&link, words)
+    }
+
+    fn start(&mut self, program: &Path, words: &[&str]) -> Proxy {
         self.proxies += 1;
         let log = self.folder.join(format!("proxy{}.log", self.proxies));
-        let mut command = self.world.world().command("node", signalbox());
-        command.args(["proxy", "--hostname-override=node", "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"]);
+        let mut command = self.world.world().command("node", program);
         let child =
             command.args(words).stdin(Stdio::null()).stderr(File::create(&log).unwrap()).spawn().unwrap();
         Proxy { child, log }
