@@ -40,7 +40,7 @@ pub struct Agent<B: Backend> {
     started: bool,
     node_name: Name,
     health: Option<Health>,
-    /// Until every family was written once.
+    /// Until every family was written once, or failed to be.
     kernel_watch: Option<KernelWatch>,
 }
 
@@ -127,7 +127,7 @@ impl<B: Backend> Agent<B> {
             }
         }
         self.publish_health();
-        if self.planes.iter().all(Plane::is_complete)
+        if self.planes.iter().all(Plane::had_its_chance)
             && let Some(watch) = self.kernel_watch.take()
         {
             // What the first sync took for a moment is not needed again.

@@ -2,7 +2,7 @@
 //! must not wait for that.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use desired::FlowCheck;
 use model::Family;
@@ -43,7 +43,7 @@ fn sweep(checks: &Receiver<(Family, FlowCheck)>) {
         for (family, check) in all {
             let Some(check) = check else { continue };
             let begin = Instant::now();
-            match end_stale_flows(family, &check) {
+            match persistently(|| end_stale_flows(family, &check)) {
                 Ok(0) => debug!(%family, took = ?begin.elapsed(), "no stale UDP flows"),
                 Ok(ended) => info!(%family, ended, took = ?begin.elapsed(), "ended stale UDP flows"),
                 Err(error) => {
@@ -59,6 +59,21 @@ fn add(all: &mut [(Family, Option<FlowCheck>); 2], family: Family, check: FlowCh
         match waiting {
             Some(waiting) => waiting.merge(check.clone()),
             None => *waiting = Some(check.clone()),
+        }
+    }
+}
+
+/// A check that fails would be lost: nothing else looks for the same flows again.
+fn persistently(sweep: impl Fn() -> Result<usize, Error>) -> Result<usize, Error> {
+    const ATTEMPTS: u32 = 5;
+    let mut attempt = 1;
+    loop {
+        match sweep() {
+            Err(Error::Lost | Error::Refused { .. } | Error::Call { .. }) if attempt < ATTEMPTS => {
+                std::thread::sleep(Duration::from_millis(100) * 2_u32.pow(attempt));
+                attempt += 1;
+            }
+            result => return result,
         }
     }
 }

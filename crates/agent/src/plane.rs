@@ -84,9 +84,9 @@ impl<B: Backend> Plane<B> {
         self.health
     }
 
-    /// Answers whether everything was written at least once.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.is_complete
+    /// Answers whether everything was written at least once, or cannot be: a kernel may lack one of the families.
+    pub(crate) fn had_its_chance(&self) -> bool {
+        self.is_complete || self.pace.is_failing()
     }
 
     /// Answers how long a change that arrived now would have to wait.

@@ -138,7 +138,7 @@ fn cluster_ips(
         return Vec::new();
     }
     let is_none = |text: &str| text.is_empty() || text == "None";
-    let mut found: Vec<IpAddr> = Vec::new();
+    let mut found: Vec<IpAddr> = Vec::with_capacity(all.map_or(1, |all| all.len().clamp(1, 2)));
     let mut take = |text: &str, field: String, problems: &mut Problems| {
         if is_none(text) {
             return;
@@ -165,8 +165,9 @@ fn cluster_ips(
 }
 
 fn addresses(field: &str, texts: Option<&[Text<'_>]>, problems: &mut Problems) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    for (index, text) in texts.unwrap_or_default().iter().enumerate() {
+    let texts = texts.unwrap_or_default();
+    let mut found = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
         match parse_address(text) {
             Some(address) => found.push(address),
             None => problems.add(format!("{field}[{index}]"), format!("`{text}` is no IP address; left out")),
@@ -176,8 +177,9 @@ fn addresses(field: &str, texts: Option<&[Text<'_>]>, problems: &mut Problems) -
 }
 
 fn prefixes(field: &str, texts: Option<&[Text<'_>]>, problems: &mut Problems) -> Vec<IpNet> {
-    let mut found = Vec::new();
-    for (index, text) in texts.unwrap_or_default().iter().enumerate() {
+    let texts = texts.unwrap_or_default();
+    let mut found = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
         match parse_prefix(text) {
             Some(net) => found.push(net),
             None => {
@@ -214,6 +216,7 @@ fn load_balancer_ips(status: raw::ServiceStatus<'_>, problems: &mut Problems) ->
 fn sorted<T: Ord>(mut values: Vec<T>) -> Vec<T> {
     values.sort();
     values.dedup();
+    values.shrink_to_fit();
     values
 }
 
@@ -285,7 +288,7 @@ fn service_ports(
     names: &mut Names,
     problems: &mut Problems,
 ) -> Vec<ServicePort> {
-    let mut ports: Vec<ServicePort> = Vec::new();
+    let mut ports: Vec<ServicePort> = Vec::with_capacity(raw.len());
     for (index, raw) in raw.iter().enumerate() {
         let field = |name: &str| format!("spec.ports[{index}].{name}");
         let Some(protocol) = protocol(raw.protocol.as_deref(), &field("protocol"), problems) else {
@@ -345,7 +348,7 @@ pub(crate) fn endpoint_slice(
 }
 
 fn slice_ports(raw: &[raw::SlicePort<'_>], names: &mut Names, problems: &mut Problems) -> Box<[SlicePort]> {
-    let mut ports = Vec::new();
+    let mut ports = Vec::with_capacity(raw.len());
     for (index, raw) in raw.iter().enumerate() {
         let field = |name: &str| format!("ports[{index}].{name}");
         // A port without name or number means "all": nothing a Service port could match.

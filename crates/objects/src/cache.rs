@@ -50,15 +50,18 @@ struct Lists {
     synced: bool,
 }
 
+/// Objects have a place of their own: the nodes of a map that was filled in order are half empty.
+type Place<T> = Box<Kept<T>>;
+
 /// All known objects of one node agent.
 #[derive(Debug, Default)]
 pub struct Objects {
-    services: BTreeMap<ServiceKey, Kept<Service>>,
-    slices: FxHashMap<Name, Kept<EndpointSlice>>,
+    services: BTreeMap<ServiceKey, Place<Service>>,
+    slices: FxHashMap<Name, Place<EndpointSlice>>,
     /// Names of a Service's slices, sorted.
     slices_of: FxHashMap<ServiceKey, Vec<Name>>,
-    nodes: BTreeMap<Name, Kept<Node>>,
-    service_cidrs: BTreeMap<Name, Kept<ServiceCidr>>,
+    nodes: BTreeMap<Name, Place<Node>>,
+    service_cidrs: BTreeMap<Name, Place<ServiceCidr>>,
     lists: BTreeMap<Kind, Lists>,
 }
 
@@ -147,7 +150,7 @@ impl Objects {
         }
     }
 
-    fn put_slice(&mut self, slice: EndpointSlice) -> Touched {
+    fn put_slice(&mut self, mut slice: EndpointSlice) -> Touched {
         let list = self.list(Kind::EndpointSlice);
         if let Some(known) = self.slices.get_mut(&slice.key)
             && known.object == slice
@@ -155,16 +158,24 @@ impl Objects {
             known.list = list;
             return Touched::default();
         }
+        // One copy of the name is enough for the Service and all its slices.
+        if let Some(service) = &mut slice.service
+            && let Some((known, _)) = self.services.get_key_value(service)
+        {
+            *service = known.clone();
+        }
         let (name, service) = (slice.key.clone(), slice.service.clone());
         let before = self
             .slices
-            .insert(name.clone(), Kept { object: slice, list })
+            .insert(name.clone(), Box::new(Kept { object: slice, list }))
             .and_then(|kept| kept.object.service);
         if before != service {
             self.unlink(before.as_ref(), &name);
             if let Some(service) = &service {
                 let names = self.slices_of.entry(service.clone()).or_default();
                 if let Err(at) = names.binary_search(&name) {
+                    // Most Services have one slice, and few get more later.
+                    names.reserve_exact(1);
                     names.insert(at, name);
                 }
             }
@@ -217,7 +228,7 @@ impl Objects {
     }
 
     fn unseen(&self, kind: Kind, list: u32) -> Vec<Name> {
-        fn names<'a, T: 'a>(all: impl Iterator<Item = (Name, &'a Kept<T>)>, list: u32) -> Vec<Name> {
+        fn names<'a, T: 'a>(all: impl Iterator<Item = (Name, &'a Place<T>)>, list: u32) -> Vec<Name> {
             all.filter(|(_, kept)| kept.list != list).map(|(name, _)| name).collect()
         }
         match kind {
@@ -239,13 +250,13 @@ fn touched_services(services: impl IntoIterator<Item = ServiceKey>) -> Touched {
 
 /// Puts an object at its place; answers whether that changed anything.
 fn replace<K: Ord, T: PartialEq>(
-    place: std::collections::btree_map::Entry<'_, K, Kept<T>>,
+    place: std::collections::btree_map::Entry<'_, K, Place<T>>,
     (object, list): (T, u32),
 ) -> bool {
     use std::collections::btree_map::Entry;
     match place {
         Entry::Vacant(place) => {
-            place.insert(Kept { object, list });
+            place.insert(Box::new(Kept { object, list }));
             true
         }
         Entry::Occupied(mut place) => {
