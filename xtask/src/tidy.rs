@@ -17,15 +17,16 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("telemetry", &[]),
+    ("config", &["model", "desired"]),
     ("objects", &["model"]),
     ("sys", &["model"]),
     ("backend", &["model", "telemetry"]),
     ("desired", &["model", "objects"]),
     ("watch", &["model", "objects", "telemetry"]),
-    ("health", &["model", "sys"]),
+    ("health", &["model", "sys", "telemetry"]),
     ("backend-nftables", &["model", "backend", "sys"]),
     (
         "agent",
@@ -39,12 +40,14 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "watch",
             "health",
             "backend-nftables",
+            "config",
         ],
     ),
     (
         "cli",
         &[
             "model",
+            "config",
             "telemetry",
             "objects",
             "sys",

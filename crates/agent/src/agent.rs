@@ -1,20 +1,22 @@
 //! The loop.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ::health::Snapshot;
 use backend::{Backend, Driver};
-use desired::{Desired, Options};
+use desired::Desired;
 use model::{Family, Problem, ServiceKey};
-use objects::{Kind, Name, Objects, Touched};
+use objects::{Kind, Name, Object, Objects, Touched};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch::Sender;
 use tracing::{info, warn};
 
 use crate::health::Health;
+use crate::metrics::{ChangeMetrics, PlaneMetricsOfAll};
 use crate::plane::Plane;
-use crate::{Event, FlowSweeper, KernelWatch};
+use crate::{Event, FlowSweeper, KernelWatch, Settings};
+use telemetry::Metrics;
 
 /// How many events are taken from the queue before the clock is looked at again.
 const BATCH: usize = 1024;
@@ -28,6 +30,8 @@ pub struct Threads {
     pub flow_sweeper: Option<FlowSweeper>,
     /// Where the agent's health is published.
     pub health: Option<Sender<Snapshot>>,
+    /// What the agent counts and times.
+    pub metrics: Metrics,
 }
 
 /// The node agent. Owns all state; everything reaches it as an [`Event`].
@@ -40,23 +44,38 @@ pub struct Agent<B: Backend> {
     started: bool,
     node_name: Name,
     health: Option<Health>,
+    metrics: ChangeMetrics,
+    /// When the first change arrived that no view reflects yet.
+    touched_since: Option<Instant>,
+    /// Slices that changed before this tell nothing about how fast this process is, in milliseconds since 1970.
+    born: u64,
     /// Until every family was written once, or failed to be.
     kernel_watch: Option<KernelWatch>,
 }
 
 impl<B: Backend> Agent<B> {
     /// Makes an agent that has seen nothing yet; one driver for each family it shall program.
-    pub fn new(options: Options, drivers: Vec<(Family, Driver<B>)>, threads: Threads) -> Self {
+    pub fn new(settings: Settings, drivers: Vec<(Family, Driver<B>)>, threads: Threads) -> Self {
+        let Settings { options, sync_period, min_sync_period } = settings;
+        let metrics = PlaneMetricsOfAll::register(&threads.metrics);
+        let plane = |(family, driver)| {
+            let sweeper = threads.flow_sweeper.clone();
+            Plane::new((family, driver), sweeper, metrics.of(family), min_sync_period)
+        };
+        let mut health = threads.health.map(Health::new);
+        if let Some(health) = &mut health {
+            health.set_patience(sync_period * 2);
+        }
         Self {
             objects: Objects::default(),
             node_name: options.node_name.clone(),
-            health: threads.health.map(Health::new),
+            health,
+            metrics: ChangeMetrics::register(&threads.metrics),
+            touched_since: None,
+            born: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as u64),
             desired: Desired::new(options),
             touched: Touched::default(),
-            planes: drivers
-                .into_iter()
-                .map(|(family, driver)| Plane::new(family, driver, threads.flow_sweeper.clone()))
-                .collect(),
+            planes: drivers.into_iter().map(plane).collect(),
             problems: BTreeMap::new(),
             started: false,
             kernel_watch: threads.kernel_watch,
@@ -89,13 +108,40 @@ impl<B: Backend> Agent<B> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Objects(event) => self.touched.merge(self.objects.apply(event)),
+            Event::Objects(event) => self.take_objects(event),
+            Event::Settings(settings) => self.set(*settings),
             Event::KernelChanged(family) => {
                 for plane in self.planes.iter_mut().filter(|plane| plane.family() == family) {
                     plane.kernel_changed();
                 }
             }
             Event::Shutdown => {}
+        }
+    }
+
+    fn take_objects(&mut self, event: objects::Event) {
+        let kind = kind(&event);
+        let touched = self.objects.apply(event);
+        if touched.is_empty() {
+            return;
+        }
+        self.metrics.count(kind);
+        self.touched_since.get_or_insert_with(Instant::now);
+        self.touched.merge(touched);
+    }
+
+    fn set(&mut self, settings: Settings) {
+        let Settings { options, sync_period, min_sync_period } = settings;
+        self.node_name = options.node_name.clone();
+        self.desired.set_options(options);
+        // What follows is found by the same comparison as for a change of the Node.
+        self.touched.node = true;
+        self.touched_since.get_or_insert_with(Instant::now);
+        for plane in &mut self.planes {
+            plane.set_longest_rest(min_sync_period);
+        }
+        if let Some(health) = &mut self.health {
+            health.set_patience(sync_period * 2);
         }
     }
 
@@ -127,6 +173,9 @@ impl<B: Backend> Agent<B> {
             }
         }
         self.publish_health();
+        if self.planes.iter().all(|plane| plane.wait(now).is_none()) {
+            self.metrics.nothing_is_pending();
+        }
         if self.planes.iter().all(Plane::had_its_chance)
             && let Some(watch) = self.kernel_watch.take()
         {
@@ -157,6 +206,7 @@ impl<B: Backend> Agent<B> {
             );
         }
         let touched = std::mem::take(&mut self.touched);
+        let since = self.touched_since.take().unwrap_or_else(Instant::now);
         let changes = self.desired.changed(&self.objects, &touched);
         for plane in &mut self.planes {
             if changes.node {
@@ -183,6 +233,13 @@ impl<B: Backend> Agent<B> {
             problems.retain(|problem| !known.contains(problem));
             self.report(key, problems);
         }
+        for plane in &mut self.planes {
+            let family = plane.family();
+            let of_family =
+                touched.changed_at.iter().filter(|(of, at)| *of == family && at.get() >= self.born);
+            plane.note_changes(of_family.map(|(_, at)| *at));
+            plane.note_waiting(since);
+        }
     }
 
     /// Logs what is wrong with a Service once, until it changes.
@@ -198,6 +255,17 @@ impl<B: Backend> Agent<B> {
             warn!(object = %problem.object, field = %problem.field, reason = %problem.reason, "a Service cannot have what it asks for; the rest of it is in force");
         }
         self.problems.insert(key.clone(), problems);
+    }
+}
+
+fn kind(event: &objects::Event) -> Kind {
+    match event {
+        objects::Event::ListStarted(kind) | objects::Event::ListFinished(kind) => *kind,
+        objects::Event::Applied(Object::Service(_)) => Kind::Service,
+        objects::Event::Applied(Object::EndpointSlice(_)) => Kind::EndpointSlice,
+        objects::Event::Applied(Object::Node(_)) => Kind::Node,
+        objects::Event::Applied(Object::ServiceCidr(_)) => Kind::ServiceCidr,
+        objects::Event::Deleted(key) => key.kind,
     }
 }
 

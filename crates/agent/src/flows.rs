@@ -8,7 +8,44 @@ use desired::FlowCheck;
 use model::Family;
 use sys::Error;
 use sys::conntrack::Conntrack;
+use telemetry::{CounterVec, HistogramVec, Metrics, exponential_bounds};
 use tracing::{debug, info, warn};
+
+/// How often and how long it looks for them.
+struct FlowMetrics {
+    duration: HistogramVec,
+    deleted: CounterVec,
+}
+
+impl FlowMetrics {
+    fn register(metrics: &Metrics) -> Self {
+        let (duration, deleted) = (
+            (
+                "kubeproxy_conntrack_reconciler_sync_duration_seconds",
+                "How long it took to look for stale UDP flows and end them, in seconds.",
+            ),
+            (
+                "kubeproxy_conntrack_reconciler_deleted_entries_total",
+                "Entries of the connection tracking table that were deleted, because their UDP flows were stale.",
+            ),
+        );
+        let made = Self {
+            duration: metrics.histogram(duration, &["ip_family"], exponential_bounds(0.001, 2.0, 15)),
+            deleted: metrics.counter(deleted.0, deleted.1, &["ip_family"]),
+        };
+        for family in Family::BOTH {
+            made.duration.with_label_values(&[&family.to_string()]);
+            made.deleted.with_label_values(&[&family.to_string()]);
+        }
+        made
+    }
+
+    fn swept(&self, family: Family, took: Duration, ended: usize) {
+        let family = family.to_string();
+        self.duration.with_label_values(&[&family]).observe(took.as_secs_f64());
+        self.deleted.with_label_values(&[&family]).inc_by(ended as f64);
+    }
+}
 
 /// The way to the thread that looks for stale flows.
 #[derive(Debug, Clone)]
@@ -16,9 +53,10 @@ pub struct FlowSweeper(Sender<(Family, FlowCheck)>);
 
 impl FlowSweeper {
     /// Starts the thread, for the network namespace of the calling thread. It ends with the last sweeper.
-    pub fn start() -> Self {
+    pub fn start(metrics: &Metrics) -> Self {
+        let metrics = FlowMetrics::register(metrics);
         let (sender, checks) = channel();
-        let run = move || sweep(&checks);
+        let run = move || sweep(&checks, &metrics);
         if let Err(error) = std::thread::Builder::new().name("flows".to_owned()).spawn(run) {
             warn!(%error, "stale UDP flows will not be ended");
         }
@@ -32,7 +70,7 @@ impl FlowSweeper {
     }
 }
 
-fn sweep(checks: &Receiver<(Family, FlowCheck)>) {
+fn sweep(checks: &Receiver<(Family, FlowCheck)>, metrics: &FlowMetrics) {
     while let Ok((family, check)) = checks.recv() {
         let mut all = [(Family::V4, None), (Family::V6, None)];
         add(&mut all, family, check);
@@ -43,7 +81,11 @@ fn sweep(checks: &Receiver<(Family, FlowCheck)>) {
         for (family, check) in all {
             let Some(check) = check else { continue };
             let begin = Instant::now();
-            match persistently(|| end_stale_flows(family, &check)) {
+            let result = persistently(|| end_stale_flows(family, &check));
+            if let Ok(ended) = &result {
+                metrics.swept(family, begin.elapsed(), *ended);
+            }
+            match result {
                 Ok(0) => debug!(%family, took = ?begin.elapsed(), "no stale UDP flows"),
                 Ok(ended) => info!(%family, ended, took = ?begin.elapsed(), "ended stale UDP flows"),
                 Err(error) => {

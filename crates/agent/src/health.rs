@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use health::{FamilyHealth, HealthPort, Snapshot};
 use model::{Family, Fate, NodeView, ServiceKey, ServiceView};
@@ -17,6 +18,10 @@ pub(crate) struct Health {
 impl Health {
     pub(crate) fn new(publisher: Sender<Snapshot>) -> Self {
         Self { publisher, snapshot: Snapshot::default(), ports_of: BTreeMap::new() }
+    }
+
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.snapshot.patience = patience;
     }
 
     pub(crate) fn set_node(&mut self, view: &NodeView) {

@@ -11,12 +11,13 @@ mod event;
 mod flows;
 mod health;
 mod kernel;
+mod metrics;
 mod pacing;
 mod plane;
 mod settings;
 
 pub use agent::{Agent, Threads};
-pub use event::Event;
+pub use event::{Event, Settings};
 pub use flows::FlowSweeper;
 pub use kernel::{Kernel, KernelBackend, KernelWatch, cleanup, open_kernel};
-pub use settings::{KernelSettings, apply_settings};
+pub use settings::apply_settings;

@@ -1,5 +1,7 @@
 //! One address family: its driver, its pace, and what it says in the log.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use backend::{Backend, Driver};
@@ -9,6 +11,7 @@ use model::{Family, NodeView, ServiceKey, ServiceView};
 use tracing::{debug, info, warn};
 
 use crate::FlowSweeper;
+use crate::metrics::{NoLocal, PlaneMetrics, Reach};
 use crate::pacing::Pace;
 
 /// One family's way to the kernel. Independent of the other family's: each fails and recovers alone.
@@ -21,6 +24,11 @@ pub(crate) struct Plane<B: Backend> {
     retry_refused: Option<Instant>,
     udp: UdpFrontends,
     health: FamilyHealth,
+    metrics: PlaneMetrics,
+    /// Services with ports that are dropped here, and their sum.
+    no_local: BTreeMap<ServiceKey, NoLocal>,
+    /// When the changes happened that the next write carries out, in milliseconds since 1970.
+    changed_at: Vec<NonZeroU64>,
     /// `None`: flows are left alone.
     sweeper: Option<FlowSweeper>,
 }
@@ -29,17 +37,29 @@ pub(crate) struct Plane<B: Backend> {
 const RETRY_REFUSED: Duration = Duration::from_secs(10);
 
 impl<B: Backend> Plane<B> {
-    pub(crate) fn new(family: Family, driver: Driver<B>, sweeper: Option<FlowSweeper>) -> Self {
+    pub(crate) fn new(
+        (family, driver): (Family, Driver<B>),
+        sweeper: Option<FlowSweeper>,
+        metrics: PlaneMetrics,
+        longest_rest: Duration,
+    ) -> Self {
         Self {
             family,
             driver,
-            pace: Pace::new(),
+            pace: Pace::new(longest_rest),
+            metrics,
+            no_local: BTreeMap::new(),
+            changed_at: Vec::new(),
             is_complete: false,
             retry_refused: None,
             udp: UdpFrontends::default(),
             health: FamilyHealth::default(),
             sweeper,
         }
+    }
+
+    pub(crate) fn set_longest_rest(&mut self, longest_rest: Duration) {
+        self.pace.set_longest_rest(longest_rest);
     }
 
     pub(crate) fn family(&self) -> Family {
@@ -49,26 +69,34 @@ impl<B: Backend> Plane<B> {
     pub(crate) fn set_node(&mut self, view: &NodeView) {
         self.udp.set_node_addresses(&view.addresses);
         self.driver.set_node(view);
-        self.note_waiting();
     }
 
     pub(crate) fn set_service(&mut self, key: &ServiceKey, view: Option<&ServiceView>) {
         self.udp.set_service(key, view);
         self.driver.set_service(key, view);
-        self.note_waiting();
+        match view.map(NoLocal::of).filter(|ports| !ports.is_none()) {
+            Some(ports) => self.no_local.insert(key.clone(), ports),
+            None => self.no_local.remove(key),
+        };
     }
 
-    /// A change that is to be written waits from now on, unless another does already.
-    fn note_waiting(&mut self) {
+    /// A change that is to be written waits since then, unless another has waited for longer.
+    pub(crate) fn note_waiting(&mut self, since: Instant) {
         if self.driver.is_pending() {
-            self.health.waiting_since.get_or_insert_with(Instant::now);
+            self.health.waiting_since.get_or_insert(since);
+            self.metrics.queued(SystemTime::now());
         }
+    }
+
+    /// The next write carries out changes that happened then.
+    pub(crate) fn note_changes(&mut self, changed_at: impl Iterator<Item = NonZeroU64>) {
+        self.changed_at.extend(changed_at);
     }
 
     pub(crate) fn kernel_changed(&mut self) {
         info!(family = %self.family, "somebody else changed our table; reading it back");
         self.driver.forget_installed();
-        self.note_waiting();
+        self.note_waiting(Instant::now());
     }
 
     /// Answers how long the next write must wait; `None`: nothing is to be written.
@@ -105,6 +133,7 @@ impl<B: Backend> Plane<B> {
         match result {
             Ok(synced) => {
                 let recovered = self.pace.is_failing();
+                self.count(&synced, ended - started, ended);
                 self.health = FamilyHealth { waiting_since: None, last_synced: Some(SystemTime::now()) };
                 self.pace.succeeded(started, ended);
                 self.log_success(&synced, ended - started, recovered);
@@ -112,10 +141,30 @@ impl<B: Backend> Plane<B> {
             }
             Err(error) => {
                 self.pace.failed(ended);
+                self.metrics.failed();
                 let again_in = self.pace.wait(ended);
                 warn!(family = %self.family, %error, ?again_in, "the kernel was not written; its rules stay as they were");
             }
         }
+    }
+
+    fn count(&mut self, synced: &backend::Synced, took: Duration, ended: Instant) {
+        let (metrics, now) = (&self.metrics, SystemTime::now());
+        let reach = if synced.read_back { Reach::Full } else { Reach::Partial };
+        metrics.synced(took, reach, now);
+        metrics.holds(self.driver.installed(), self.driver.refused().count());
+        if let Some(since) = self.health.waiting_since {
+            metrics.delayed(ended.saturating_duration_since(since));
+        }
+        for changed_at in self.changed_at.drain(..) {
+            metrics.programmed(changed_at.get(), now);
+        }
+        let mut all = NoLocal::default();
+        for ports in self.no_local.values() {
+            all.internal += ports.internal;
+            all.external += ports.external;
+        }
+        metrics.no_local(all);
     }
 
     /// After the rules: a flow that ends before them comes back as it was.

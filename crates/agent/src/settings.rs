@@ -4,32 +4,12 @@
 use std::fs;
 use std::time::Duration;
 
+use config::KernelSettings;
 use sys::sysctl;
 use tracing::{info, warn};
 
 /// No table of connections is made larger than this (kubernetes#137002).
 const MOST_CONNECTIONS: u32 = 1 << 20;
-
-/// What the operator wants of the kernel. 0 leaves a setting as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KernelSettings {
-    /// Tracked connections for each CPU.
-    pub conntrack_max_per_core: u32,
-    /// Tracked connections at least.
-    pub conntrack_min: u32,
-    /// How long an idle TCP connection is remembered.
-    pub tcp_established_timeout: Duration,
-    /// How long a TCP connection that was closed on one side is.
-    pub tcp_close_wait_timeout: Duration,
-    /// Whether TCP packets outside of the window still belong to their connection.
-    pub tcp_be_liberal: bool,
-    /// How long a UDP flow without an answer is remembered.
-    pub udp_timeout: Duration,
-    /// How long one with answers is.
-    pub udp_stream_timeout: Duration,
-    /// `/proc/self/oom_score_adj`.
-    pub oom_score_adj: i16,
-}
 
 /// Makes the settings; what cannot be made is said.
 pub fn apply_settings(settings: &KernelSettings) {

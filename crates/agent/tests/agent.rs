@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use agent::{Agent, Event, Threads};
+use agent::{Agent, Event, Settings, Threads};
 use backend::Driver;
 use backend_nftables::{Key, NftablesBackend, Verdicts, installed};
 use desired::{DetectLocal, NodePortAddresses, Options};
@@ -90,7 +90,7 @@ fn start(kernels: [Kernel; 2]) -> mpsc::Sender<Event> {
     let drivers = Family::BOTH.into_iter().zip(kernels);
     let drivers =
         drivers.map(|(family, kernel)| (family, Driver::new(NftablesBackend::new(family, kernel)))).collect();
-    let agent = Agent::new(options(), drivers, Threads::default());
+    let agent = Agent::new(Settings::new(options()), drivers, Threads::default());
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(agent.run(queue));

@@ -29,6 +29,8 @@ pub struct Driver<B: Backend> {
     is_kernel_known: bool,
     /// Whether values of shared items may be others than those installed.
     recheck_shared: bool,
+    /// How many items the kernel holds.
+    installed: usize,
 }
 
 struct Entry<B: Backend> {
@@ -40,6 +42,8 @@ struct Entry<B: Backend> {
 /// What a pass did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Synced {
+    /// Whether it compared everything with what the kernel holds; else it wrote what had changed.
+    pub read_back: bool,
     /// How many items appeared.
     pub added: usize,
     /// How many items disappeared.
@@ -83,6 +87,7 @@ impl<B: Backend> Driver<B> {
             refused: BTreeMap::new(),
             is_kernel_known: false,
             recheck_shared: false,
+            installed: 0,
         }
     }
 
@@ -120,6 +125,11 @@ impl<B: Backend> Driver<B> {
         self.node.is_some() && (!self.is_kernel_known || !self.dirty.is_empty() || self.recheck_shared)
     }
 
+    /// Answers how many items the kernel holds, by the last pass.
+    pub fn installed(&self) -> usize {
+        self.installed
+    }
+
     /// The next pass reads the kernel, because somebody else changed it.
     pub fn forget_installed(&mut self) {
         self.is_kernel_known = false;
@@ -154,6 +164,7 @@ impl<B: Backend> Driver<B> {
         }
         if !self.is_kernel_known {
             self.read_back()?;
+            synced.read_back = true;
         }
         loop {
             match self.write(&mut synced) {
@@ -190,6 +201,7 @@ impl<B: Backend> Driver<B> {
     /// Finds out what of each owner's items the kernel holds.
     fn read_back(&mut self) -> Result<(), Error> {
         let mut found: FxHashMap<B::Key, B::Value> = self.backend.read()?.into_iter().collect();
+        self.installed = found.len();
         self.entries.remove(&Owner::Nobody);
         self.dirty.remove(&Owner::Nobody);
         self.retry_refused();
@@ -288,7 +300,7 @@ impl<B: Backend> Driver<B> {
     }
 
     fn write_part(&mut self, owners: &[Owner], is_last: bool, synced: &mut Synced) -> Result<(), ApplyError> {
-        let Self { backend, node, entries, shared, recheck_shared, .. } = self;
+        let Self { backend, node, entries, shared, recheck_shared, installed, .. } = self;
         let Some(node) = node else { return Ok(()) };
         let pairs = || {
             owners
@@ -313,7 +325,10 @@ impl<B: Backend> Driver<B> {
         }
         match backend.apply(&delta) {
             Ok(()) => {
+                let (added, removed) = (synced.added, synced.removed);
                 count(&delta, synced);
+                *installed += synced.added - added;
+                *installed = installed.saturating_sub(synced.removed - removed);
                 self.done(owners, is_last, shared_changes);
                 Ok(())
             }

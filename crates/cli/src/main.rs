@@ -2,19 +2,22 @@
 
 #![allow(clippy::disallowed_methods, reason = "a shell: it reads the environment")]
 
-mod config;
-mod duration;
-mod flags;
+mod events;
+mod follow;
+mod health_ports;
 mod proxy;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use config::Flags;
 
-use crate::flags::ProxyFlags;
+/// The version of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The release of Kubernetes whose kube-proxy it stands for.
+const KUBERNETES: &str = "v1.36.2";
 
 /// Maps Kubernetes Service IPs to Pods in the kernel.
 #[derive(Debug, Parser)]
@@ -27,22 +30,24 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Keep this node's kernel in step with the Services, in place of kube-proxy
-    Proxy(Box<ProxyFlags>),
+    #[command(args_override_self = true)]
+    Proxy(Box<Flags>),
     /// Remove everything of signalbox from this node's kernel, and nothing else
     Cleanup,
 }
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches_from(words(std::env::args_os().collect()));
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = Cli::parse_from(words(std::env::args_os().collect()));
     let result = match cli.command {
-        Command::Proxy(flags) => proxy::run(*flags, &given(&matches)),
+        Command::Proxy(flags) => proxy::run(&flags),
         Command::Cleanup => cleanup(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("signalbox: {error:#}");
+            for line in format!("{error:#}").lines() {
+                eprintln!("signalbox: {line}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -54,14 +59,19 @@ fn words(mut words: Vec<OsString>) -> Vec<OsString> {
     if name.is_some_and(|name| name == "kube-proxy") {
         words.insert(1, "proxy".into());
     }
+    if words.get(1).is_some_and(|command| command == "proxy") {
+        words.iter_mut().skip(2).for_each(|word| *word = with_dashes(word));
+    }
     words
 }
 
-/// The flags of the command that stand on the command line.
-fn given(matches: &ArgMatches) -> Vec<String> {
-    let Some((_, matches)) = matches.subcommand() else { return Vec::new() };
-    let is_given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-    matches.ids().filter(is_given).map(|id| id.as_str().replace('_', "-")).collect()
+/// Kubernetes' programs take `--bind_address` for `--bind-address`.
+fn with_dashes(word: &OsStr) -> OsString {
+    let Some(flag) = word.to_str().filter(|word| word.starts_with("--")) else { return word.to_owned() };
+    match flag.split_once('=') {
+        Some((name, value)) => format!("{}={value}", name.replace('_', "-")).into(),
+        None => flag.replace('_', "-").into(),
+    }
 }
 
 fn cleanup() -> anyhow::Result<()> {
@@ -73,4 +83,24 @@ fn cleanup() -> anyhow::Result<()> {
         println!("nothing of signalbox was here");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, wanted: &str) {
+        let split = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(words(split(line)), split(wanted));
+    }
+
+    #[test]
+    fn called_as_kube_proxy_it_is_one() {
+        check("/usr/local/bin/kube-proxy --config /a_b", "/usr/local/bin/kube-proxy proxy --config /a_b");
+        check(
+            "signalbox proxy --bind_address=x_y --proxy_mode z_z",
+            "signalbox proxy --bind-address=x_y --proxy-mode z_z",
+        );
+        check("signalbox cleanup", "signalbox cleanup");
+    }
 }

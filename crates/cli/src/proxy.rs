@@ -4,67 +4,110 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use ::watch::{ApiConfig, Progress};
+use ::watch::{ApiConfig, Progress, watch_progress};
 use agent::{Agent, Event, FlowSweeper, Kernel, KernelWatch, Threads, apply_settings, open_kernel};
 use anyhow::{Context, anyhow, bail};
-use desired::Options;
-use health::{Snapshot, serve_health, serve_health_ports, serve_status};
+use config::{Flags, LogFormat, Settings, yaml};
+use health::Snapshot;
+use telemetry::{Format, Metrics, watch_process};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::config;
-use crate::flags::{self, ProxyFlags};
+use crate::events::{Happened, Recorder};
+use crate::follow::{InForce, Told, follow_config};
+use crate::health_ports::{self, Shown};
+use crate::{KUBERNETES, VERSION};
 
 /// How many events wait for the agent before the source waits for it.
 const QUEUE: usize = 4096;
 
 /// Runs until a signal ends it. The rules stay in the kernel.
-///
-/// `given` are the flags that stand on the command line.
-pub(crate) fn run(mut flags: ProxyFlags, given: &[String]) -> anyhow::Result<()> {
-    sys::memory::use_one_heap();
-    let warnings = configure(&mut flags, given)?;
-    telemetry::start_log(flags.verbosity, std::env::var("SIGNALBOX_LOG").ok().as_deref());
-    for (field, reason) in warnings.iter().filter_map(|warning| warning.split_once(": ")) {
-        warn!(field, reason, "the configuration has something that means nothing here");
+pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
+    if let Some(form) = &flags.version {
+        return say_version(form);
     }
-    let flags = &flags;
     let host_name = host_name();
-    let mut options = flags::options(flags, &host_name).map_err(|mistakes| list(&mistakes))?;
-    options.fallback_addresses = default_route_addresses();
-    let source = source(flags, &options)?;
-    // First of all what cannot be waited for: without the kernel there is nothing to do.
-    let kernel = open_kernel().map_err(|error| anyhow!("failed to {error}"))?;
-    info!(version = env!("CARGO_PKG_VERSION"), node = %options.node_name, mode = "nftables", "starting");
-    apply_settings(&flags.settings.settings());
-    let (events, queue) = mpsc::channel(QUEUE);
-    let (health, snapshots) = watch::channel(Snapshot::default());
-    let agent = start_agent(options, kernel, (events.clone(), queue), health)?;
-    let servers = servers(flags, snapshots);
-    runtime()?.block_on(until_the_end(source, servers, (events, agent)))
+    let told = Told::read(flags, &host_name)?;
+    if let Some(path) = &flags.write_config_to {
+        let written = std::fs::write(path, yaml(&told.configuration));
+        return written.with_context(|| format!("failed to write the configuration to {}", path.display()));
+    }
+    if flags.cleanup {
+        return crate::cleanup();
+    }
+    start(flags, told, &host_name)
 }
 
-/// Reads the configuration file, if there is one; answers what to warn about.
-fn configure(flags: &mut ProxyFlags, given: &[String]) -> anyhow::Result<Vec<String>> {
-    /// What counts beside a configuration file.
-    const BESIDE: [&str; 5] = ["config", "hostname-override", "master", "manifests", "verbosity"];
-    let Some(path) = flags.config.clone() else { return Ok(Vec::new()) };
-    let typed = std::mem::replace(flags, flags::defaults());
-    flags.hostname_override = typed.hostname_override;
-    flags.master = typed.master;
-    flags.manifests = typed.manifests;
-    flags.verbosity = typed.verbosity;
-    let mut warnings = config::read(&path, flags).map_err(|mistakes| list(&mistakes))?;
-    let ignored = given.iter().filter(|flag| !BESIDE.contains(&flag.as_str()));
-    warnings.extend(ignored.map(|flag| format!("--{flag}: counts for nothing beside --config")));
-    if flags.manifests.is_some() {
-        flags.kubeconfig = None;
+fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
+    sys::memory::use_one_heap();
+    start_log(&told.settings);
+    told.warn();
+    if flags.init_only {
+        apply_settings(&told.settings.kernel);
+        return Ok(());
     }
-    Ok(warnings)
+    let settings = told.settings;
+    let source = source(flags, &settings)?;
+    // First of all what cannot be waited for: without the kernel there is nothing to do.
+    let kernel = open_kernel().map_err(|error| anyhow!("failed to {error}"))?;
+    info!(version = VERSION, node = %settings.node_name, mode = settings.mode.name(), "starting");
+    apply_settings(&settings.kernel);
+    let metrics = metrics();
+    let (events, queue) = mpsc::channel(QUEUE);
+    let (health, snapshots) = watch::channel(Snapshot::default());
+    let agent = start_agent(&settings, kernel, (events.clone(), queue), (health, metrics.clone()))?;
+    let in_force: InForce = Arc::new(Mutex::new(told.configuration));
+    let recorder = Recorder;
+    recorder.record(Happened::Starting);
+    let shown = Shown { in_force: in_force.clone(), metrics: metrics.clone(), snapshots, recorder };
+    let besides = async {
+        tokio::select! {
+            result = health_ports::serve(flags, &settings, shown) => result,
+            result = follow_config((flags, host_name), in_force, events.clone()) => result,
+        }
+    };
+    runtime()?.block_on(until_the_end((source, &metrics), besides, (events.clone(), agent)))
+}
+
+fn say_version(form: &str) -> anyhow::Result<()> {
+    match form {
+        "true" => println!("Kubernetes {KUBERNETES} (signalbox {VERSION})"),
+        "raw" => println!("signalbox {VERSION}, which stands for the kube-proxy of Kubernetes {KUBERNETES}"),
+        other => bail!("--version: `{other}` is neither true nor raw"),
+    }
+    Ok(())
+}
+
+fn start_log(settings: &Settings) {
+    let format = match settings.log.format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    telemetry::start_log(format, settings.log.verbosity, std::env::var("SIGNALBOX_LOG").ok().as_deref());
+}
+
+fn metrics() -> Metrics {
+    let metrics = Metrics::default();
+    watch_process(&metrics);
+    let build = metrics.gauge(
+        "signalbox_build_info",
+        "Always 1; the labels say what runs.",
+        &["version", "emulates"],
+    );
+    build.with_label_values(&[VERSION, KUBERNETES]).set(1.0);
+    metrics
+}
+
+/// What the agent must know of the settings.
+pub(crate) fn agent_settings(settings: &Settings) -> agent::Settings {
+    let mut options = settings.options();
+    options.fallback_addresses = default_route_addresses();
+    agent::Settings { options, sync_period: settings.sync_period, min_sync_period: settings.min_sync_period }
 }
 
 /// Where the objects come from.
@@ -73,33 +116,34 @@ enum Source {
     Api(Box<ApiConfig>),
 }
 
-fn source(flags: &ProxyFlags, options: &Options) -> anyhow::Result<Source> {
-    if let Some(directory) = &flags.manifests {
-        return Ok(Source::Manifests(directory.clone()));
+fn source(flags: &Flags, settings: &Settings) -> anyhow::Result<Source> {
+    if let Some(directory) = flags.manifests() {
+        return Ok(Source::Manifests(directory));
     }
+    let (kubeconfig, master) = (settings.kubeconfig.clone(), flags.master());
     let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    if flags.kubeconfig.is_none() && flags.master.is_none() && !in_cluster {
+    if kubeconfig.is_none() && master.is_none() && !in_cluster {
         bail!(
             "no source of Services: give --kubeconfig FILE for an API server or --manifests DIR for a directory \
              (inside a pod, its service account is used)"
         );
     }
-    let (kubeconfig, master) = (flags.kubeconfig.clone(), flags.master.clone());
-    Ok(Source::Api(Box::new(ApiConfig::new(kubeconfig, master, &options.node_name))))
+    Ok(Source::Api(Box::new(ApiConfig::new(kubeconfig, master, &settings.node_name))))
 }
 
 fn start_agent(
-    options: Options,
+    settings: &Settings,
     kernel: Kernel,
     (events, queue): (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-    health: watch::Sender<Snapshot>,
+    (health, metrics): (watch::Sender<Snapshot>, Metrics),
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let threads = Threads {
         kernel_watch: Some(KernelWatch::new(kernel.writers, events)),
-        flow_sweeper: Some(FlowSweeper::start()),
+        flow_sweeper: Some(FlowSweeper::start(&metrics)),
         health: Some(health),
+        metrics,
     };
-    let agent = Agent::new(options, kernel.drivers, threads);
+    let agent = Agent::new(agent_settings(settings), kernel.drivers, threads);
     let runtime = runtime()?;
     // Dropped when the thread ends, also by a panic.
     let (running, ended) = oneshot::channel();
@@ -115,17 +159,21 @@ fn start_agent(
 }
 
 async fn until_the_end(
-    source: Source,
-    servers: impl Future<Output = ()>,
+    (source, metrics): (Source, &Metrics),
+    besides: impl Future<Output = anyhow::Result<()>>,
     (events, mut agent): (mpsc::Sender<Event>, oneshot::Receiver<()>),
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let (sink, objects) = mpsc::channel(QUEUE);
+    let progress = Progress::default();
     let source = async {
         match source {
             Source::Manifests(directory) => ::watch::run_manifests(directory, sink).await,
-            Source::Api(config) => ::watch::run(*config, Progress::default(), sink).await,
+            Source::Api(config) => {
+                watch_progress(metrics, &progress);
+                ::watch::run(*config, progress, sink).await
+            }
         }
     };
     tokio::select! {
@@ -133,7 +181,7 @@ async fn until_the_end(
             Ok(()) => bail!("the source of objects ended"),
             Err(error) => bail!("{error}"),
         },
-        () = servers => bail!("the health ports are not served any more"),
+        ended = besides => return ended,
         () = forward(objects, &events) => bail!("the agent does not take events any more"),
         _ = &mut agent => bail!("the agent ended unexpectedly"),
         _ = terminate.recv() => {}
@@ -143,23 +191,6 @@ async fn until_the_end(
     let _ = events.send(Event::Shutdown).await;
     let _ = agent.await;
     Ok(())
-}
-
-/// The ports that others ask; each is served, or tried again, for ever.
-async fn servers(flags: &ProxyFlags, snapshots: watch::Receiver<Snapshot>) {
-    let health = async {
-        match flags.healthz_bind_address {
-            Some(address) => serve_health(address, snapshots.clone()).await,
-            None => std::future::pending().await,
-        }
-    };
-    let status = async {
-        match flags.metrics_bind_address {
-            Some(address) => serve_status(address, "nftables").await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::join!(health, status, serve_health_ports(snapshots.clone()));
 }
 
 async fn forward(mut objects: mpsc::Receiver<objects::Event>, events: &mpsc::Sender<Event>) {
@@ -176,10 +207,6 @@ fn runtime() -> anyhow::Result<Runtime> {
 
 fn host_name() -> String {
     std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default().trim().to_owned()
-}
-
-fn list(mistakes: &[String]) -> anyhow::Error {
-    anyhow!("{}", mistakes.join("\nsignalbox: "))
 }
 
 /// The addresses from which this machine would speak to the rest of the world; nothing is sent.

@@ -21,7 +21,7 @@ pub(crate) fn health(snapshot: &Snapshot, (now, wall): (Instant, SystemTime), wi
         |healthy: bool, last: Option<SystemTime>| rfc3339(if healthy { wall } else { last.unwrap_or(wall) });
     let mut status = serde_json::Map::new();
     for (family, state) in &snapshot.families {
-        let healthy = state.is_healthy(now);
+        let healthy = state.is_healthy(now, snapshot.patience);
         let last = updated(healthy, state.last_synced);
         status.insert(family.to_string(), json!({"lastUpdated": last, "healthy": healthy}));
     }
@@ -45,10 +45,27 @@ pub(crate) fn port(port: &HealthPort, is_proxy_healthy: bool) -> Answer {
 
 /// A plain text.
 pub(crate) fn text(code: StatusCode, text: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let mut answer = body("text/plain; charset=utf-8", text);
     *answer.status_mut() = code;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
+/// Something of this media type.
+pub(crate) fn body(media_type: &'static str, bytes: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(bytes.into()));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     no_sniffing(answer)
+}
+
+pub(crate) fn json(value: &Value) -> Answer {
+    json_answer(StatusCode::OK, value)
+}
+
+/// Something that is our own fault.
+pub(crate) fn failure(text: String) -> Answer {
+    let mut answer = body("text/plain; charset=utf-8", text);
+    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    answer
 }
 
 pub(crate) fn not_found() -> Answer {
@@ -60,10 +77,9 @@ fn code(healthy: bool) -> StatusCode {
 }
 
 fn json_answer(code: StatusCode, body: &Value) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body.to_string())));
+    let mut answer = self::body("application/json", body.to_string());
     *answer.status_mut() = code;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    no_sniffing(answer)
+    answer
 }
 
 fn no_sniffing(mut answer: Answer) -> Answer {

@@ -1,7 +1,7 @@
 //! What load balancers and kubelets ask a node agent: is it healthy, and does a Service have endpoints here?
 //!
 //! The agent publishes a [`Snapshot`] whenever something changes; the servers answer from the last one. What this crate
-//! does *not* do: decide what is healthy about Services (`desired` counted), or metrics.
+//! does *not* do: decide what is healthy about Services (`desired` counted).
 
 #![deny(missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "a shell: it reads the clock")]
@@ -10,8 +10,10 @@ mod answer;
 mod ports;
 mod server;
 mod snapshot;
+mod status;
 mod time;
 
-pub use ports::serve_health_ports;
-pub use server::{serve_health, serve_status};
+pub use ports::{PortFailed, serve_health_ports};
+pub use server::{Error, Port, serve_health};
 pub use snapshot::{FamilyHealth, HealthPort, Snapshot};
+pub use status::{Status, serve_status};

@@ -4,22 +4,26 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use model::{Family, IpNet};
+use hyper::Request;
+use hyper::body::Incoming;
+use model::{Family, IpNet, ServiceKey};
 use sys::link::Links;
-use tokio::net::TcpListener;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use crate::answer;
-use crate::server::serve;
+use crate::server::{Scope, listen, serve};
 use crate::snapshot::{HealthPort, Snapshot};
 
 /// How often ports that could not be bound, and addresses that came or went, are looked at while there are any ports.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// Is told each time that a Service's port cannot be served.
+pub type PortFailed = dyn Fn(&ServiceKey, &str) + Send + Sync;
+
 /// Serves them, until nobody publishes snapshots any more.
-pub async fn serve_health_ports(mut snapshots: Receiver<Snapshot>) {
+pub async fn serve_health_ports(mut snapshots: Receiver<Snapshot>, failed: &PortFailed) {
     let mut servers: BTreeMap<SocketAddr, Server> = BTreeMap::new();
     loop {
         let wanted = wanted(&snapshots.borrow_and_update());
@@ -32,7 +36,7 @@ pub async fn serve_health_ports(mut snapshots: Receiver<Snapshot>) {
         });
         for (address, port) in &wanted {
             if !servers.contains_key(address)
-                && let Some(task) = start(*address, port, snapshots.clone())
+                && let Some(task) = start(*address, port, snapshots.clone(), failed)
             {
                 servers.insert(*address, Server { task });
             }
@@ -93,37 +97,29 @@ fn addresses(family: Family, ranges: &[IpNet]) -> Vec<IpAddr> {
     known.iter().map(IpNet::addr).filter(is_wanted).collect()
 }
 
-/// An IPv6 socket for all addresses must leave those of IPv4 to the other one.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    bind(&socket, &address)?;
-    listen(&socket, 128)?;
-    TcpListener::from_std(socket.into())
-}
-
-fn start(address: SocketAddr, port: &HealthPort, snapshots: Receiver<Snapshot>) -> Option<JoinHandle<()>> {
-    let listener = match listen(address) {
+fn start(
+    address: SocketAddr,
+    port: &HealthPort,
+    snapshots: Receiver<Snapshot>,
+    failed: &PortFailed,
+) -> Option<JoinHandle<()>> {
+    // An IPv6 socket for all addresses must leave those of IPv4 to the other one.
+    let listener = match listen(address, Scope::OneFamily) {
         Ok(listener) => listener,
         Err(error) => {
+            failed(&port.service, &format!("serve the health-check node port at {address}: {error}"));
             warn!(service = %port.service, %address, %error, "a health-check node port cannot be served yet");
             return None;
         }
     };
     debug!(service = %port.service, %address, "serving a health-check node port");
     let key = (Family::of(address.ip()), address.port());
-    let answer = move |_: &str| {
+    let answer = move |_: Request<Incoming>| {
         let snapshot = snapshots.borrow();
-        match snapshot.ports.get(&key) {
+        std::future::ready(match snapshot.ports.get(&key) {
             Some(port) => answer::port(port, snapshot.is_healthy(Instant::now())),
             None => answer::not_found(),
-        }
+        })
     };
     Some(tokio::spawn(serve(listener, answer)))
 }

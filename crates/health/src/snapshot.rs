@@ -5,12 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use model::{Family, IpNet, ServiceKey};
 
-/// An update that waits longer than this is a failure: twice kube-proxy's sync period.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// The state of one node agent at one moment.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
+    /// A change that waits longer than this is a failure: twice `syncPeriod`.
+    pub patience: Duration,
     /// How each family's kernel is doing.
     pub families: BTreeMap<Family, FamilyHealth>,
     /// Whether the Node object exists and is going to stay.
@@ -41,15 +40,27 @@ pub struct HealthPort {
 
 impl FamilyHealth {
     /// Answers whether no change waits for too long. An agent that has not written anything yet is healthy.
-    pub fn is_healthy(&self, now: Instant) -> bool {
-        self.waiting_since.is_none_or(|since| now.saturating_duration_since(since) <= PATIENCE)
+    pub fn is_healthy(&self, now: Instant, patience: Duration) -> bool {
+        self.waiting_since.is_none_or(|since| now.saturating_duration_since(since) <= patience)
+    }
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(60),
+            families: BTreeMap::new(),
+            is_node_eligible: false,
+            ports: BTreeMap::new(),
+            node_port_addresses: BTreeMap::new(),
+        }
     }
 }
 
 impl Snapshot {
     /// Answers whether all families are.
     pub fn is_healthy(&self, now: Instant) -> bool {
-        self.families.values().all(|family| family.is_healthy(now))
+        self.families.values().all(|family| family.is_healthy(now, self.patience))
     }
 }
 

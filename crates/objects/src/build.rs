@@ -337,8 +337,10 @@ pub(crate) fn endpoint_slice(
             None
         }
     };
+    let annotations = raw.metadata.annotations.unwrap_or_default();
     Ok(EndpointSlice {
         service,
+        changed_at: annotations.last_change.and_then(|text| crate::time::parse_millis(&text)),
         family,
         ports: slice_ports(raw.ports.as_deref().unwrap_or_default(), names, &mut problems),
         endpoints: endpoints(raw.endpoints.unwrap_or_default(), family, (names, &mut problems)),

@@ -1,8 +1,9 @@
 //! The cache: events in, touched Services out. Pure maps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
-use model::ServiceKey;
+use model::{Family, ServiceKey};
 use rustc_hash::FxHashMap;
 
 use crate::{EndpointSlice, Event, Kind, Name, Node, Object, ObjectKey, Service, ServiceCidr};
@@ -16,6 +17,8 @@ pub struct Touched {
     pub node: bool,
     /// Whether a ServiceCIDR changed.
     pub service_cidrs: bool,
+    /// When changes happened that slices followed from, by the slices' own word: milliseconds since 1970.
+    pub changed_at: Vec<(Family, NonZeroU64)>,
 }
 
 impl Touched {
@@ -30,6 +33,7 @@ impl Touched {
         self.services.extend(other.services);
         self.node |= other.node;
         self.service_cidrs |= other.service_cidrs;
+        self.changed_at.extend(other.changed_at);
     }
 }
 
@@ -152,6 +156,8 @@ impl Objects {
 
     fn put_slice(&mut self, mut slice: EndpointSlice) -> Touched {
         let list = self.list(Kind::EndpointSlice);
+        // Of this two equal slices may have different ones.
+        let changed_at = slice.family.zip(slice.changed_at.take());
         if let Some(known) = self.slices.get_mut(&slice.key)
             && known.object == slice
         {
@@ -180,7 +186,8 @@ impl Objects {
                 }
             }
         }
-        touched_services(before.into_iter().chain(service))
+        let touched = touched_services(before.into_iter().chain(service));
+        Touched { changed_at: changed_at.into_iter().collect(), ..touched }
     }
 
     fn unlink(&mut self, service: Option<&ServiceKey>, slice: &Name) {

@@ -53,7 +53,7 @@ fn integer(value: Value<'_>) -> Result<i64, Wrong> {
 
 fn meta(message: &[u8]) -> Result<raw::Meta<'_>, Wrong> {
     let mut meta = raw::Meta::default();
-    let mut labels = raw::Labels::default();
+    let (mut labels, mut annotations) = (raw::Labels::default(), raw::Labels::default());
     each(message, |number, value| {
         match number {
             1 => meta.name = text(value)?,
@@ -70,7 +70,7 @@ fn meta(message: &[u8]) -> Result<raw::Meta<'_>, Wrong> {
                 })?;
                 meta.creation_timestamp = (seconds != 0).then_some(Timestamp::Seconds(seconds));
             }
-            11 => {
+            11 | 12 => {
                 let (mut key, mut label) = (Text::default(), Text::default());
                 each(bytes(value)?, |number, value| {
                     match number {
@@ -80,13 +80,14 @@ fn meta(message: &[u8]) -> Result<raw::Meta<'_>, Wrong> {
                     }
                     Ok(())
                 })?;
-                labels.put(&key, label);
+                let place = if number == 11 { &mut labels } else { &mut annotations };
+                place.put(&key, label);
             }
             _ => {}
         }
         Ok(())
     })?;
-    meta.labels = Some(labels);
+    (meta.labels, meta.annotations) = (Some(labels), Some(annotations));
     Ok(meta)
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Meta<'a> {
     pub(crate) deletion_timestamp: Option<Timestamp>,
     #[serde(borrow)]
     pub(crate) labels: Option<Labels<'a>>,
+    #[serde(borrow)]
+    pub(crate) annotations: Option<Labels<'a>>,
 }
 
 /// Seconds since 1970, or what stood there instead.
@@ -38,13 +40,14 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// The labels that mean something to us.
+/// The labels, or annotations, that mean something to us; no key is both.
 #[derive(Debug, Default)]
 pub(crate) struct Labels<'a> {
     pub(crate) service: Option<Text<'a>>,
     pub(crate) headless: bool,
     pub(crate) other_proxy: bool,
     pub(crate) zone: Option<Text<'a>>,
+    pub(crate) last_change: Option<Text<'a>>,
 }
 
 impl<'a> Labels<'a> {
@@ -54,6 +57,7 @@ impl<'a> Labels<'a> {
             "service.kubernetes.io/headless" => self.headless = true,
             "service.kubernetes.io/service-proxy-name" => self.other_proxy = true,
             "topology.kubernetes.io/zone" => self.zone = Some(value),
+            "endpoints.kubernetes.io/last-change-trigger-time" => self.last_change = Some(value),
             _ => {}
         }
     }

@@ -1,5 +1,16 @@
 //! RFC 3339 times as Kubernetes writes them.
 
+use std::num::NonZeroU64;
+
+/// Reads a time with its fraction as milliseconds since 1970.
+pub(crate) fn parse_millis(text: &str) -> Option<NonZeroU64> {
+    let seconds = u64::try_from(parse(text)?).ok()?;
+    let fraction = text.get(19..)?.strip_prefix('.').unwrap_or_default();
+    let digits = fraction.bytes().take(3).take_while(u8::is_ascii_digit);
+    let millis = digits.zip([100, 10, 1]).map(|(digit, worth)| u64::from(digit - b'0') * worth).sum::<u64>();
+    NonZeroU64::new(seconds * 1000 + millis)
+}
+
 /// Reads a time such as `2026-11-23T08:00:00Z` as seconds since 1970; fractions are cut off.
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
@@ -52,6 +63,19 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fractions_are_milliseconds() {
+        let check =
+            |text: &str, expected| assert_eq!(parse_millis(text).map(NonZeroU64::get), expected, "{text}");
+        check("1970-01-01T00:00:01Z", Some(1000));
+        check("1970-01-01T00:00:01.5Z", Some(1500));
+        check("1970-01-01T00:00:01.123456789Z", Some(1123));
+        check("1970-01-01T00:00:01.04+00:00", Some(1040));
+        check("1970-01-01T00:00:00Z", None);
+        check("1969-01-01T00:00:00Z", None);
+        check("soon", None);
+    }
 
     #[test]
     fn times_are_seconds_since_1970() {

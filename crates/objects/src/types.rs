@@ -1,6 +1,7 @@
 //! The trimmed objects. Addresses are numbers; strings that recur are shared.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use model::{Affinity, Family, IpNet, Problem, Protocol, ServiceKey, TrafficPolicy};
@@ -24,6 +25,16 @@ pub enum Kind {
 impl Kind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Service, Self::EndpointSlice, Self::Node, Self::ServiceCidr];
+
+    /// Answers its name in Kubernetes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Node => "Node",
+            Self::ServiceCidr => "ServiceCIDR",
+        }
+    }
 }
 
 /// Kind and name of an object.
@@ -136,6 +147,9 @@ pub struct EndpointSlice {
     pub ports: Box<[SlicePort]>,
     /// Endpoints that have an address.
     pub endpoints: Box<[EndpointRecord]>,
+    /// The annotation `endpoints.kubernetes.io/last-change-trigger-time`: when the change happened that this version of
+    /// the slice follows from, in milliseconds since 1970. The cache hands it on and forgets it.
+    pub changed_at: Option<NonZeroU64>,
     /// Fields that were left out because they made no sense.
     pub problems: Vec<Problem>,
 }

@@ -134,6 +134,7 @@ fn slice() -> impl Strategy<Value = Object> {
         let conditions = Conditions { ready, serving: true, terminating: false };
         let record = EndpointRecord { address: [10, 0, 0, 1].into(), conditions, node: None, hints: None };
         Object::EndpointSlice(EndpointSlice {
+            changed_at: None,
             key: name.into(),
             service: service.map(key),
             family: Some(Family::V4),

@@ -38,6 +38,7 @@ mod failure;
 mod frame;
 mod journal;
 mod manifests;
+mod metrics;
 mod progress;
 mod query;
 mod reflector;
@@ -46,6 +47,7 @@ mod timing;
 
 pub use api::{ApiConfig, run};
 pub use manifests::run_manifests;
+pub use metrics::watch_progress;
 pub use progress::{KindProgress, Progress};
 pub use timing::Timing;
 

@@ -60,6 +60,7 @@ impl Cluster {
         });
         let port = SlicePort { name: self.port_name.clone(), protocol: Protocol::Tcp, port: 8080 };
         Event::Applied(Object::EndpointSlice(EndpointSlice {
+            changed_at: None,
             key: format!("{key}-x7k2p").into(),
             service: Some(ServiceKey::new("load", &format!("s{service}"))),
             family: Some(Family::V4),

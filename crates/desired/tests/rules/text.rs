@@ -303,6 +303,7 @@ fn read_slice(text: &str) -> EndpointSlice {
     let name = words.next().expect("the slice's name");
     let (service, _) = name.rsplit_once('-').expect("service-number");
     let mut slice = EndpointSlice {
+        changed_at: None,
         key: name.into(),
         service: Some(key(service)),
         family: Some(Family::V4),

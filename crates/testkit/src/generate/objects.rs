@@ -260,6 +260,7 @@ prop_compose! {
             if are_hinted { record } else { EndpointRecord { hints: None, ..record } }
         };
         EndpointSlice {
+changed_at: None,
             key: slice_key(service, number),
             service: is_labelled.then(|| service_key(service)),
             family: has_family.then(|| slice_family(number)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads one.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration such as 30s, 1h30m or 250ms");
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -44,10 +44,10 @@ mod tests {
             ("1.5s", 1500),
             ("250ms", 250),
         ] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "1", "h", "1x", "-1s", "1s2", "1..5s"] {
-            assert!(duration(text).is_err(), "{text}");
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 }

@@ -1,0 +1,115 @@
+//! Follows the configuration file: what can be changed in a process that runs is, for the rest it ends.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent::{Event, apply_settings};
+use anyhow::bail;
+use config::{Changed, Configuration, File, Flags, Mistakes, Remark, Settings, changes};
+use tokio::sync::mpsc::Sender;
+use tracing::{error, info, warn};
+
+/// How often the file is read: kubelet brings a changed ConfigMap to the node within a minute, so this adds little.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What the process was told.
+pub(crate) struct Told {
+    pub(crate) configuration: Configuration,
+    pub(crate) settings: Settings,
+    /// What of it means nothing.
+    pub(crate) warnings: Vec<Remark>,
+}
+
+impl Told {
+    /// Reads flags, and the file they name.
+    pub(crate) fn read(flags: &Flags, host_name: &str) -> Result<Self, Mistakes> {
+        let (mut told, file) = match flags.config() {
+            None => {
+                let configuration = flags.configuration()?;
+                (Self::of(configuration, host_name).map_err(Flags::name)?, Vec::new())
+            }
+            Some(path) => {
+                let file = File::read(&path)?;
+                let mut told = Self::of(flags.beside(file.configuration)?, host_name)?;
+                if told.configuration.leaves_mode_open() {
+                    let reason = "is empty; kube-proxy would choose iptables, signalbox uses nftables";
+                    told.warnings.push(Remark { field: "mode".to_owned(), reason: reason.to_owned() });
+                }
+                told.warnings.extend(flags.ignored_beside());
+                (told, file.warnings)
+            }
+        };
+        told.warnings.splice(0..0, file);
+        Ok(told)
+    }
+
+    fn of(configuration: Configuration, host_name: &str) -> Result<Self, Mistakes> {
+        let (settings, warnings) = Settings::new(&configuration, host_name)?;
+        Ok(Self { configuration, settings, warnings })
+    }
+
+    /// Says in the log what means nothing.
+    pub(crate) fn warn(&self) {
+        for Remark { field, reason } in &self.warnings {
+            warn!(field, reason, "the configuration has something that means nothing here");
+        }
+    }
+}
+
+/// The configuration that is in force, for all who ask. Locked for the moment of a copy.
+pub(crate) type InForce = Arc<Mutex<Configuration>>;
+
+/// Follows the file until a change needs a new process; then it says which.
+pub(crate) async fn follow_config(
+    (flags, host_name): (&Flags, &str),
+    in_force: InForce,
+    events: Sender<Event>,
+) -> anyhow::Result<()> {
+    let Some(path) = flags.config() else { return std::future::pending().await };
+    let mut last = text(&path).await;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = text(&path).await;
+        // Missing, or half written: kubelet is about to put another in its place.
+        if now == last || now.as_deref().is_none_or(|text| text.trim().is_empty()) {
+            continue;
+        }
+        last = now;
+        let told = match Told::read(flags, host_name) {
+            Ok(told) => told,
+            Err(Mistakes(mistakes)) => {
+                for Remark { field, reason } in &mistakes {
+                    error!(
+                        field,
+                        reason, "the changed configuration has a mistake; the one before stays in force"
+                    );
+                }
+                continue;
+            }
+        };
+        let before = in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Changed { live, at_start } = changes(&before, &told.configuration);
+        if !at_start.is_empty() {
+            bail!("{}: {} changed, which needs a new process", path.display(), at_start.join(", "));
+        }
+        if live.is_empty() {
+            continue;
+        }
+        info!(fields = live.join(", "), "the configuration changed");
+        told.warn();
+        apply(&told.settings, &events).await;
+        *in_force.lock().unwrap_or_else(PoisonError::into_inner) = told.configuration;
+    }
+}
+
+async fn apply(settings: &Settings, events: &Sender<Event>) {
+    telemetry::set_verbosity(settings.log.verbosity);
+    apply_settings(&settings.kernel);
+    // Its receiver is only gone when the process ends.
+    let _ = events.send(Event::Settings(Box::new(crate::proxy::agent_settings(settings)))).await;
+}
+
+async fn text(path: &PathBuf) -> Option<String> {
+    tokio::fs::read_to_string(path).await.ok()
+}
