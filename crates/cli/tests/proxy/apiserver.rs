@@ -5,14 +5,14 @@ use testkit::apiserver::{ApiServer, Behaviour, Fault, FaultRule, Options};
 
 use crate::node::Node;
 
-const WEB: &str = "tcp/10.96.0.10:80";
+pub(crate) const WEB: &str = "tcp/10.96.0.10:80";
 
 fn service() -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
            "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}})
 }
 
-fn slice(addresses: &[&str]) -> Value {
+pub(crate) fn slice(addresses: &[&str]) -> Value {
     let endpoints: Vec<Value> =
         addresses.iter().map(|a| json!({"addresses": [a], "nodeName": "node"})).collect();
     json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
@@ -20,7 +20,7 @@ fn slice(addresses: &[&str]) -> Value {
            "ports": [{"name": "", "port": 8080}], "endpoints": endpoints})
 }
 
-fn start(node: &Node) -> ApiServer {
+pub(crate) fn start(node: &Node) -> ApiServer {
     let server = ApiServer::start(Options {
         listen: "192.168.77.100:6443".parse().unwrap(),
         netns: Some(node.world.world().namespace("outside").path().to_owned()),

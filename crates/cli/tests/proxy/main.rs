@@ -4,5 +4,7 @@
 
 mod apiserver;
 mod bad_input;
+mod configuration;
 mod node;
+mod pages;
 mod rules;

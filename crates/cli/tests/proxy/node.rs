@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::traffic::{Answered, Places, Probing, Server, probe};
+use testkit::traffic::{Answered, HttpAnswer, Places, Probing, Server, probe, request};
 use testkit::world::{OneNode, one_node};
 
 /// How long anything may take before a test fails.
@@ -143,6 +143,35 @@ impl Node {
         seen
     }
 
+    /// What a port of the proxy on the node answers to a whole request.
+    pub(crate) fn request(&self, to: &str, text: &str) -> HttpAnswer {
+        let to = to.parse().unwrap();
+        self.world.world().namespace("node").run(|| request(to, text, PATIENCE)).unwrap()
+    }
+
+    /// What a port of the proxy on the node answers to a path.
+    pub(crate) fn page(&self, to: &str, path: &str) -> HttpAnswer {
+        self.request(to, &format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// Waits until a page is answered and says what is wanted of it.
+    #[track_caller]
+    pub(crate) fn await_page(
+        &self,
+        (to, path): (&str, &str),
+        wanted: impl Fn(&HttpAnswer) -> bool,
+    ) -> HttpAnswer {
+        let begin = Instant::now();
+        loop {
+            let answer = self.page(to, path);
+            if wanted(&answer) {
+                return answer;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{to}{path}: {answer:?}; {}", self.logs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn logs(&self) -> String {
         let read =
             |number| fs::read_to_string(self.folder.join(format!("proxy{number}.log"))).unwrap_or_default();
@@ -181,6 +210,19 @@ impl Proxy {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits until it ends by itself; answers whether it was content.
+    #[track_caller]
+    pub(crate) fn await_end(&mut self) -> bool {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(begin.elapsed() < PATIENCE, "it still runs; {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {

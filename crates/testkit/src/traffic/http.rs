@@ -27,8 +27,13 @@ pub struct HttpAnswer {
 
 /// Asks for a path.
 pub fn get(to: SocketAddr, path: &str, timeout: Duration) -> HttpAnswer {
+    request(to, &format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"), timeout)
+}
+
+/// Sends a whole request as it stands; the server must close the connection after its answer.
+pub fn request(to: SocketAddr, text: &str, timeout: Duration) -> HttpAnswer {
     let begin = Instant::now();
-    let mut answer = match exchange(to, path, timeout) {
+    let mut answer = match exchange(to, text, timeout) {
         Ok(text) => read(&String::from_utf8_lossy(&text)),
         Err(error) => {
             let slow = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
@@ -40,10 +45,10 @@ pub fn get(to: SocketAddr, path: &str, timeout: Duration) -> HttpAnswer {
     answer
 }
 
-fn exchange(to: SocketAddr, path: &str, timeout: Duration) -> io::Result<Vec<u8>> {
+fn exchange(to: SocketAddr, request: &str, timeout: Duration) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&to, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut text = Vec::new();
     match stream.read_to_end(&mut text) {
         Err(error) if text.is_empty() => Err(error),

@@ -10,7 +10,7 @@ mod serve;
 mod wire;
 
 pub use flow::Flow;
-pub use http::{HttpAnswer, get};
+pub use http::{HttpAnswer, get, request};
 pub use inject::{Injection, inject};
 pub use probe::{Answered, Probing, Target, probe, until_answered};
 pub use serve::{Places, Server};

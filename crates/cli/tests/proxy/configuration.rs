@@ -1,0 +1,112 @@
+//! The configuration: followed while the process runs, written, and the flags that end at once.
+
+use std::net::TcpListener;
+
+use crate::node::{Node, service, signalbox_says, slice};
+
+const WEB: &str = "tcp/10.96.0.10:80";
+const HEAD: &str =
+    "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\n";
+
+fn configure(node: &Node, lines: &str) -> String {
+    let path = node.folder.join("config.conf");
+    let hidden = node.folder.join(".config.conf");
+    std::fs::write(&hidden, format!("{HEAD}{lines}")).unwrap();
+    std::fs::rename(hidden, &path).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_changed_file_takes_effect_or_ends_the_process_and_says_why() {
+    let Some(mut node) = Node::build() else { return };
+    node.write(
+        "service.yaml",
+        &service("web", "{type: NodePort, clusterIP: 10.96.0.10, ports: [{port: 80, nodePort: 30080}]}"),
+    );
+    node.write("slice.yaml", &slice("web", &["10.244.1.11"]));
+    let config = configure(&node, "clusterCIDR: 10.244.0.0/16\n");
+    let manifests = node.folder.join("manifests").display().to_string();
+    let words = ["--config", &config, "--manifests", &manifests, "--hostname-override=node"];
+    let mut proxy = node.kube_proxy(&words);
+    node.await_answers(WEB, &["pod1"]);
+    proxy.await_log(&["IPv6", "in step"]);
+    let source = |node: &Node| node.ask(WEB, 1).pop().unwrap().src.unwrap().to_string();
+    assert!(source(&node).starts_with("10.244.1.10"), "a pod's address is kept");
+
+    configure(
+        &node,
+        "clusterCIDR: 10.244.0.0/16\nnftables: {masqueradeAll: true}\nlogging: {verbosity: 2}\n",
+    );
+    proxy.await_log(&["the configuration changed", "logging.verbosity, nftables.masqueradeAll"]);
+    proxy.await_log(&["DEBUG", "wrote a change"]);
+    assert!(!source(&node).starts_with("10.244.1.10"), "now it is masqueraded");
+    let page = node.page("127.0.0.1:10249", "/configz").body;
+    assert!(page.contains("\"masqueradeAll\":true"), "{page}");
+
+    configure(&node, "clusterCIDR: x\noomScoreAdj: 5000\n");
+    proxy.await_log(&["ERROR", "clusterCIDR", "`x` is not an address range"]);
+    proxy.await_log(&["ERROR", "oomScoreAdj", "5000"]);
+    assert_eq!(node.answers(WEB), ["pod1"]);
+
+    configure(
+        &node,
+        "clusterCIDR: 10.244.0.0/16\nmetricsBindAddress: 127.0.0.1:1\nbindAddressHardFail: true\n",
+    );
+    assert!(!proxy.await_end());
+    proxy.await_log(&[
+        "config.conf: bindAddressHardFail, metricsBindAddress changed, which needs a new process",
+    ]);
+    assert_eq!(node.answers(WEB), ["pod1"], "the rules stay");
+}
+
+#[test]
+fn a_port_that_somebody_has_is_tried_again_unless_it_must_be_had() {
+    let Some(mut node) = Node::build() else { return };
+    let manifests = node.folder.join("manifests").display().to_string();
+    let taken =
+        node.world.world().namespace("node").run(|| TcpListener::bind("0.0.0.0:10256")).unwrap().unwrap();
+    let words = ["--manifests", &manifests, "--bind-address-hard-fail"];
+    let mut proxy = node.proxy_with(&words);
+    assert!(!proxy.await_end());
+    proxy.await_log(&["failed to serve the health port at 0.0.0.0:10256: Address already in use"]);
+    let proxy = node.proxy_with(&words[..2]);
+    proxy.await_log(&["WARN", "the port cannot be served yet", "0.0.0.0:10256"]);
+    drop(taken);
+    node.await_page(("127.0.0.1:10256", "/livez"), |answer| answer.code == Some(200));
+    proxy.await_log(&["INFO", "the port is served now"]);
+}
+
+#[test]
+fn what_flags_mean_can_be_written_into_a_file() {
+    let path = std::env::temp_dir().join(format!("signalbox-written-{}", std::process::id()));
+    let to = format!("--write-config-to={}", path.display());
+    let (ok, text) = signalbox_says(&["proxy", &to, "--cluster-cidr=10.0.0.0/8", "--masquerade-all"]);
+    assert!(ok, "{text}");
+    let written = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    for line in
+        ["apiVersion: kubeproxy.config.k8s.io/v1alpha1", "clusterCIDR: 10.0.0.0/8", "  masqueradeAll: true"]
+    {
+        assert!(written.lines().any(|has| has == line), "{line}: {written}");
+    }
+    let (ok, text) = signalbox_says(&["proxy", "--write-config-to=/nowhere/at/all"]);
+    assert!(!ok && text.contains("/nowhere/at/all"), "{text}");
+}
+
+#[test]
+fn the_version_is_said() {
+    let (ok, text) = signalbox_says(&["proxy", "--version"]);
+    assert!(ok && text.starts_with("Kubernetes v1.") && text.contains("signalbox 0."), "{text}");
+    let (ok, text) = signalbox_says(&["proxy", "--version=raw"]);
+    assert!(ok && text.starts_with("signalbox 0."), "{text}");
+}
+
+#[test]
+fn the_privileged_part_can_be_done_alone() {
+    let Some(mut node) = Node::build() else { return };
+    let mut proxy = node.proxy_with(&["--init-only", "--conntrack-udp-timeout=77s", "--oom-score-adj=0"]);
+    assert!(proxy.await_end(), "{}", proxy.log());
+    let set = node.run("cat", &["/proc/sys/net/netfilter/nf_conntrack_udp_timeout"]);
+    assert_eq!(String::from_utf8(set.stdout).unwrap().trim(), "77");
+    assert!(!node.nft("list tables").contains("signalbox"));
+}

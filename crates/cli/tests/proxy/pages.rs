@@ -1,0 +1,214 @@
+//! What the proxy's own ports answer: metrics, and the pages that describe a process.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::apiserver::{WEB, slice, start};
+use crate::node::{Node, service};
+
+const METRICS: &str = "127.0.0.1:10249";
+const HEALTH: &str = "127.0.0.1:10256";
+
+/// Every metric in nftables mode: name, type, labels, and the bounds of a histogram's buckets: how many, the first, the
+/// last. Those of kube-proxy 1.36 are like its own.
+const TABLE: &str = "
+kubeproxy_conntrack_reconciler_deleted_entries_total          counter   ip_family
+kubeproxy_conntrack_reconciler_sync_duration_seconds          histogram ip_family 15 0.001 16.384
+kubeproxy_network_programming_duration_seconds                histogram ip_family 80 0.25 300
+kubeproxy_proxy_healthz_total                                 counter   code
+kubeproxy_proxy_livez_total                                   counter   code
+kubeproxy_sync_full_proxy_rules_duration_seconds              histogram ip_family 15 0.001 16.384
+kubeproxy_sync_partial_proxy_rules_duration_seconds           histogram ip_family 15 0.001 16.384
+kubeproxy_sync_proxy_rules_duration_seconds                   histogram ip_family 15 0.001 16.384
+kubeproxy_sync_proxy_rules_endpoint_changes_pending           gauge     -
+kubeproxy_sync_proxy_rules_endpoint_changes_total             counter   -
+kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds      gauge     ip_family
+kubeproxy_sync_proxy_rules_last_timestamp_seconds             gauge     ip_family
+kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total    counter   ip_family
+kubeproxy_sync_proxy_rules_nftables_sync_failures_total       counter   ip_family
+kubeproxy_sync_proxy_rules_no_local_endpoints_total           gauge     ip_family,traffic_policy
+kubeproxy_sync_proxy_rules_service_changes_pending            gauge     -
+kubeproxy_sync_proxy_rules_service_changes_total              counter   -
+process_cpu_seconds_total                                     counter   -
+process_max_fds                                               gauge     -
+process_open_fds                                              gauge     -
+process_resident_memory_bytes                                 gauge     -
+process_start_time_seconds                                    gauge     -
+process_threads                                               gauge     -
+process_virtual_memory_bytes                                  gauge     -
+signalbox_build_info                                          gauge     emulates,version
+signalbox_change_delay_seconds                                histogram ip_family 20 0.0001 52.4288
+signalbox_items                                               gauge     ip_family
+signalbox_refused_services                                    gauge     ip_family
+signalbox_watch_errors_total                                  counter   kind
+signalbox_watch_events_total                                  counter   kind
+signalbox_watch_last_heard_timestamp_seconds                  gauge     kind
+signalbox_watch_lists_total                                   counter   kind
+signalbox_watch_synced                                        gauge     kind
+";
+
+/// A text in Prometheus' format as the rows of the table.
+fn rows(text: &str) -> Vec<String> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let row = |(name, kind): (&str, &str)| {
+        let (mut labels, mut bounds) = (BTreeSet::new(), Vec::new());
+        let bucket = format!("{name}_bucket");
+        let samples = text.lines().filter_map(|line| line.split_once('{'));
+        for (_, rest) in samples.filter(|(of, _)| *of == name || *of == bucket) {
+            let pairs = rest.split('}').next().unwrap().split(',').filter_map(|pair| pair.split_once('='));
+            for (label, value) in pairs {
+                if label == "le" {
+                    bounds.extend(
+                        value.trim_matches('"').parse::<f64>().ok().filter(|bound| bound.is_finite()),
+                    );
+                } else {
+                    labels.insert(label);
+                }
+            }
+        }
+        bounds.dedup();
+        bounds.sort_by(f64::total_cmp);
+        bounds.dedup();
+        let labels: Vec<&str> = labels.into_iter().collect();
+        let labels = if labels.is_empty() { "-".to_owned() } else { labels.join(",") };
+        match bounds[..] {
+            [first, .., last] => format!("{name} {kind} {labels} {} {first} {last}", bounds.len()),
+            _ => format!("{name} {kind} {labels}"),
+        }
+    };
+    types.map(row).collect()
+}
+
+/// The samples without buckets.
+fn values(text: &str) -> BTreeMap<String, f64> {
+    let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    samples.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
+}
+
+#[test]
+fn metrics_are_kube_proxys_by_name_type_and_labels_and_mean_something() {
+    let Some(mut node) = Node::build() else { return };
+    let server = start(&node);
+    let kubeconfig = node.folder.join("kubeconfig").display().to_string();
+    let proxy = node.proxy_with(&["--kubeconfig", &kubeconfig]);
+    proxy.await_log(&["IPv6", "in step"]);
+    node.await_page((HEALTH, "/healthz"), |answer| answer.code == Some(200));
+    assert_eq!(node.page(HEALTH, "/livez").code, Some(200));
+    let page = node.page(METRICS, "/metrics");
+    assert_eq!(page.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let wanted: Vec<String> = TABLE
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(rows(&page.body), wanted);
+
+    let before = values(&page.body);
+    let at = |values: &BTreeMap<String, f64>, name: &str| {
+        *values.get(name).unwrap_or_else(|| panic!("{name}: {values:?}"))
+    };
+    let v4 = |name: &str| format!("{name}{{ip_family=\"IPv4\"}}");
+    assert_eq!(at(&before, "kubeproxy_proxy_livez_total{code=\"200\"}"), 1.0);
+    assert!(at(&before, "process_resident_memory_bytes") > 1e6);
+    assert!(at(&before, &v4("signalbox_items")) > 10.0);
+    assert_eq!(at(&before, "signalbox_watch_synced{kind=\"EndpointSlice\"}"), 1.0);
+
+    // A pod that became ready a second ago, and a Service that wants local pods where there are none.
+    let mut changed = slice(&["10.244.1.12"]);
+    changed["metadata"]["annotations"] = json!({"endpoints.kubernetes.io/last-change-trigger-time": soon()});
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    server.apply(changed);
+    server.apply(
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "local", "namespace": "shop"},
+        "spec": {"clusterIP": "10.96.0.12", "internalTrafficPolicy": "Local", "ports": [{"port": 80}]}}),
+    );
+    server.apply(json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "local", "namespace": "shop", "labels": {"kubernetes.io/service-name": "local"}},
+        "ports": [{"name": "", "port": 8080}], "endpoints": [{"addresses": ["10.244.2.1"], "nodeName": "other"}]}));
+    node.await_answers(WEB, &["pod2"]);
+    let no_local =
+        "kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=\"IPv4\",traffic_policy=\"internal\"}";
+    let page = node.await_page((METRICS, "/metrics"), |page| values(&page.body).get(no_local) == Some(&1.0));
+    let after = values(&page.body);
+    let grew = |name: &str| at(&after, name) - at(&before, name);
+    assert_eq!(grew(&v4("kubeproxy_network_programming_duration_seconds_count")), 1.0);
+    let took = grew(&v4("kubeproxy_network_programming_duration_seconds_sum"));
+    assert!((0.0..15.0).contains(&took), "{took}");
+    assert_eq!(grew("kubeproxy_sync_proxy_rules_endpoint_changes_total"), 2.0);
+    assert_eq!(grew("kubeproxy_sync_proxy_rules_service_changes_total"), 1.0);
+    assert_eq!(at(&after, "kubeproxy_sync_proxy_rules_service_changes_pending"), 0.0);
+    assert!(grew(&v4("kubeproxy_sync_proxy_rules_duration_seconds_count")) >= 1.0);
+    assert!(grew(&v4("kubeproxy_sync_partial_proxy_rules_duration_seconds_count")) >= 1.0);
+    assert_eq!(grew(&v4("kubeproxy_sync_full_proxy_rules_duration_seconds_count")), 0.0);
+    assert!(grew(&v4("kubeproxy_sync_proxy_rules_last_timestamp_seconds")) > 0.0);
+    assert!(grew(&v4("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds")) > 0.0);
+    assert!(grew(&v4("signalbox_change_delay_seconds_count")) >= 1.0);
+    assert!(grew(&v4("signalbox_items")) > 0.0);
+    assert_eq!(grew("signalbox_watch_events_total{kind=\"Service\"}"), 1.0);
+}
+
+/// The time now, as Kubernetes writes it.
+fn soon() -> String {
+    let output = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%NZ"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn pages_describe_the_process() {
+    let Some(mut node) = Node::build() else { return };
+    node.write("service.yaml", &service("web", "{clusterIP: 10.96.0.10, ports: [{port: 80}]}"));
+    node.write("node.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: node}\n");
+    let manifests = node.folder.join("manifests").display().to_string();
+    let proxy = node.proxy_with(&["--manifests", &manifests, "--conntrack_min=4711"]);
+    proxy.await_log(&["IPv6", "in step"]);
+    let text = |path: &str| node.page(METRICS, path).body;
+    assert_eq!((text("/healthz"), text("/proxyMode")), ("ok".to_owned(), "nftables".to_owned()));
+    let configuration: Value = serde_json::from_str(&text("/configz")).unwrap();
+    let configuration = &configuration["kubeproxy.config.k8s.io"];
+    assert_eq!(configuration["conntrack"]["min"], 4711);
+    assert_eq!(configuration["clusterCIDR"], "10.244.0.0/16,fd00:10:244::/48");
+    assert_eq!(configuration["nftables"]["syncPeriod"], "30s");
+    assert!(text("/flagz").contains("\nconntrack-min=4711\n"));
+    assert!(text("/statusz").contains("Binary version: signalbox") && text("/statusz").contains("/metrics"));
+    let json = |path: &str| -> Value {
+        let text = format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+        );
+        serde_json::from_str(&node.request(METRICS, &text).body).unwrap()
+    };
+    assert_eq!(
+        (&json("/statusz")["kind"], &json("/flagz")["flags"]["conntrack-min"]),
+        (&json!("Statusz"), &json!("4711"))
+    );
+    assert!(text("/metrics/slis").contains("kubernetes_healthcheck{name=\"proxier\",type=\"healthz\"} 1"));
+    for path in ["/debug/pprof/profile?seconds=1", "/debug/flags/v", "/nothing"] {
+        assert_eq!(node.page(METRICS, path).code, Some(404), "{path}");
+    }
+    // A listener for all addresses takes both families, as kube-proxy's does.
+    assert_eq!(node.page("[::1]:10256", "/livez").code, Some(200));
+    assert_eq!(node.page("[::1]:10256", "/metrics").code, Some(404));
+}
+
+#[test]
+fn profiles_are_served_when_they_are_wanted() {
+    let Some(mut node) = Node::build() else { return };
+    let manifests = node.folder.join("manifests").display().to_string();
+    let proxy = node.proxy_with(&["--manifests", &manifests, "--profiling"]);
+    proxy.await_log(&["IPv6", "in step"]);
+    assert!(node.page(METRICS, "/debug/pprof/").body.contains("/debug/pprof/profile"));
+    assert!(node.page(METRICS, "/debug/pprof/threads").body.contains("\tagent\t"));
+    let profile = node.page(METRICS, "/debug/pprof/profile?seconds=1");
+    assert!(profile.code == Some(200) && profile.body.contains("nanoseconds"), "{profile:?}");
+    assert_eq!(node.page(METRICS, "/debug/pprof/profile?seconds=x").code, Some(400));
+    let put = |body: &str| {
+        let length = body.len();
+        let text = format!(
+            "PUT /debug/flags/v HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        node.request(METRICS, &text).code
+    };
+    assert_eq!((put("x"), put("4")), (Some(400), Some(200)));
+    node.write("service.yaml", &service("web", "{clusterIP: 10.96.0.10, ports: [{port: 80}]}"));
+    proxy.await_log(&["DEBUG", "wrote a change"]);
+}
