@@ -13,6 +13,7 @@ use tokio::sync::watch::Sender;
 use tracing::{info, warn};
 
 use crate::health::Health;
+use crate::leftovers;
 use crate::metrics::{ChangeMetrics, PlaneMetricsOfAll};
 use crate::plane::Plane;
 use crate::{Event, FlowSweeper, KernelWatch, Settings};
@@ -182,6 +183,7 @@ impl<B: Backend> Agent<B> {
             // What the first sync took for a moment is not needed again.
             sys::memory::give_back();
             watch.start();
+            leftovers::remove_in_background();
         }
     }
 

@@ -41,6 +41,11 @@ pub fn cleanup() -> Result<Vec<Family>, CommitError> {
     backend_nftables::cleanup(&mut NftSocket::open()?)
 }
 
+/// Removes the nftables tables of kube-proxy, and nothing else. Answers of which families.
+pub fn cleanup_kube_proxy() -> Result<Vec<Family>, CommitError> {
+    backend_nftables::cleanup_kube_proxy(&mut NftSocket::open()?)
+}
+
 /// Listens for changes that somebody else makes to our tables.
 ///
 /// It begins when the tables are complete: the kernel tells about each single element, and telling about the first

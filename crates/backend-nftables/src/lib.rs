@@ -19,7 +19,7 @@ use apply::Nftables;
 use backend::{ApplyError, Backend, Delta, Error, Items};
 use model::{Family, NodeView, ServiceView};
 
-pub use apply::{Kernel, TABLE, cleanup, installed};
+pub use apply::{Kernel, TABLE, cleanup, cleanup_kube_proxy, installed};
 pub use item::{ChainBody, Foreign, Key, Place, Slots, Value, Verdict, VerdictKind, Verdicts};
 pub use names::{At, Chain, Hook, Kind, Set, StickyName};
 pub use rule::{Expression, Rule};

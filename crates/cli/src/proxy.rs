@@ -38,9 +38,25 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         return written.with_context(|| format!("failed to write the configuration to {}", path.display()));
     }
     if flags.cleanup {
-        return crate::cleanup();
+        return cleanup_everything();
     }
     start(flags, told, &host_name)
+}
+
+/// As kube-proxy does: whatever any mode of it, or of us, left in the kernel.
+fn cleanup_everything() -> anyhow::Result<()> {
+    crate::cleanup()?;
+    for family in agent::cleanup_kube_proxy().map_err(|error| anyhow!("failed to {error}"))? {
+        println!("removed the nftables table `kube-proxy` of {family}");
+    }
+    let mut failures = Vec::new();
+    for result in agent::remove_leftovers() {
+        match result {
+            Ok((program, chains)) => println!("removed {chains} chains of kube-proxy that {program} listed"),
+            Err(error) => failures.push(format!("failed to {error}")),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }
 
 fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {

@@ -47,6 +47,14 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A program of the host failed.
+    #[error("run {program}: {reason}")]
+    Program {
+        /// Its path.
+        program: String,
+        /// What it said.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -61,7 +69,11 @@ impl Error {
             Self::Refused { errno, .. } => Some(*errno),
             Self::Call { source, .. } => source.raw_os_error(),
             Self::NotPermitted { .. } => Some(libc::EPERM),
-            Self::NoNfTables | Self::Lost | Self::Interrupted { .. } | Self::Malformed { .. } => None,
+            Self::NoNfTables
+            | Self::Lost
+            | Self::Interrupted { .. }
+            | Self::Malformed { .. }
+            | Self::Program { .. } => None,
         }
     }
 }

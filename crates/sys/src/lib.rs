@@ -1,4 +1,4 @@
-//! The only crate that touches the kernel: netlink, nftables, links, network namespaces, sysctls.
+//! The only crate that touches the kernel: netlink, nftables, iptables, links, network namespaces, sysctls.
 //!
 //! What has two users is a trait with a real and a fake implementation ([`nftables::Nftables`]). What this crate does
 //! *not* do: decide anything about traffic.
@@ -8,6 +8,7 @@
 
 pub mod conntrack;
 mod error;
+pub mod iptables;
 pub mod link;
 pub mod memory;
 pub mod netlink;

@@ -115,10 +115,19 @@ pub fn installed(nft: &mut impl Nftables, family: Family) -> Result<Vec<(Key, Va
 
 /// Removes our tables of both families, and nothing else. Answers which there were.
 pub fn cleanup(nft: &mut impl Nftables) -> Result<Vec<Family>, CommitError> {
+    delete_tables(nft, TABLE)
+}
+
+/// Removes kube-proxy's tables of both families. Answers which there were.
+pub fn cleanup_kube_proxy(nft: &mut impl Nftables) -> Result<Vec<Family>, CommitError> {
+    delete_tables(nft, KUBE_PROXY)
+}
+
+fn delete_tables(nft: &mut impl Nftables, table: &str) -> Result<Vec<Family>, CommitError> {
     let mut removed = Vec::new();
     for family in Family::BOTH {
-        if nft.tables(family)?.iter().any(|name| name == TABLE) {
-            let mut batch = Batch::new(family, TABLE);
+        if nft.tables(family)?.iter().any(|name| name == table) {
+            let mut batch = Batch::new(family, table);
             batch.delete_table();
             nft.commit(batch)?;
             removed.push(family);

@@ -84,3 +84,47 @@ fn the_rules_outlive_the_proxy_and_the_next_one_finds_them_as_it_wants_them() {
     let again = node.run(crate::node::signalbox().to_str().unwrap(), &["cleanup"]);
     assert_eq!(String::from_utf8(again.stdout).unwrap(), "nothing of signalbox was here\n");
 }
+
+/// kube-proxy's rules in iptables mode, for both flavours; the foreign ones must stay.
+fn leave_kube_proxys_rules(node: &Node, program: &str) {
+    let rules = "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-SVC-ABC - [0:0]\n:FOREIGN - [0:0]\n\
+        -A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n-A PREROUTING -j FOREIGN\n\
+        -A KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-ABC\n\
+        -A KUBE-SVC-ABC -p tcp -j DNAT --to-destination 10.244.1.13:8080\nCOMMIT\n";
+    let file = node.folder.join(program);
+    std::fs::write(&file, rules).unwrap();
+    let output = node.run(program, &["--noflush", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn saved(node: &Node, program: &str) -> String {
+    String::from_utf8(node.run(program, &[]).stdout).unwrap()
+}
+
+#[test]
+fn a_kube_proxy_of_another_mode_is_taken_over_from() {
+    let Some(mut node) = Node::build() else { return };
+    leave_kube_proxys_rules(&node, "iptables-nft-restore");
+    leave_kube_proxys_rules(&node, "iptables-legacy-restore");
+    node.nft("add table ip kube-proxy");
+    assert_eq!(node.answers(WEB), ["pod3"], "kube-proxy's rules work");
+    web(&node, &["10.244.1.11"]);
+    let proxy = node.proxy();
+    for flavour in ["iptables-nft-save", "iptables-legacy-save"] {
+        proxy.await_log(&["removed kube-proxy's chains of another mode", flavour]);
+        let saved = saved(&node, flavour);
+        assert!(!saved.contains("KUBE-") && saved.contains("-A PREROUTING -j FOREIGN"), "{flavour}: {saved}");
+    }
+    node.await_answers(WEB, &["pod1"]);
+    assert!(!node.nft("list tables").contains("kube-proxy"));
+    proxy.terminate();
+
+    // The same at the operator's word, with our own table.
+    leave_kube_proxys_rules(&node, "iptables-legacy-restore");
+    node.nft("add table ip6 kube-proxy");
+    let mut cleaner = node.proxy_with(&["--cleanup"]);
+    assert!(cleaner.await_end(), "{}", cleaner.log());
+    assert!(!saved(&node, "iptables-legacy-save").contains("KUBE-"));
+    let tables = node.nft("list tables");
+    assert!(!tables.contains("kube-proxy") && !tables.contains("signalbox"), "{tables}");
+}

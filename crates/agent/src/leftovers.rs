@@ -1,0 +1,152 @@
+//! What a kube-proxy in another mode left behind: its chains in iptables, of both flavours. They would catch packets
+//! before our rules do.
+//!
+//! Chains that kubelet or network plugins own are left alone; what they use of kube-proxy's stays, empty.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use model::Family;
+use sys::Error;
+use sys::iptables::Iptables;
+use tracing::{info, warn};
+
+/// kube-proxy's chains with fixed names, in iptables and IPVS mode.
+const CHAINS: [&str; 13] = [
+    "KUBE-EXTERNAL-SERVICES",
+    "KUBE-FORWARD",
+    "KUBE-IPVS-FILTER",
+    "KUBE-IPVS-OUT-FILTER",
+    "KUBE-LOAD-BALANCER",
+    "KUBE-MARK-MASQ",
+    "KUBE-NODE-PORT",
+    "KUBE-NODEPORTS",
+    "KUBE-POSTROUTING",
+    "KUBE-PROXY-CANARY",
+    "KUBE-PROXY-FIREWALL",
+    "KUBE-SERVICES",
+    "KUBE-SOURCE-RANGES-FIREWALL",
+];
+/// How the names of its chains for Services and endpoints begin.
+const PREFIXES: [&str; 6] = ["KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-", "KUBE-SVC-", "KUBE-SVL-", "KUBE-XLB-"];
+/// The kernel's own chains.
+const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
+
+/// Removes them in a thread of its own, since it may have to wait for a lock; what was done is logged.
+pub(crate) fn remove_in_background() {
+    let run = || {
+        for result in remove() {
+            match result {
+                Ok((program, chains)) => {
+                    info!(program, chains, "removed kube-proxy's chains of another mode");
+                }
+                Err(error) => {
+                    warn!(%error, "kube-proxy's chains of another mode may still be there, and catch packets before our rules do");
+                }
+            }
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("leftovers".to_owned()).spawn(run) {
+        warn!(%error, "kube-proxy's chains of another mode are not looked for");
+    }
+}
+
+/// Removes them. Answers, for each flavour that had some, the program that listed them and how many there were.
+pub fn remove() -> Vec<Result<(String, usize), Error>> {
+    let installed = Family::BOTH.into_iter().flat_map(Iptables::installed);
+    installed.filter_map(|iptables| remove_of(&iptables).transpose()).collect()
+}
+
+fn remove_of(iptables: &Iptables) -> Result<Option<(String, usize)>, Error> {
+    let Removal { text, chains } = removal(&iptables.save()?);
+    if chains == 0 {
+        return Ok(None);
+    }
+    iptables.restore(&text)?;
+    Ok(Some((iptables.name().display().to_string(), chains)))
+}
+
+/// What `iptables-restore --noflush` must be told.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Removal {
+    text: String,
+    chains: usize,
+}
+
+fn removal(saved: &str) -> Removal {
+    let mut removal = Removal::default();
+    let mut table: Vec<&str> = Vec::new();
+    for line in saved.lines() {
+        if line.starts_with('*') {
+            table.clear();
+        }
+        table.push(line);
+        if line == "COMMIT" {
+            removal.add(&table);
+        }
+    }
+    removal
+}
+
+impl Removal {
+    fn add(&mut self, table: &[&str]) {
+        let chains: BTreeSet<&str> =
+            table.iter().filter_map(|line| chain(line)).filter(|name| is_kube_proxys(name)).collect();
+        let Some(head) = table.first().filter(|_| !chains.is_empty()) else { return };
+        let (mut jumps, mut used) = (Vec::new(), BTreeSet::new());
+        for (of, rule, target) in table.iter().filter_map(|line| jump(line)) {
+            if chains.contains(of) || !chains.contains(target) {
+                continue;
+            }
+            if BUILT_IN.contains(&of) {
+                jumps.push(format!("-D {of} {rule}\n"));
+            } else {
+                used.insert(target);
+            }
+        }
+        let emptied = chains.iter().map(|name| format!(":{name} - [0:0]\n"));
+        let deleted = chains.difference(&used).map(|name| format!("-X {name}\n"));
+        self.text += &format!(
+            "{head}\n{}{}{}COMMIT\n",
+            emptied.collect::<String>(),
+            jumps.concat(),
+            deleted.collect::<String>()
+        );
+        self.chains += chains.len();
+    }
+}
+
+/// The chain that a line such as `:KUBE-SERVICES - [0:0]` declares.
+fn chain(line: &str) -> Option<&str> {
+    line.strip_prefix(':')?.split(' ').next()
+}
+
+/// Chain, rest and target of a rule such as `-A OUTPUT -m comment --comment "a b" -j KUBE-SERVICES`.
+fn jump(line: &str) -> Option<(&str, &str, &str)> {
+    let (of, rule) = line.strip_prefix("-A ")?.split_once(' ')?;
+    let (_, target) = rule.rsplit_once("-j ").or_else(|| rule.rsplit_once("-g "))?;
+    Some((of, rule, target.split(' ').next()?))
+}
+
+fn is_kube_proxys(chain: &str) -> bool {
+    CHAINS.contains(&chain) || PREFIXES.iter().any(|prefix| chain.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_kube_proxys_chains_go() {
+        let saved = "# Generated\n*nat\n:PREROUTING ACCEPT [1:2]\n:CNI-X - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-KUBELET-CANARY - [0:0]\n\
+            :KUBE-SERVICES - [0:0]\n:KUBE-SVC-ABC - [0:0]\n\
+            -A PREROUTING -m comment --comment \"kubernetes -j portals\" -j KUBE-SERVICES\n-A PREROUTING -j CNI-X\n\
+            -A CNI-X -j KUBE-MARK-MASQ\n-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SVC-ABC\n-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n\
+            COMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n:KUBE-FIREWALL - [0:0]\n-A FORWARD -j KUBE-FIREWALL\nCOMMIT\n";
+        let wanted = "*nat\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-SERVICES - [0:0]\n:KUBE-SVC-ABC - [0:0]\n\
+            -D PREROUTING -m comment --comment \"kubernetes -j portals\" -j KUBE-SERVICES\n\
+            -X KUBE-SERVICES\n-X KUBE-SVC-ABC\nCOMMIT\n";
+        assert_eq!(removal(saved), Removal { text: wanted.to_owned(), chains: 3 });
+        assert_eq!(removal("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"), Removal::default());
+    }
+}
