@@ -6,5 +6,6 @@ mod apiserver;
 mod bad_input;
 mod configuration;
 mod node;
+mod node_object;
 mod pages;
 mod rules;
