@@ -89,6 +89,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{} cases", selected.len());
         return Ok(());
     }
+    if let Some(folder) = args.root.as_ref().filter(|folder| !folder.is_dir()) {
+        bail!("--root {}: no such folder; `cargo xtask image` makes it", folder.display());
+    }
     crate::tools::require_tools()?;
     let template = match (&args.sut, &args.root) {
         (Some(command), _) => Template::parse(command)?,

@@ -122,6 +122,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_compiler_makes_static_is() {
+        use std::process::{Command, Stdio};
+        let program = std::env::temp_dir().join(format!("signalbox-elf-{}", std::process::id()));
+        let mut rustc = Command::new("rustc");
+        rustc.args(["-Ctarget-feature=+crt-static", "-o"]).arg(&program).arg("-");
+        let mut child = rustc.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"fn main() {}").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        if text.contains("cannot find -lc") {
+            return eprintln!("SKIPPED (needs the static C library, libc.a): a static program");
+        }
+        assert!(output.status.success(), "{text}");
+        let file = std::fs::read(&program).unwrap();
+        std::fs::remove_file(&program).unwrap();
+        assert_eq!(check_static(&file), Ok(()));
+    }
+
+    #[test]
     fn this_program_is_not_static() {
         let file = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert!(matches!(check_static(&file), Err(NotStatic::Loader(_))));

@@ -194,6 +194,7 @@ mod tests {
         assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));
         assert_eq!(context["readOnlyRootFilesystem"], true);
         assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["privileged"], Value::Null);
     }
 
     #[test]
