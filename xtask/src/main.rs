@@ -4,7 +4,9 @@
 
 mod bench;
 mod conformance;
+mod contain;
 mod demo;
+mod image;
 mod rules;
 mod sweep;
 mod test;
@@ -33,6 +35,10 @@ enum Command {
     Bench(bench::Bench),
     /// Run the conformance cases, recorded from the real kube-proxy, with real packets
     Conformance(conformance::Args),
+    /// Build the static binary and the root directory of the image, as deploy/Dockerfile does
+    Image(image::Args),
+    /// Run a program in the root directory of the image, as a container runtime does
+    Contain(contain::Args),
     /// Send and serve test traffic in a network namespace
     #[command(subcommand)]
     Traffic(traffic::Action),
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
         Command::Demo => root().and_then(demo::run),
         Command::Bench(bench) => bench::run(&bench),
         Command::Conformance(args) => conformance::run(&args),
+        Command::Image(args) => root().and_then(|root| image::run(root, &args)),
+        Command::Contain(args) => contain::run(&args),
         Command::Traffic(action) => match traffic::run(action) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,

@@ -14,6 +14,7 @@ use testkit::cases::{Family, NODES, Plan, ProxyConfig};
 
 use super::proxy::{Template, Values, configuration, flags};
 use super::tool::{Tool, script};
+use crate::contain::{self, Mount};
 
 const API_SERVER: &str = "192.168.77.2:6443";
 /// What the sentinel's endpoint listens to; see [`Lab::converge`].
@@ -46,6 +47,8 @@ pub(super) struct Setup {
     pub(super) folder: PathBuf,
     pub(super) mode: String,
     pub(super) template: Template,
+    /// The root directory that the proxies run in; `None` for the machine's.
+    pub(super) root: Option<PathBuf>,
 }
 
 impl Lab {
@@ -202,7 +205,17 @@ impl Lab {
             ("netns", self.tool.netns(node).display().to_string()),
             ("node_ip", address),
         ]);
-        self.setup.template.command(&values, &flags(&self.config, mode, (node, &self.kubeconfig)))
+        let flags = flags(&self.config, mode, (node, &self.kubeconfig));
+        let mut words = self.contained()?;
+        words.extend(self.setup.template.command(&values, &flags)?);
+        Ok(words)
+    }
+
+    /// What comes before the command of a proxy that runs in a root directory of its own: it sees its files, nothing else.
+    fn contained(&self) -> Result<Vec<String>> {
+        let Some(root) = &self.setup.root else { return Ok(Vec::new()) };
+        let files = Mount { from: self.setup.folder.clone(), to: self.setup.folder.clone() };
+        contain::words(root, &[files])
     }
 
     /// Ends the proxies of these nodes: kindly with a signal that they can heed, or by force.

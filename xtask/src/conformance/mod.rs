@@ -28,6 +28,9 @@ use run::{Manner, Runner};
 /// After so many cases in a row without a working proxy there is no point in going on.
 const GIVE_UP_AFTER: u32 = 3;
 
+/// Where the image has the product.
+const IN_IMAGE: &str = "/usr/local/bin/signalbox";
+
 /// What `cargo xtask conformance` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -44,6 +47,9 @@ pub(crate) struct Args {
     /// {mode} {workdir} {netns} {node_ip}
     #[arg(long, value_name = "COMMAND")]
     sut: Option<String>,
+    /// Run the proxy under test in this root directory, as a container runtime would; made by `cargo xtask image`
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// Before each case stop the proxies and wipe the nodes: the first synchronisation does the work
     #[arg(long)]
     fresh: bool,
@@ -83,14 +89,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{} cases", selected.len());
         return Ok(());
     }
+    if let Some(folder) = args.root.as_ref().filter(|folder| !folder.is_dir()) {
+        bail!("--root {}: no such folder; `cargo xtask image` makes it", folder.display());
+    }
     crate::tools::require_tools()?;
-    let template = match &args.sut {
-        Some(command) => Template::parse(command)?,
-        None => Template::product(&proxy::build(root)?),
+    let template = match (&args.sut, &args.root) {
+        (Some(command), _) => Template::parse(command)?,
+        (None, Some(_)) => Template::product(Path::new(IN_IMAGE)),
+        (None, None) => Template::product(&proxy::build(root)?),
     };
     let begin = Instant::now();
     let sweep = Sweep::begin("conformance", args.keep)?;
-    let setup = Setup { folder: sweep.folder().to_owned(), mode: args.mode.clone(), template };
+    let folder = sweep.folder().to_owned();
+    let setup = Setup { folder, mode: args.mode.clone(), template, root: args.root.clone() };
     let world = testkit::world::conformance(&format!("{}-", sweep.run()))
         .map_err(|error| anyhow::anyhow!("building the network: failed to {error}"))?;
     let lab = Lab::start(setup, world.path_prefix().display().to_string())?;
