@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use backend::Driver;
+pub use backend_nftables::Counting;
 use backend_nftables::{NftablesBackend, TABLE};
 use model::Family;
 use sys::Error;
@@ -26,12 +27,12 @@ pub struct Kernel {
 
 /// Opens the kernel of the calling thread's network namespace. Fails where nothing could ever be written: without the
 /// privileges, or on a kernel without nf_tables.
-pub fn open_kernel() -> Result<Kernel, Error> {
+pub fn open_kernel(counting: Counting) -> Result<Kernel, Error> {
     let mut kernel = Kernel { drivers: Vec::new(), writers: Vec::new() };
     for family in Family::BOTH {
         let socket = NftSocket::open()?;
         kernel.writers.push(socket.port());
-        kernel.drivers.push((family, Driver::new(NftablesBackend::new(family, socket))));
+        kernel.drivers.push((family, Driver::new(NftablesBackend::counting(family, socket, counting))));
     }
     Ok(kernel)
 }

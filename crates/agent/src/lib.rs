@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "the agent is a shell: it reads the clock for the pure parts")]
 
 mod agent;
+mod connections;
 mod event;
 mod flows;
 mod health;
@@ -18,8 +19,9 @@ mod plane;
 mod settings;
 
 pub use agent::{Agent, Threads};
+pub use connections::watch_connections;
 pub use event::{Event, Settings};
 pub use flows::FlowSweeper;
-pub use kernel::{Kernel, KernelBackend, KernelWatch, cleanup, cleanup_kube_proxy, open_kernel};
+pub use kernel::{Counting, Kernel, KernelBackend, KernelWatch, cleanup, cleanup_kube_proxy, open_kernel};
 pub use leftovers::remove as remove_leftovers;
 pub use settings::apply_settings;

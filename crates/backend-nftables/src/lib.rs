@@ -19,7 +19,7 @@ use apply::Nftables;
 use backend::{ApplyError, Backend, Delta, Error, Items};
 use model::{Family, NodeView, ServiceView};
 
-pub use apply::{Kernel, TABLE, cleanup, cleanup_kube_proxy, installed};
+pub use apply::{Counting, Kernel, TABLE, cleanup, cleanup_kube_proxy, connections, installed};
 pub use item::{ChainBody, Foreign, Key, Place, Slots, Value, Verdict, VerdictKind, Verdicts};
 pub use names::{At, Chain, Hook, Kind, Set, StickyName};
 pub use rule::{Expression, Rule};
@@ -33,7 +33,12 @@ pub struct NftablesBackend<N> {
 impl<N: Nftables> NftablesBackend<N> {
     /// Programs this family of the kernel behind `nft`.
     pub fn new(family: Family, nft: N) -> Self {
-        Self { kernel: Kernel::new(family, nft) }
+        Self::counting(family, nft, Counting::Nothing)
+    }
+
+    /// Programs it so that the kernel counts. A program that counted something else is replaced as a whole.
+    pub fn counting(family: Family, nft: N, counting: Counting) -> Self {
+        Self { kernel: Kernel::new(family, nft, counting) }
     }
 
     /// Answers its way to the kernel.

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use ::watch::{ApiConfig, Progress, watch_progress};
-use agent::{Agent, Event, FlowSweeper, Kernel, KernelWatch, Threads, apply_settings, open_kernel};
+use agent::{
+    Agent, Counting, Event, FlowSweeper, Kernel, KernelWatch, Threads, apply_settings, open_kernel,
+    watch_connections,
+};
 use anyhow::{Context, anyhow, bail};
 use config::{Flags, LogFormat, Settings, yaml};
 use health::Snapshot;
@@ -70,10 +73,14 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     let settings = told.settings;
     let source = source(flags, &settings)?;
     // First of all what cannot be waited for: without the kernel there is nothing to do.
-    let kernel = open_kernel().map_err(|error| anyhow!("failed to {error}"))?;
+    let counting = if flags.count_connections() { Counting::Connections } else { Counting::Nothing };
+    let kernel = open_kernel(counting).map_err(|error| anyhow!("failed to {error}"))?;
     info!(version = VERSION, node = %settings.node_name, mode = settings.mode.name(), "starting");
     apply_settings(&settings.kernel);
     let metrics = metrics();
+    if counting == Counting::Connections {
+        watch_connections(&metrics).map_err(|error| anyhow!("failed to {error}"))?;
+    }
     let (events, queue) = mpsc::channel(QUEUE);
     let (health, snapshots) = watch::channel(Snapshot::default());
     let agent = start_agent(&settings, kernel, (events.clone(), queue), (health, metrics.clone()))?;

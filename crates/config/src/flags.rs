@@ -49,7 +49,7 @@ const COUNT: (Form, &str) = (Form::Number, "COUNT");
 
 /// Every flag that stands for fields, in the order of the help.
 #[rustfmt::skip]
-const FLAGS: [Flag; 56] = [
+const FLAGS: [Flag; 57] = [
     flag("kubeconfig", &["clientConnection.kubeconfig"], (Form::Text, "FILE"), "Read Services and EndpointSlices from the API server of this kubeconfig file"),
     flag("kube-api-content-type", &["clientConnection.contentType"], (Form::Text, "TYPE"), "Has no effect: protobuf is asked for, and JSON taken"),
     flag("kube-api-qps", &["clientConnection.qps"], (Form::Float, "RATE"), "Has no effect: requests are few and not limited"),
@@ -103,13 +103,15 @@ const FLAGS: [Flag; 56] = [
     flag("metrics-port", &[], (Form::Number, "PORT"), "Deprecated: the port of --metrics-bind-address; 0: nowhere"),
     flag("master", &[], (Form::Text, "URL"), "Address of the API server, overriding the one in the kubeconfig"),
     flag("manifests", &[], (Form::Text, "DIR"), "Read the objects from the YAML and JSON files of this directory instead and follow them (a flag of signalbox alone)"),
+    flag("count-connections", &[], BOOL, "Count new connections to each Service, at 16 bytes a CPU and frontend, and show them as a metric (a flag of signalbox alone)"),
     flag("boot-id-file", &[], (Form::Text, "FILES"), "Has no effect: only kube-proxy's library reads it"),
     flag("machine-id-file", &[], (Form::Text, "FILES"), "Has no effect: only kube-proxy's library reads it"),
     flag("config", &[], (Form::Text, "FILE"), "Read kube-proxy's configuration file; of the flags beside it only this node's name, the API server's address and those of logging count"),
 ];
 
 /// What counts beside a configuration file.
-const BESIDE: [&str; 15] = [
+const BESIDE: [&str; 16] = [
+    "count-connections",
     "config",
     "hostname-override",
     "master",
@@ -247,6 +249,11 @@ impl Flags {
         self.last("manifests").map(PathBuf::from)
     }
 
+    /// Answers whether new connections to each Service are counted.
+    pub fn count_connections(&self) -> bool {
+        self.last("count-connections").is_some_and(|text| boolean(text).unwrap_or(false))
+    }
+
     /// Answers the address of the API server.
     pub fn master(&self) -> Option<String> {
         self.last("master").map(str::to_owned)
@@ -331,6 +338,9 @@ impl Flags {
                 Ok(value) => flag.fields.iter().for_each(|field| put(&mut fields, field, value.clone())),
                 Err(reason) => mistakes.push(Remark::new(dashed(flag.name), reason)),
             }
+        }
+        if let Some(Err(reason)) = self.last("count-connections").map(boolean) {
+            mistakes.push(Remark::new("--count-connections", reason));
         }
         if alone && self.write_config_to.is_none() {
             mistakes.extend(self.deprecated_port("healthz-port", "healthzBindAddress", &mut fields));
@@ -445,12 +455,15 @@ mod tests {
         log-text-info-buffer-size log-json-split-stream log-json-info-buffer-size";
 
     #[test]
-    fn every_flag_of_kube_proxy_is_there_and_two_of_our_own() {
+    fn every_flag_of_kube_proxy_is_there_and_few_of_our_own() {
         let arguments = arguments();
         let ours: std::collections::BTreeSet<&str> = arguments.iter().filter_map(Arg::get_long).collect();
         let upstream: std::collections::BTreeSet<&str> = UPSTREAM.split_whitespace().collect();
         assert_eq!(upstream.difference(&ours).collect::<Vec<_>>(), Vec::<&&str>::new());
-        assert_eq!(ours.difference(&upstream).collect::<Vec<_>>(), [&"manifests", &"masquerade-bit"]);
+        assert_eq!(
+            ours.difference(&upstream).collect::<Vec<_>>(),
+            [&"count-connections", &"manifests", &"masquerade-bit"]
+        );
     }
 
     #[test]

@@ -63,6 +63,11 @@ impl Error {
         Self::Call { call, source: io::Error::last_os_error() }
     }
 
+    /// Answers whether what was asked for does not exist.
+    pub fn is_missing(&self) -> bool {
+        self.errno() == Some(libc::ENOENT)
+    }
+
     /// Answers the error number of a refusal.
     pub fn errno(&self) -> Option<i32> {
         match self {

@@ -16,7 +16,15 @@ const FRONTEND: [Field; 3] = [Field::Daddr, Field::L4Proto, Field::Dport];
 
 fn set(name: &str, key: &[Field], value: SetValue) -> SetDefinition {
     let (interval, timeout_seconds, size) = (false, None, None);
-    SetDefinition { name: name.to_owned(), key: key.to_vec(), value, interval, timeout_seconds, size }
+    SetDefinition {
+        name: name.to_owned(),
+        key: key.to_vec(),
+        value,
+        interval,
+        timeout_seconds,
+        size,
+        counted: false,
+    }
 }
 
 fn slots() -> SetDefinition {

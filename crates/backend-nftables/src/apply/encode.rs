@@ -9,6 +9,19 @@ use crate::item::{Foreign, Key, Place, slots_of, verdicts_of};
 use crate::names::{At, Chain, Hook, LeadsTo, Set};
 use crate::rule::{Expression, Field, Rule};
 
+/// What the kernel counts for us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// New connections to each frontend.
+    Connections,
+}
+
+/// The maps that each new connection to a Service finds an element of, exactly once.
+pub(super) const CONNECTIONS: [Set; 2] = [Set::Frontends, Set::NodePorts];
+
 /// The fields of a packet in `sys`'s words. `count`: how many different random numbers are drawn.
 fn fields(set: &Set, count: u32) -> Vec<nft::Field> {
     let field = |field: &Field| match field {
@@ -22,7 +35,7 @@ fn fields(set: &Set, count: u32) -> Vec<nft::Field> {
 }
 
 /// The declaration of a set. Its keys have room for slots up to 65,535.
-pub(super) fn definition(set: &Set) -> SetDefinition {
+pub(super) fn definition(set: &Set, counting: Counting) -> SetDefinition {
     /// The most clients that one Service port remembers.
     const MOST_CLIENTS: u32 = 65_535;
     let value = match set.leads_to() {
@@ -38,6 +51,7 @@ pub(super) fn definition(set: &Set) -> SetDefinition {
         // Every element is added with a timeout of its own.
         timeout_seconds: set.is_dynamic().then_some(0),
         size: set.is_dynamic().then_some(MOST_CLIENTS),
+        counted: counting == Counting::Connections && CONNECTIONS.contains(set),
     }
 }
 
@@ -141,7 +155,9 @@ pub(super) fn element(key: &Key, family: Family) -> Option<(Bytes, Option<Bytes>
             Foreign::Chain(_) | Foreign::Set(_) => return None,
         },
     }
-    debug_assert!(key.set().is_none_or(|set| definition(&set).key_len(family) == bytes.len()));
+    debug_assert!(
+        key.set().is_none_or(|set| definition(&set, Counting::Nothing).key_len(family) == bytes.len())
+    );
     Some((bytes, end))
 }
 

@@ -13,6 +13,7 @@ pub(crate) use sys::nftables::Nftables;
 use sys::nftables::{Batch, CommitError};
 
 use crate::item::{Key, Value};
+pub use encode::Counting;
 
 /// The name of our table, in both families.
 pub const TABLE: &str = "signalbox";
@@ -29,6 +30,7 @@ pub struct Kernel<N> {
     family: Family,
     table: Table,
     has_kube_proxy: bool,
+    counting: Counting,
 }
 
 /// What is in the place of our table.
@@ -41,8 +43,8 @@ enum Table {
 }
 
 impl<N: Nftables> Kernel<N> {
-    pub(crate) fn new(family: Family, nft: N) -> Self {
-        Self { nft, family, table: Table::Missing, has_kube_proxy: false }
+    pub(crate) fn new(family: Family, nft: N, counting: Counting) -> Self {
+        Self { nft, family, table: Table::Missing, has_kube_proxy: false, counting }
     }
 
     /// Answers the nftables that are written.
@@ -52,7 +54,7 @@ impl<N: Nftables> Kernel<N> {
 
     pub(crate) fn read(&mut self) -> Result<Vec<(Key, Value)>, Error> {
         self.has_kube_proxy = self.nft.tables(self.family)?.iter().any(|name| name == KUBE_PROXY);
-        let found = read::table(&mut self.nft, self.family)?;
+        let found = read::table(&mut self.nft, self.family, self.counting)?;
         let (table, items) = match found {
             read::Found::Nothing => (Table::Missing, Vec::new()),
             read::Found::SomethingElse => (Table::ToReplace, Vec::new()),
@@ -82,7 +84,7 @@ impl<N: Nftables> Kernel<N> {
         delta: &Delta<'_, Key, Value>,
         gone: &sticky::LostClients,
     ) -> (Batch, Vec<Option<usize>>) {
-        let mut writer = write::Writer::new(self.family, delta.changes.len());
+        let mut writer = write::Writer::new((self.family, self.counting), delta.changes.len());
         match self.table {
             Table::Ours => {}
             Table::Missing => writer.operation(None, |batch| batch.add_table(PROGRAM)),
@@ -105,12 +107,34 @@ fn failed(error: CommitError) -> ApplyError {
 
 /// What is in the place of our table, sorted by key; empty when there is none, or one of another version.
 pub fn installed(nft: &mut impl Nftables, family: Family) -> Result<Vec<(Key, Value)>, Error> {
-    let mut items = match read::table(nft, family)? {
+    let found = match read::table(nft, family, Counting::Nothing)? {
+        read::Found::SomethingElse => read::table(nft, family, Counting::Connections)?,
+        found => found,
+    };
+    let mut items = match found {
         read::Found::Nothing | read::Found::SomethingElse => Vec::new(),
         read::Found::Program(items) => items,
     };
     items.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(items)
+}
+
+/// Hands the counters of all frontends on: the frontend's element, the comment that names its Service, and how many new
+/// connections found it since it was written. The program must count [`Counting::Connections`].
+pub fn connections(
+    nft: &mut impl Nftables,
+    family: Family,
+    each: &mut dyn FnMut((&'static str, &[u8]), String, u64),
+) -> Result<(), Error> {
+    for (set, name) in encode::CONNECTIONS.iter().zip(["frontends", "nodeports"]) {
+        debug_assert_eq!(set.name(), name);
+        nft.read_elements(family, (TABLE, name), &mut |element| {
+            if let (Some(comment), Some(packets)) = (element.comment(), element.packets) {
+                each((name, element.key), comment, packets);
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// Removes our tables of both families, and nothing else. Answers which there were.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use model::Family;
 use sys::Error;
-use sys::nftables::{Element, ElementData, Nftables, SetDump, TableDump};
+use sys::nftables::{Element, ElementData, Nftables, SetDefinition, SetDump, TableDump};
 
+use super::encode::Counting;
 use super::{PROGRAM, TABLE, decode, encode};
 use crate::item::{ChainBody, Foreign, Key, Value, Verdict, VerdictKind};
 use crate::names::{Chain, LeadsTo, Set};
@@ -22,19 +23,19 @@ pub(super) enum Found {
     Program(Vec<(Key, Value)>),
 }
 
-pub(super) fn table(nft: &mut impl Nftables, family: Family) -> Result<Found, Error> {
+pub(super) fn table(nft: &mut impl Nftables, family: Family, counting: Counting) -> Result<Found, Error> {
     let mut attempt = 1;
     loop {
-        match read(nft, family) {
+        match read(nft, family, counting) {
             Err(Error::Interrupted { .. }) if attempt < ATTEMPTS => attempt += 1,
             result => return result,
         }
     }
 }
 
-fn read(nft: &mut impl Nftables, family: Family) -> Result<Found, Error> {
+fn read(nft: &mut impl Nftables, family: Family, counting: Counting) -> Result<Found, Error> {
     let Some(dump) = nft.read_table(family, TABLE)? else { return Ok(Found::Nothing) };
-    if dump.comment.as_deref() != Some(PROGRAM) || !has_our_shape(&dump, family) {
+    if dump.comment.as_deref() != Some(PROGRAM) || !has_our_shape(&dump, family, counting) {
         return Ok(Found::SomethingElse);
     }
     let mut rules = rules(nft, family)?;
@@ -80,20 +81,21 @@ fn rules(nft: &mut impl Nftables, family: Family) -> Result<BTreeMap<Chain, Opti
 }
 
 /// Hooks of chains and declarations of sets cannot be changed in place.
-fn has_our_shape(dump: &TableDump, family: Family) -> bool {
+fn has_our_shape(dump: &TableDump, family: Family, counting: Counting) -> bool {
     let chain_fits = |found: &sys::nftables::ChainDump| {
         let chain = Chain::from_name(&found.name);
         chain.is_none_or(|chain| encode::is_hooked_like(&chain, found.hook))
     };
-    let set_fits =
-        |found: &SetDump| Set::from_name(&found.name).is_none_or(|set| is_declared_like(&set, found, family));
+    let set_fits = |found: &SetDump| {
+        Set::from_name(&found.name)
+            .is_none_or(|set| is_declared_like(&encode::definition(&set, counting), found, family))
+    };
     dump.chains.iter().all(chain_fits) && dump.sets.iter().all(set_fits)
 }
 
-fn is_declared_like(set: &Set, found: &SetDump, family: Family) -> bool {
-    let own = encode::definition(set);
-    (found.flags, found.key_len as usize, found.data_len as usize, found.timeout_ms)
-        == (own.flags(), own.key_len(family), own.data_len(family), 0)
+fn is_declared_like(own: &SetDefinition, found: &SetDump, family: Family) -> bool {
+    (found.flags, found.key_len as usize, found.data_len as usize, found.timeout_ms, found.counted)
+        == (own.flags(), own.key_len(family), own.data_len(family), 0, own.counted)
 }
 
 fn value(set: &Set, family: Family, element: &Element<'_>) -> Value {

@@ -6,6 +6,7 @@ use backend::{ApplyError, Change, Delta, RefusedChange};
 use model::Family;
 use sys::nftables::{Batch, CommitError, ElementValue};
 
+use super::encode::Counting;
 use super::sticky::LostClients;
 use super::{TABLE, encode, failed};
 use crate::item::{Foreign, Key, Value, VerdictKind};
@@ -14,18 +15,19 @@ use crate::names::Set;
 /// A batch with the change that each of its operations is for.
 pub(super) struct Writer {
     family: Family,
+    counting: Counting,
     batch: Batch,
     owners: Vec<Option<usize>>,
 }
 
 impl Writer {
     /// Begins a transaction of about so many changes.
-    pub(super) fn new(family: Family, changes: usize) -> Self {
+    pub(super) fn new((family, counting): (Family, Counting), changes: usize) -> Self {
         /// What an IPv4 slot takes; others take more, and the buffer grows.
         const BYTES: usize = 64;
         let mut batch = Batch::new(family, TABLE);
         batch.reserve(changes * BYTES);
-        Self { family, batch, owners: Vec::with_capacity(changes) }
+        Self { family, counting, batch, owners: Vec::with_capacity(changes) }
     }
 
     pub(super) fn finish(self) -> (Batch, Vec<Option<usize>>) {
@@ -65,7 +67,7 @@ impl Writer {
     fn declare(&mut self, index: usize, change: &Change<'_, Key, Value>) {
         match (change.key, change.before, change.after) {
             (Key::Set(set), None, Some(_)) => {
-                let definition = encode::definition(set);
+                let definition = encode::definition(set, self.counting);
                 self.operation(Some(index), |batch| batch.add_set(&definition));
             }
             (Key::Chain(chain), None, Some(_)) => {

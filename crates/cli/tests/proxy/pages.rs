@@ -212,3 +212,44 @@ fn profiles_are_served_when_they_are_wanted() {
     node.write("service.yaml", &service("web", "{clusterIP: 10.96.0.10, ports: [{port: 80}]}"));
     proxy.await_log(&["DEBUG", "wrote a change"]);
 }
+
+#[test]
+fn connections_are_counted_for_each_service_when_they_are_wanted() {
+    let Some(mut node) = Node::build() else { return };
+    node.write(
+        "service.yaml",
+        &service(
+            "web",
+            "{type: NodePort, clusterIP: 10.96.0.10, ports: [{name: http, port: 80, nodePort: 30080}]}",
+        ),
+    );
+    node.write("slice.yaml", &crate::node::slice("web", &["10.244.1.11"]).replace("name: ''", "name: http"));
+    let manifests = node.folder.join("manifests").display().to_string();
+    let plain = node.proxy();
+    node.await_answers(WEB, &["pod1"]);
+    assert!(!node.page(METRICS, "/metrics").body.contains("signalbox_service_connections_total"));
+    plain.terminate();
+    let proxy = node.proxy_with(&["--manifests", &manifests, "--count-connections"]);
+    proxy.await_log(&["IPv6", "in step"]);
+    let sample = "signalbox_service_connections_total{namespace=\"shop\",port=\"http\",service=\"web\"}";
+    let count = || values(&node.page(METRICS, "/metrics").body).get(sample).copied().unwrap_or(0.0);
+    let before = count();
+    assert_eq!(node.ask(WEB, 7).len(), 7);
+    assert_eq!(node.ask_from("outside", "tcp/192.168.77.11:30080", 3).len(), 3);
+    assert_eq!(count() - before, 10.0);
+    // Another number of endpoints is another element, with a counter of its own.
+    node.write(
+        "slice.yaml",
+        &crate::node::slice("web", &["10.244.1.11", "10.244.1.12"]).replace("name: ''", "name: http"),
+    );
+    node.await_answers(WEB, &["pod1", "pod2"]);
+    let before = count();
+    assert!(before >= 10.0, "a sum never shrinks");
+    assert_eq!(node.ask(WEB, 5).len(), 5);
+    assert_eq!(count() - before, 5.0);
+    // Restarted, it finds its program, and the counters that the kernel kept.
+    proxy.terminate();
+    let proxy = node.proxy_with(&["--manifests", &manifests, "--count-connections"]);
+    proxy.await_log(&["IPv4", "in step", "added=0 removed=0 replaced=0"]);
+    assert!(node.page(METRICS, "/metrics").body.contains(sample));
+}

@@ -11,7 +11,7 @@ use model::Family;
 use super::batch::Batch;
 use super::socket::{
     ChainDump, CommitError, Element, ElementData, KernelExpression, Nftables, Refused, SetDump, TableDump,
-    read_element, read_expressions,
+    is_counted, read_element, read_expressions,
 };
 use super::wire;
 use crate::Error;
@@ -305,8 +305,14 @@ impl Table {
     fn add_set<'a>(&mut self, name: String, value: &dyn Fn(u16) -> Option<&'a [u8]>) -> Result<(), i32> {
         let word = |wanted| value(wanted).map_or(0, number);
         let timeout_ms = value(11).and_then(|v| v.first_chunk::<8>()).map_or(0, |b| u64::from_be_bytes(*b));
-        let dump =
-            SetDump { name: name.clone(), flags: word(3), key_len: word(5), data_len: word(7), timeout_ms };
+        let dump = SetDump {
+            name: name.clone(),
+            flags: word(3),
+            key_len: word(5),
+            data_len: word(7),
+            timeout_ms,
+            counted: is_counted(value),
+        };
         let set = self.sets.entry(name).or_insert(Set { dump: dump.clone(), elements: BTreeMap::new() });
         if set.dump == dump { Ok(()) } else { Err(libc::EEXIST) }
     }

@@ -32,6 +32,8 @@ pub struct SetDefinition {
     pub timeout_seconds: Option<u32>,
     /// The most elements that packets may add.
     pub size: Option<u32>,
+    /// Whether each element counts the packets that find it.
+    pub counted: bool,
 }
 
 /// The value of one element.
@@ -104,6 +106,13 @@ impl SetDefinition {
             put(out, 11, &(u64::from(seconds) * 1000).to_be_bytes());
         }
         put(out, 13, &self.user_data(family));
+        if self.counted {
+            let counter = open(out, 17);
+            put_str(out, 1, "counter");
+            let data = open(out, 2);
+            close(out, data);
+            close(out, counter);
+        }
     }
 
     fn write_description(&self, out: &mut Vec<u8>, family: Family) {

@@ -107,6 +107,8 @@ pub struct SetDump {
     pub data_len: u32,
     /// Life of elements in milliseconds; 0: for ever.
     pub timeout_ms: u64,
+    /// Whether each element counts the packets that find it.
+    pub counted: bool,
 }
 
 /// One element.
@@ -118,6 +120,8 @@ pub struct Element<'a> {
     pub key_end: Option<&'a [u8]>,
     /// What it leads to.
     pub data: ElementData<'a>,
+    /// How many packets found it, of sets that count.
+    pub packets: Option<u64>,
     /// Its user data; [`Element::comment`] reads it.
     user_data: &'a [u8],
 }
@@ -419,17 +423,37 @@ fn read_set(body: &[u8], table: &str) -> Option<SetDump> {
     let name = text(value(2)?).to_owned();
     // The kernel answers its own size of a verdict.
     let data_len = if word(6) == wire::DATA_VERDICT { 0 } else { word(7) };
-    Some(SetDump { name, flags: word(3), key_len: word(5), data_len, timeout_ms })
+    let counted = is_counted(&value);
+    Some(SetDump { name, flags: word(3), key_len: word(5), data_len, timeout_ms, counted })
+}
+
+/// Whether a set with these attributes has a counter in every element: the kernel tells of one expression in another
+/// attribute than of several.
+pub(super) fn is_counted<'a>(value: &dyn Fn(u16) -> Option<&'a [u8]>) -> bool {
+    let several = value(18).and_then(|list| attributes(list).next()).map(|(_, expression)| expression);
+    value(17).or(several).is_some_and(|expression| packets(expression).is_some())
+}
+
+/// The packets of a counter; `None`: another expression. A counter that has none yet has so many.
+fn packets(expression: &[u8]) -> Option<u64> {
+    let value = |wanted| attributes(expression).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    value(1).filter(|name| text(name) == "counter")?;
+    let packets = attributes(value(2).unwrap_or_default()).find(|(kind, _)| *kind == 2);
+    let packets =
+        packets.and_then(|(_, bytes)| bytes.first_chunk::<8>()).map(|bytes| u64::from_be_bytes(*bytes));
+    Some(packets.unwrap_or(0))
 }
 
 pub(super) fn read_element(element: &[u8]) -> Element<'_> {
-    let mut read = Element { key: &[], key_end: None, data: ElementData::None, user_data: &[] };
+    let mut read =
+        Element { key: &[], key_end: None, data: ElementData::None, packets: None, user_data: &[] };
     for (kind, value) in attributes(element) {
         match kind {
             1 => read.key = inner(value).unwrap_or_default(),
             10 => read.key_end = inner(value),
             2 => read.data = read_data(value),
             6 => read.user_data = value,
+            7 => read.packets = packets(value),
             _ => {}
         }
     }

@@ -1,0 +1,125 @@
+//! New connections to each Service, as the kernel counts them: read for each scrape, never on the way of a change.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use backend_nftables::connections;
+use model::Family;
+use rustc_hash::FxHashMap;
+use sys::Error;
+use sys::nftables::NftSocket;
+use telemetry::{CounterVec, Metrics};
+use tracing::warn;
+
+/// Shows them. The kernel must have been opened with [`Counting::Connections`](crate::Counting::Connections), by a
+/// thread of the calling thread's network namespace.
+pub fn watch_connections(metrics: &Metrics) -> Result<(), Error> {
+    let nft = RefCell::new(NftSocket::open()?);
+    let shown = metrics.counter(
+        "signalbox_service_connections_total",
+        "New connections to a port of a Service, since the first scrape that saw it.",
+        &["namespace", "service", "port"],
+    );
+    let counters = RefCell::new(Counters::default());
+    metrics.before_scrape(move || {
+        let mut counters = counters.borrow_mut();
+        match read(&mut nft.borrow_mut()) {
+            Ok(seen) => counters.take(seen).show(&shown),
+            Err(error) => warn!(%error, "the counters of Services cannot be read"),
+        }
+    });
+    Ok(())
+}
+
+/// A frontend: family, map and key.
+type Frontend = (Family, &'static str, Box<[u8]>);
+
+/// What the kernel says: for each frontend the Service's port, and the packets.
+type Seen = FxHashMap<Frontend, (String, u64)>;
+
+fn read(nft: &mut NftSocket) -> Result<Seen, Error> {
+    let mut seen = Seen::default();
+    for family in Family::BOTH {
+        let attempt = connections(nft, family, &mut |(map, key), comment, packets| {
+            seen.insert((family, map, key.into()), (comment, packets));
+        });
+        match attempt {
+            // What was seen is true; the rest is seen next time.
+            Ok(()) | Err(Error::Interrupted { .. }) => {}
+            // Not written yet.
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(seen)
+}
+
+/// Sums that only grow: the kernel's counter of a frontend begins again when its number of endpoints changes.
+#[derive(Default)]
+struct Counters {
+    last: FxHashMap<Frontend, u64>,
+    totals: BTreeMap<String, u64>,
+    gone: Vec<String>,
+}
+
+impl Counters {
+    fn take(&mut self, seen: Seen) -> &Self {
+        let mut last = FxHashMap::default();
+        let mut totals: BTreeMap<String, u64> = BTreeMap::new();
+        for (frontend, (port, packets)) in seen {
+            let before = self.last.get(&frontend).copied().unwrap_or(0);
+            let grown = if packets >= before { packets - before } else { packets };
+            let known = self.totals.get(&port).copied().unwrap_or(0);
+            *totals.entry(port).or_insert(known) += grown;
+            last.insert(frontend, packets);
+        }
+        self.gone = self.totals.keys().filter(|port| !totals.contains_key(*port)).cloned().collect();
+        (self.last, self.totals) = (last, totals);
+        self
+    }
+
+    fn show(&self, shown: &CounterVec) {
+        for port in &self.gone {
+            // It is not there if it was never shown.
+            drop(shown.remove_label_values(&labels(port)));
+        }
+        for (port, total) in &self.totals {
+            let counter = shown.with_label_values(&labels(port));
+            counter.inc_by((*total as f64 - counter.get()).max(0.0));
+        }
+    }
+}
+
+/// The parts of `namespace/name:port`.
+fn labels(port: &str) -> [&str; 3] {
+    let (service, port) = port.split_once(':').unwrap_or((port, ""));
+    let (namespace, name) = service.split_once('/').unwrap_or(("", service));
+    [namespace, name, port]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_grow_although_the_kernel_begins_again() {
+        let seen = |all: &[(u8, &str, u64)]| -> Seen {
+            let one = |(key, port, packets): &(u8, &str, u64)| {
+                ((Family::V4, "frontends", Box::from([*key])), ((*port).to_owned(), *packets))
+            };
+            all.iter().map(one).collect()
+        };
+        let mut counters = Counters::default();
+        let mut check = |all: &[(u8, &str, u64)], wanted: &[(&str, u64)]| {
+            counters.take(seen(all));
+            let totals: Vec<_> =
+                counters.totals.iter().map(|(port, total)| (port.as_str(), *total)).collect();
+            assert_eq!(totals, wanted);
+        };
+        check(&[(1, "a/b:", 5), (2, "a/b:", 7), (3, "a/c:x", 1)], &[("a/b:", 12), ("a/c:x", 1)]);
+        check(&[(1, "a/b:", 6), (2, "a/b:", 2), (3, "a/c:x", 1)], &[("a/b:", 15), ("a/c:x", 1)]);
+        check(&[(1, "a/b:", 6)], &[("a/b:", 15)]);
+        assert_eq!(counters.gone, ["a/c:x"]);
+        assert_eq!(labels("a/b:x"), ["a", "b", "x"]);
+    }
+}
