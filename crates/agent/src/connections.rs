@@ -40,8 +40,8 @@ type Seen = FxHashMap<Frontend, (String, u64)>;
 fn read(nft: &mut NftSocket) -> Result<Seen, Error> {
     let mut seen = Seen::default();
     for family in Family::BOTH {
-        let attempt = connections(nft, family, &mut |(map, key), comment, packets| {
-            seen.insert((family, map, key.into()), (comment, packets));
+        let attempt = connections(nft, family, &mut |found| {
+            seen.insert((family, found.map, found.key.into()), (found.port, found.connections));
         });
         match attempt {
             // What was seen is true; the rest is seen next time.

@@ -19,7 +19,9 @@ use apply::Nftables;
 use backend::{ApplyError, Backend, Delta, Error, Items};
 use model::{Family, NodeView, ServiceView};
 
-pub use apply::{Counting, Kernel, TABLE, cleanup, cleanup_kube_proxy, connections, installed};
+pub use apply::{
+    Counting, FrontendCount, Kernel, TABLE, cleanup, cleanup_kube_proxy, connections, installed,
+};
 pub use item::{ChainBody, Foreign, Key, Place, Slots, Value, Verdict, VerdictKind, Verdicts};
 pub use names::{At, Chain, Hook, Kind, Set, StickyName};
 pub use rule::{Expression, Rule};

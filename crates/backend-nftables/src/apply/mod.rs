@@ -109,7 +109,7 @@ fn failed(error: CommitError) -> ApplyError {
 pub fn installed(nft: &mut impl Nftables, family: Family) -> Result<Vec<(Key, Value)>, Error> {
     let found = match read::table(nft, family, Counting::Nothing)? {
         read::Found::SomethingElse => read::table(nft, family, Counting::Connections)?,
-        found => found,
+        found @ (read::Found::Nothing | read::Found::Program(_)) => found,
     };
     let mut items = match found {
         read::Found::Nothing | read::Found::SomethingElse => Vec::new(),
@@ -119,18 +119,30 @@ pub fn installed(nft: &mut impl Nftables, family: Family) -> Result<Vec<(Key, Va
     Ok(items)
 }
 
-/// Hands the counters of all frontends on: the frontend's element, the comment that names its Service, and how many new
-/// connections found it since it was written. The program must count [`Counting::Connections`].
+/// What the kernel counted at one frontend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontendCount<'a> {
+    /// The map of the frontend's element.
+    pub map: &'static str,
+    /// The key of the element.
+    pub key: &'a [u8],
+    /// `namespace/name:port` of the Service.
+    pub port: String,
+    /// How many new connections found the element since it was written.
+    pub connections: u64,
+}
+
+/// Hands the counters of all frontends on. The program must count [`Counting::Connections`].
 pub fn connections(
     nft: &mut impl Nftables,
     family: Family,
-    each: &mut dyn FnMut((&'static str, &[u8]), String, u64),
+    each: &mut dyn FnMut(FrontendCount<'_>),
 ) -> Result<(), Error> {
-    for (set, name) in encode::CONNECTIONS.iter().zip(["frontends", "nodeports"]) {
-        debug_assert_eq!(set.name(), name);
-        nft.read_elements(family, (TABLE, name), &mut |element| {
-            if let (Some(comment), Some(packets)) = (element.comment(), element.packets) {
-                each((name, element.key), comment, packets);
+    for (set, map) in encode::CONNECTIONS.iter().zip(["frontends", "nodeports"]) {
+        debug_assert_eq!(set.name(), map);
+        nft.read_elements(family, (TABLE, map), &mut |element| {
+            if let (Some(port), Some(connections)) = (element.comment(), element.packets) {
+                each(FrontendCount { map, key: element.key, port, connections });
             }
         })?;
     }
