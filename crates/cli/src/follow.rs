@@ -1,13 +1,13 @@
 //! Follows the configuration file: what can be changed in a process that runs is, for the rest it ends.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent::{Event, apply_settings};
 use anyhow::bail;
 use config::{Changed, Configuration, File, Flags, Mistakes, Remark, Settings, changes};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 /// How often the file is read: kubelet brings a changed ConfigMap to the node within a minute, so this adds little.
@@ -57,17 +57,15 @@ impl Told {
     }
 }
 
-/// The configuration that is in force, for all who ask. Locked for the moment of a copy.
-pub(crate) type InForce = Arc<Mutex<Configuration>>;
-
 /// Follows the file until a change needs a new process; then it says which.
 pub(crate) async fn follow_config(
     (flags, host_name): (&Flags, &str),
-    in_force: InForce,
+    in_force: watch::Sender<Configuration>,
     events: Sender<Event>,
 ) -> anyhow::Result<()> {
     let Some(path) = flags.config() else { return std::future::pending().await };
-    let mut last = text(&path).await;
+    // The first look finds nothing new, unless the file changed while the process started.
+    let mut last = None;
     loop {
         tokio::time::sleep(LOOK).await;
         let now = text(&path).await;
@@ -88,7 +86,7 @@ pub(crate) async fn follow_config(
                 continue;
             }
         };
-        let before = in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = in_force.borrow().clone();
         let Changed { live, at_start } = changes(&before, &told.configuration);
         if !at_start.is_empty() {
             bail!("{}: {} changed, which needs a new process", path.display(), at_start.join(", "));
@@ -99,7 +97,7 @@ pub(crate) async fn follow_config(
         info!(fields = live.join(", "), "the configuration changed");
         told.warn();
         apply(&told.settings, &events).await;
-        *in_force.lock().unwrap_or_else(PoisonError::into_inner) = told.configuration;
+        in_force.send_replace(told.configuration);
     }
 }
 

@@ -1,11 +1,11 @@
 //! The ports that others ask: health, metrics, and the health-check node ports of Services.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
-use config::{Flags, Settings};
+use config::{Configuration, Flags, Settings};
 use health::{Port, Snapshot, Status, serve_health, serve_health_ports, serve_status};
 use model::ServiceKey;
 use telemetry::Metrics;
@@ -13,11 +13,10 @@ use tokio::sync::watch::Receiver;
 
 use crate::KUBERNETES;
 use crate::events::{Happened, Recorder};
-use crate::follow::InForce;
 
 /// What the ports show, and whom they tell when they cannot.
 pub(crate) struct Shown {
-    pub(crate) in_force: InForce,
+    pub(crate) in_force: Receiver<Configuration>,
     pub(crate) metrics: Metrics,
     pub(crate) snapshots: Receiver<Snapshot>,
     pub(crate) recorder: Recorder,
@@ -38,7 +37,7 @@ pub(crate) async fn serve(flags: &Flags, settings: &Settings, shown: Shown) -> a
     let status = Status {
         metrics: metrics.clone(),
         mode: settings.mode.name(),
-        configuration: Arc::new(move || in_force.lock().unwrap_or_else(PoisonError::into_inner).json()),
+        configuration: Arc::new(move || in_force.borrow().json()),
         flags: flags.values(),
         profiling: settings.enable_profiling,
         started: SystemTime::now(),

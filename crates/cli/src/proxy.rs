@@ -4,7 +4,6 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 use ::watch::{ApiConfig, Progress, watch_progress};
@@ -22,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 
 use crate::events::{Happened, Recorder};
-use crate::follow::{InForce, Told, follow_config};
+use crate::follow::{Told, follow_config};
 use crate::health_ports::{self, Shown};
 use crate::{KUBERNETES, VERSION};
 
@@ -84,10 +83,10 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     let (events, queue) = mpsc::channel(QUEUE);
     let (health, snapshots) = watch::channel(Snapshot::default());
     let agent = start_agent(&settings, kernel, (events.clone(), queue), (health, metrics.clone()))?;
-    let in_force: InForce = Arc::new(Mutex::new(told.configuration));
+    let (in_force, configuration) = watch::channel(told.configuration);
     let recorder = Recorder;
     recorder.record(Happened::Starting);
-    let shown = Shown { in_force: in_force.clone(), metrics: metrics.clone(), snapshots, recorder };
+    let shown = Shown { in_force: configuration, metrics: metrics.clone(), snapshots, recorder };
     let besides = async {
         tokio::select! {
             result = health_ports::serve(flags, &settings, shown) => result,

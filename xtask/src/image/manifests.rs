@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_patch_makes_it_privileged_and_changes_nothing_else() {
+    fn the_patch_makes_settings_in_a_container_of_its_own_and_changes_nothing_else() {
         let folder = std::env::temp_dir().join(format!("signalbox-deploy-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         for entry in fs::read_dir(crate::root().unwrap().join("deploy")).unwrap().map(Result::unwrap) {
@@ -171,16 +171,30 @@ mod tests {
         let text = fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
         let with = text
             .replace("# patches:", "patches:")
-            .replace("# - path: privileged.yaml", "- path: privileged.yaml");
+            .replace("# - path: settings.yaml", "- path: settings.yaml");
         assert_ne!(text, with);
         fs::write(folder.join("kustomization.yaml"), with).unwrap();
         let patched = rendered(&folder);
         fs::remove_dir_all(&folder).unwrap();
         let Some(patched) = patched else { return };
         let mut expected = manifests().container().unwrap().clone();
-        expected["image"] = concat!("signalbox:", env!("CARGO_PKG_VERSION")).into();
-        expected["securityContext"] = serde_json::json!({"privileged": true, "readOnlyRootFilesystem": true});
+        let image: Value = concat!("signalbox:", env!("CARGO_PKG_VERSION")).into();
+        expected["image"] = image.clone();
         assert_eq!(patched.container().unwrap(), &expected);
+        let pod = &patched.of_kind("DaemonSet").unwrap()["spec"]["template"]["spec"];
+        let [settings] = &pod["initContainers"].as_array().unwrap()[..] else { panic!("{pod}") };
+        assert_eq!(settings["image"], image);
+        assert_eq!(
+            settings["securityContext"],
+            serde_json::json!({"privileged": true, "readOnlyRootFilesystem": true})
+        );
+        let words = settings["command"].as_array().unwrap();
+        assert!(words.contains(&"--init-only".into()), "{words:?}");
+        // The same program with the same configuration, from the same place.
+        for word in words.iter().filter(|word| *word != "--init-only") {
+            assert!(expected["command"].as_array().unwrap().contains(word), "{word}");
+        }
+        assert!(expected["volumeMounts"].as_array().unwrap().contains(&settings["volumeMounts"][0]));
     }
 
     #[test]
