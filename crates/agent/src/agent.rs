@@ -127,6 +127,9 @@ impl<B: Backend> Agent<B> {
             return;
         }
         self.metrics.count(kind);
+        for (_, changed_at) in touched.changed_at.iter().filter(|(_, at)| at.get() >= self.born) {
+            self.metrics.arrived(changed_at.get(), SystemTime::now());
+        }
         self.touched_since.get_or_insert_with(Instant::now);
         self.touched.merge(touched);
     }

@@ -13,9 +13,10 @@ use tokio::sync::mpsc::Sender;
 use tracing::{error, warn};
 
 use crate::Event;
+use crate::timed::{Timed, TransactionTimes};
 
 /// The kernel's nftables as a back end.
-pub type KernelBackend = NftablesBackend<NftSocket>;
+pub type KernelBackend = NftablesBackend<Timed<NftSocket>>;
 
 /// What [`open_kernel`] opened.
 pub struct Kernel {
@@ -27,11 +28,12 @@ pub struct Kernel {
 
 /// Opens the kernel of the calling thread's network namespace. Fails where nothing could ever be written: without the
 /// privileges, or on a kernel without nf_tables.
-pub fn open_kernel(counting: Counting) -> Result<Kernel, Error> {
+pub fn open_kernel(counting: Counting, times: &TransactionTimes) -> Result<Kernel, Error> {
     let mut kernel = Kernel { drivers: Vec::new(), writers: Vec::new() };
     for family in Family::BOTH {
         let socket = NftSocket::open()?;
         kernel.writers.push(socket.port());
+        let socket = Timed::new(socket, family, times);
         kernel.drivers.push((family, Driver::new(NftablesBackend::counting(family, socket, counting))));
     }
     Ok(kernel)

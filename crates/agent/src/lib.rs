@@ -17,6 +17,7 @@ mod metrics;
 mod pacing;
 mod plane;
 mod settings;
+mod timed;
 
 pub use agent::{Agent, Threads};
 pub use connections::watch_connections;
@@ -25,3 +26,4 @@ pub use flows::FlowSweeper;
 pub use kernel::{Counting, Kernel, KernelBackend, KernelWatch, cleanup, cleanup_kube_proxy, open_kernel};
 pub use leftovers::remove as remove_leftovers;
 pub use settings::apply_settings;
+pub use timed::{Timed, TransactionTimes};

@@ -12,6 +12,7 @@ const FAMILY: &[&str] = &["ip_family"];
 pub(crate) struct ChangeMetrics {
     services: Changes,
     endpoints: Changes,
+    lag: Histogram,
 }
 
 struct Changes {
@@ -40,6 +41,16 @@ impl ChangeMetrics {
         Self {
             services: make("service", "Changes of Services"),
             endpoints: make("endpoint", "Changes of EndpointSlices"),
+            lag: metrics
+                .histogram(
+                    (
+                        "signalbox_watch_lag_seconds",
+                        "From the change of a pod or Service, by the word of its EndpointSlice, until it arrives here, in seconds.",
+                    ),
+                    &[],
+                    exponential_bounds(0.001, 2.0, 18),
+                )
+                .with_label_values::<&str>(&[]),
         }
     }
 
@@ -51,6 +62,11 @@ impl ChangeMetrics {
         };
         changes.total.inc();
         changes.pending.inc();
+    }
+
+    /// Something arrived that happened then, in milliseconds since 1970.
+    pub(crate) fn arrived(&self, changed_at: u64, now: SystemTime) {
+        self.lag.observe((seconds(now) - changed_at as f64 / 1000.0).max(0.0));
     }
 
     pub(crate) fn nothing_is_pending(&self) {

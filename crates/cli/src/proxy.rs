@@ -8,8 +8,8 @@ use std::thread;
 
 use ::watch::{ApiConfig, Progress, watch_progress};
 use agent::{
-    Agent, Counting, Event, FlowSweeper, Kernel, KernelWatch, Threads, apply_settings, open_kernel,
-    watch_connections,
+    Agent, Counting, Event, FlowSweeper, Kernel, KernelWatch, Threads, TransactionTimes, apply_settings,
+    open_kernel, watch_connections,
 };
 use anyhow::{Context, anyhow, bail};
 use config::{Flags, LogFormat, Settings, yaml};
@@ -73,10 +73,11 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     let source = source(flags, &settings)?;
     // First of all what cannot be waited for: without the kernel there is nothing to do.
     let counting = if flags.count_connections() { Counting::Connections } else { Counting::Nothing };
-    let kernel = open_kernel(counting).map_err(|error| anyhow!("failed to {error}"))?;
+    let metrics = metrics();
+    let times = TransactionTimes::register(&metrics);
+    let kernel = open_kernel(counting, &times).map_err(|error| anyhow!("failed to {error}"))?;
     info!(version = VERSION, node = %settings.node_name, mode = settings.mode.name(), "starting");
     apply_settings(&settings.kernel);
-    let metrics = metrics();
     if counting == Counting::Connections {
         watch_connections(&metrics).map_err(|error| anyhow!("failed to {error}"))?;
     }

@@ -41,8 +41,10 @@ signalbox_build_info                                          gauge     emulates
 signalbox_change_delay_seconds                                histogram ip_family 20 0.0001 52.4288
 signalbox_items                                               gauge     ip_family
 signalbox_refused_services                                    gauge     ip_family
+signalbox_transaction_duration_seconds                        histogram ip_family 16 0.0001 3.2768
 signalbox_watch_errors_total                                  counter   kind
 signalbox_watch_events_total                                  counter   kind
+signalbox_watch_lag_seconds                                   histogram - 18 0.001 131.072
 signalbox_watch_last_heard_timestamp_seconds                  gauge     kind
 signalbox_watch_lists_total                                   counter   kind
 signalbox_watch_synced                                        gauge     kind
@@ -145,6 +147,9 @@ fn metrics_are_kube_proxys_by_name_type_and_labels_and_mean_something() {
     assert!(grew(&v4("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds")) > 0.0);
     assert!(grew(&v4("signalbox_change_delay_seconds_count")) >= 1.0);
     assert!(grew(&v4("signalbox_items")) > 0.0);
+    assert!(grew(&v4("signalbox_transaction_duration_seconds_count")) >= 1.0);
+    assert_eq!(grew("signalbox_watch_lag_seconds_count"), 1.0);
+    assert!((1.0..15.0).contains(&grew("signalbox_watch_lag_seconds_sum")));
     assert_eq!(grew("signalbox_watch_events_total{kind=\"Service\"}"), 1.0);
 }
 
