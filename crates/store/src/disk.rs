@@ -1,0 +1,193 @@
+//! The file: a redb database with one table of values, each with its checksum, and a digest of all of them.
+//!
+//! Only what is committed with fsync and redb's two-phase commit is ever answered: its notes on releases 4.2 to 4.6 name
+//! that as the mode that no crash, nor a second one, can harm.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+
+use crate::OpenError;
+use crate::state::{Entry, Loaded, State};
+use crate::view::Pending;
+
+/// Table and key with a zero between them -> revision, checksum, value.
+const VALUES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("values");
+/// `format`, `revision`, `digest`.
+const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
+/// What this program writes.
+const FORMAT: u64 = 1;
+/// Revision and checksum.
+const HEAD: usize = 12;
+/// Pages that redb keeps in memory: we keep the values ourselves.
+const CACHE: usize = 4 << 20;
+
+/// The file, open.
+pub(crate) struct Disk {
+    file: PathBuf,
+    database: Database,
+    /// The sum of all values' digests.
+    digest: u64,
+}
+
+impl Disk {
+    pub(crate) fn open(file: &Path) -> Result<(Self, Loaded), OpenError> {
+        let failed = |source| OpenError::File { file: file.to_owned(), source };
+        let is_new = !file.exists();
+        let database = Database::builder().set_cache_size(CACHE).create(file);
+        let database = database.map_err(|error| open_error(file, error))?;
+        if is_new {
+            // Without this the file's name may be gone after a power failure.
+            let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))
+                .and_then(|folder| folder.sync_all())
+                .map_err(failed)?;
+        }
+        let mut disk = Self { file: file.to_owned(), database, digest: 0 };
+        let loaded = disk.load()?;
+        Ok((disk, loaded))
+    }
+
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn load(&mut self) -> Result<Loaded, OpenError> {
+        let damaged = |what: String| OpenError::Damaged { file: self.file.clone(), what };
+        let storage = |error: &dyn std::fmt::Display| damaged(error.to_string());
+        let transaction = self.database.begin_read().map_err(|error| storage(&error))?;
+        let facts = match transaction.open_table(FACTS) {
+            Ok(facts) => facts,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Loaded::default()),
+            Err(error) => return Err(storage(&error)),
+        };
+        let fact = |name: &str| -> Result<u64, OpenError> {
+            let value = facts.get(name).map_err(|error| storage(&error))?;
+            value.map(|value| value.value()).ok_or_else(|| damaged(format!("it has no {name}")))
+        };
+        let found = fact("format")?;
+        if found != FORMAT {
+            return Err(OpenError::Format { file: self.file.clone(), found, known: FORMAT });
+        }
+        let (revision, expected) = (fact("revision")?, fact("digest")?);
+        let values = transaction.open_table(VALUES).map_err(|error| storage(&error))?;
+        let mut loaded = Loaded { revision, entries: Vec::new() };
+        let mut digest = 0_u64;
+        for pair in values.iter().map_err(|error| storage(&error))? {
+            let (key, value) = pair.map_err(|error| storage(&error))?;
+            let (key, value) = (key.value(), value.value());
+            let name = || String::from_utf8_lossy(key).replace('\0', " ");
+            let (table, of_table) =
+                split(key).ok_or_else(|| damaged(format!("a key that is none: {}", name())))?;
+            let entry = read(key, value)
+                .ok_or_else(|| damaged(format!("the value of {} has another checksum", name())))?;
+            if entry.revision > revision {
+                return Err(damaged(format!("{} is newer than everything", name())));
+            }
+            digest = digest.wrapping_add(digest_of(key, &entry));
+            loaded.entries.push((table.into(), of_table.into(), entry));
+        }
+        if digest != expected {
+            return Err(damaged("values are missing, or there are some that were deleted".to_owned()));
+        }
+        self.digest = digest;
+        Ok(loaded)
+    }
+
+    /// What the digest will be when the pending writes are carried out.
+    pub(crate) fn digest_after(&self, state: &State, pending: &Pending) -> u64 {
+        let mut digest = self.digest;
+        for (table, keys) in pending {
+            for (key, after) in keys {
+                let name = join(table, key);
+                if let Some(before) = state.get(table, key) {
+                    digest = digest.wrapping_sub(digest_of(&name, before));
+                }
+                if let Some(after) = after {
+                    digest = digest.wrapping_add(digest_of(&name, after));
+                }
+            }
+        }
+        digest
+    }
+
+    /// Writes and waits for the disk.
+    pub(crate) fn write(&mut self, revision: u64, digest: u64, pending: &Pending) -> Result<(), String> {
+        self.try_write(revision, digest, pending).map_err(|error| error.to_string())?;
+        self.digest = digest;
+        Ok(())
+    }
+
+    fn try_write(&self, revision: u64, digest: u64, pending: &Pending) -> Result<(), redb::Error> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        {
+            let mut facts = transaction.open_table(FACTS)?;
+            for (name, value) in [("format", FORMAT), ("revision", revision), ("digest", digest)] {
+                facts.insert(name, value)?;
+            }
+            let mut values = transaction.open_table(VALUES)?;
+            for (table, keys) in pending {
+                for (key, after) in keys {
+                    let key = join(table, key);
+                    match after {
+                        Some(entry) => values.insert(&*key, &*packed(&key, entry))?,
+                        None => values.remove(&*key)?,
+                    };
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+fn open_error(file: &Path, error: DatabaseError) -> OpenError {
+    let file = file.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { file },
+        DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {
+            OpenError::File { file, source }
+        }
+        error => OpenError::Damaged { file, what: error.to_string() },
+    }
+}
+
+fn join(table: &str, key: &str) -> Vec<u8> {
+    [table.as_bytes(), b"\0", key.as_bytes()].concat()
+}
+
+fn split(name: &[u8]) -> Option<(&str, Arc<str>)> {
+    let (table, key) = std::str::from_utf8(name).ok()?.split_once('\0')?;
+    Some((table, key.into()))
+}
+
+fn packed(key: &[u8], entry: &Entry) -> Vec<u8> {
+    let checksum = checksum(key, entry);
+    [&entry.revision.to_le_bytes()[..], &checksum.to_le_bytes(), &entry.value].concat()
+}
+
+/// `None`: not what was written.
+fn read(key: &[u8], value: &[u8]) -> Option<Entry> {
+    let (head, bytes) = value.split_at_checked(HEAD)?;
+    let revision = u64::from_le_bytes(*head.first_chunk()?);
+    let expected = u32::from_le_bytes(*head.last_chunk()?);
+    let entry = Entry { revision, value: bytes.to_vec().into() };
+    (checksum(key, &entry) == expected).then_some(entry)
+}
+
+fn checksum(key: &[u8], entry: &Entry) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(&entry.revision.to_le_bytes());
+    hasher.update(&entry.value);
+    hasher.finalize()
+}
+
+/// Something that no other value has, as far as a sum of them can tell.
+fn digest_of(key: &[u8], entry: &Entry) -> u64 {
+    u64::from(checksum(key, entry)) << 32 | (entry.value.len() as u64 ^ entry.revision) & 0xffff_ffff
+}
