@@ -16,7 +16,7 @@ enum Type {
     Message(&'static [Field]),
     /// A map of strings.
     Map,
-    /// A point in time, `metav1.Time`.
+    /// A point in time, `metav1.Time` or `metav1.MicroTime`.
     Time,
     /// A number or a string.
     IntOrString,
@@ -114,6 +114,26 @@ const NODE: &[Field] = &[
 ];
 const SERVICE_CIDR: &[Field] =
     &[("metadata", 1, Message(OBJECT_META)), ("spec", 2, Message(&[("cidrs", 1, Text)]))];
+const OBJECT_REFERENCE: &[Field] = &[
+    ("kind", 1, Text),
+    ("namespace", 2, Text),
+    ("name", 3, Text),
+    ("uid", 4, Text),
+    ("apiVersion", 5, Text),
+];
+const EVENT: &[Field] = &[
+    ("metadata", 1, Message(OBJECT_META)),
+    ("eventTime", 2, Time),
+    ("series", 3, Message(&[("count", 1, Number), ("lastObservedTime", 2, Time)])),
+    ("reportingController", 4, Text),
+    ("reportingInstance", 5, Text),
+    ("action", 6, Text),
+    ("reason", 7, Text),
+    ("regarding", 8, Message(OBJECT_REFERENCE)),
+    ("related", 9, Message(OBJECT_REFERENCE)),
+    ("note", 10, Text),
+    ("type", 11, Text),
+];
 const STATUS: &[Field] = &[
     ("metadata", 1, Message(LIST_META)),
     ("status", 2, Text),
@@ -123,11 +143,12 @@ const STATUS: &[Field] = &[
 ];
 
 /// The messages, by kind; a list of a kind is called so with `List` at the end.
-const KINDS: [(&str, &[Field]); 5] = [
+const KINDS: [(&str, &[Field]); 6] = [
     ("Service", SERVICE),
     ("EndpointSlice", ENDPOINT_SLICE),
     ("Node", NODE),
     ("ServiceCIDR", SERVICE_CIDR),
+    ("Event", EVENT),
     ("Status", STATUS),
 ];
 
@@ -208,7 +229,11 @@ fn put_field(out: &mut Vec<u8>, (number, kind): (u32, &Type), value: &Value) {
         }
         Type::Time => {
             let mut time = Vec::new();
-            put_number(&mut time, 1, seconds(value.as_str().unwrap_or_default()));
+            let text = value.as_str().unwrap_or_default();
+            put_number(&mut time, 1, seconds(text));
+            if let Some(nanoseconds) = nanoseconds(text) {
+                put_number(&mut time, 2, nanoseconds);
+            }
             put_bytes(out, number, &time);
         }
         Type::IntOrString => {
@@ -247,8 +272,15 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Seconds since 1970 of `2026-01-02T03:04:05Z`; 0 for anything else.
+/// Nanoseconds of the fraction in `2026-01-02T03:04:05.000006Z`, if there is one.
+fn nanoseconds(text: &str) -> Option<u64> {
+    let (_, fraction) = text.strip_suffix('Z')?.split_once('.')?;
+    format!("{fraction:0<9}").parse().ok()
+}
+
+/// Whole seconds since 1970 of `2026-01-02T03:04:05Z`; 0 for anything else.
 fn seconds(text: &str) -> u64 {
+    let text = text.split_once('.').map_or(text, |(whole, _)| whole);
     let parts: Vec<i64> = text.split(['-', 'T', ':', 'Z']).filter_map(|part| part.parse().ok()).collect();
     let [year, month, day, hour, minute, second] = parts[..] else { return 0 };
     // Days from civil, H. Hinnant.
@@ -276,5 +308,8 @@ mod tests {
         assert_eq!(seconds("1970-01-01T00:00:00Z"), 0);
         assert_eq!(seconds("2026-11-23T09:15:53Z"), 1_795_425_353);
         assert_eq!(seconds("nonsense"), 0);
+        assert_eq!(seconds("2026-11-23T09:15:53.000250Z"), 1_795_425_353);
+        assert_eq!(nanoseconds("2026-11-23T09:15:53.000250Z"), Some(250_000));
+        assert_eq!(nanoseconds("2026-11-23T09:15:53Z"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -21,6 +21,7 @@ use crate::answer;
 use crate::api::ApiConfig;
 use crate::failure::{Failure, error_text};
 use crate::frame::Form;
+use crate::stream::read_all;
 use crate::timing::Timing;
 
 /// How much of a foreign answer is shown.
@@ -33,6 +34,14 @@ pub(crate) struct Connection {
     client: kube::Client,
     server: String,
     token: Option<TokenFile>,
+}
+
+/// A connection that is made anew, from the configuration as it is then, when a failure asks for it.
+pub(crate) struct Renewable {
+    config: ApiConfig,
+    current: Option<Connection>,
+    /// Whether the configuration is to be read again before the next request.
+    stale: bool,
 }
 
 /// A token that is read anew for each request, since they are rare and it rotates.
@@ -85,27 +94,94 @@ impl Connection {
         watch: bool,
         timing: &Timing,
     ) -> Result<(Form, Body), Failure> {
-        let request = self.request(path, watch)?;
+        let accept = match watch {
+            true => "application/vnd.kubernetes.protobuf;stream=watch, application/json",
+            false => "application/vnd.kubernetes.protobuf, application/json",
+        };
+        let request = self.request(Method::GET, path)?.header(header::ACCEPT, accept);
+        self.answer(request.body(Body::empty()), timing).await
+    }
+
+    /// Creates the object `json` in the collection at `path`.
+    pub(crate) async fn create(&mut self, path: &str, json: Vec<u8>, timing: &Timing) -> Result<(), Failure> {
+        let request = self.request(Method::POST, path)?.header(header::CONTENT_TYPE, "application/json");
+        self.write(request, json, timing).await
+    }
+
+    /// Applies a merge patch (RFC 7396) to the object at `path`.
+    pub(crate) async fn merge(&mut self, path: &str, patch: Vec<u8>, timing: &Timing) -> Result<(), Failure> {
+        let form = "application/merge-patch+json";
+        let request = self.request(Method::PATCH, path)?.header(header::CONTENT_TYPE, form);
+        self.write(request, patch, timing).await
+    }
+
+    async fn write(
+        &mut self,
+        request: http::request::Builder,
+        body: Vec<u8>,
+        timing: &Timing,
+    ) -> Result<(), Failure> {
+        let request = request.header(header::ACCEPT, "application/json").body(Body::from(body));
+        let (_, body) = self.answer(request, timing).await?;
+        // It says nothing new, but only a body that was read leaves the connection for the next request.
+        read_all(body, timing.answer).await.map(drop)
+    }
+
+    async fn answer(
+        &mut self,
+        request: http::Result<Request<Body>>,
+        timing: &Timing,
+    ) -> Result<(Form, Body), Failure> {
+        let request = request.map_err(|error| Failure::Configuration(error.to_string()))?;
         let sent = timeout(timing.answer, self.client.send(request)).await;
         let response = sent.map_err(|_| Failure::NoAnswer(timing.answer))?;
         let response = response.map_err(|error| Failure::of_transport(&error))?;
         accepted(response, timing).await
     }
 
-    fn request(&mut self, path: &str, watch: bool) -> Result<Request<Body>, Failure> {
-        let accept = match watch {
-            true => "application/vnd.kubernetes.protobuf;stream=watch, application/json",
-            false => "application/vnd.kubernetes.protobuf, application/json",
-        };
-        let mut request = Request::get(path)
-            .header(header::ACCEPT, accept)
+    fn request(&mut self, method: Method, path: &str) -> Result<http::request::Builder, Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
             // Servers from 1.37 on would compress a watch in a way that cannot be decoded event by event.
             .header(header::ACCEPT_ENCODING, "identity")
             .header(header::USER_AGENT, concat!("signalbox/", env!("CARGO_PKG_VERSION")));
         if let Some(token) = &mut self.token {
             request = request.header(header::AUTHORIZATION, token.header()?);
         }
-        request.body(Body::empty()).map_err(|error| Failure::Configuration(error.to_string()))
+        Ok(request)
+    }
+}
+
+impl Renewable {
+    pub(crate) fn new(config: ApiConfig) -> Self {
+        Self { config, current: None, stale: false }
+    }
+
+    /// Answers the connection; nothing is read or connected before the first call.
+    pub(crate) async fn get(&mut self) -> Result<&mut Connection, Failure> {
+        let connection = match self.current.take() {
+            Some(current) if !self.stale => current,
+            before => match Connection::prepare(&self.config).await {
+                Ok(fresh) => fresh.after(before),
+                Err(failure) => {
+                    self.current = before;
+                    return Err(failure);
+                }
+            },
+        };
+        self.stale = false;
+        Ok(self.current.insert(connection))
+    }
+
+    /// Notes a failure of a request.
+    pub(crate) fn failed(&mut self, failure: &Failure) {
+        self.stale |= failure.wants_new_connection();
+    }
+
+    /// Answers the URL of the server; empty before the first connection.
+    pub(crate) fn server(&self) -> &str {
+        self.current.as_ref().map_or("", Connection::server)
     }
 }
 

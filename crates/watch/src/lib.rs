@@ -1,4 +1,5 @@
-//! Sources of objects: a Kubernetes API server ([`run`]) or a directory of manifests ([`run_manifests`]).
+//! Sources of objects: a Kubernetes API server ([`run`]) or a directory of manifests ([`run_manifests`]); and the way
+//! back, Kubernetes Events about what happens here ([`record_events`]).
 //!
 //! A source sends [`objects::Event`]s and never takes back what it delivered because of its own trouble: failures are
 //! logged and retried. What this crate does *not* do: keep objects (`objects` does) or decide about them.
@@ -6,9 +7,10 @@
 //! ```text
 //! async fn run(config: ApiConfig, progress: Progress, sink: mpsc::Sender<Event>) -> Result<(), Error>
 //! async fn run_manifests(directory: PathBuf, sink: mpsc::Sender<Event>) -> Result<(), Error>
+//! fn record_events(config: ApiConfig) -> (EventRecorder, impl Future<Output = ()>)
 //! ```
 //!
-//! Both end when the other end of `sink` is dropped, and when their own future is. They wait while `sink` is full. A
+//! The sources end when the other end of `sink` is dropped, and when their own future is. They wait while `sink` is full. A
 //! current-thread runtime with I/O and time is enough:
 //!
 //! ```
@@ -34,6 +36,7 @@ mod answer;
 mod api;
 mod connection;
 mod decode;
+mod events;
 mod failure;
 mod frame;
 mod journal;
@@ -46,6 +49,7 @@ mod stream;
 mod timing;
 
 pub use api::{ApiConfig, run};
+pub use events::{EventRecorder, EventType, Happening, Regarding, record_events};
 pub use manifests::run_manifests;
 pub use metrics::watch_progress;
 pub use progress::{KindProgress, Progress};

@@ -78,7 +78,8 @@ impl Query {
     }
 }
 
-fn escape_into(query: &mut String, value: &str) {
+/// Writes `value` so that it may stand in a path or a query as one word.
+pub(crate) fn escape_into(query: &mut String, value: &str) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::answer::{self, Meta, WatchFrame};
 use crate::api::ApiConfig;
-use crate::connection::Connection;
+use crate::connection::Renewable;
 use crate::decode::{Decoder, problems_of};
 use crate::failure::Failure;
 use crate::frame::Form;
@@ -33,9 +33,7 @@ pub(crate) struct Reflector {
     progress: Progress,
     sink: mpsc::Sender<Event>,
     journal: mpsc::UnboundedSender<Entry>,
-    connection: Option<Connection>,
-    /// Whether the configuration is to be read again before the next request.
-    stale: bool,
+    connection: Renewable,
     decoder: Decoder,
     query: Query,
     /// Up to where the history was delivered; `None` asks for a list.
@@ -84,8 +82,7 @@ impl Reflector {
             progress,
             sink,
             journal,
-            connection: None,
-            stale: false,
+            connection: Renewable::new(config.clone()),
             decoder: Decoder::default(),
             query: Query::of(kind, &config.node_name),
             revision: None,
@@ -128,24 +125,9 @@ impl Reflector {
         }
     }
 
-    async fn connection(&mut self) -> Result<&mut Connection, Failure> {
-        let connection = match self.connection.take() {
-            Some(current) if !self.stale => current,
-            before => match Connection::prepare(&self.config).await {
-                Ok(fresh) => fresh.after(before),
-                Err(failure) => {
-                    self.connection = before;
-                    return Err(failure);
-                }
-            },
-        };
-        self.stale = false;
-        Ok(self.connection.insert(connection))
-    }
-
     async fn get(&mut self, path: &str, watch: bool) -> Result<(Form, kube::client::Body), Failure> {
         let timing = self.config.timing.clone();
-        self.connection().await?.get(path, watch, &timing).await
+        self.connection.get().await?.get(path, watch, &timing).await
     }
 
     /// Lists page by page; the pages show one revision.
@@ -354,7 +336,7 @@ impl Reflector {
         if failure.loses_history() {
             self.revision = None;
         }
-        self.stale |= failure.wants_new_connection();
+        self.connection.failed(&failure);
         let is_first = self.backoff.failures() == 0;
         let retry = self.backoff.failed(chance());
         let retry = if is_first && matches!(failure, Failure::Gone(_)) { Duration::ZERO } else { retry };
@@ -417,8 +399,7 @@ impl Reflector {
     }
 
     fn url(&self) -> String {
-        let server = self.connection.as_ref().map_or("", Connection::server);
-        format!("{}{}", server.trim_end_matches('/'), self.query.path())
+        format!("{}{}", self.connection.server().trim_end_matches('/'), self.query.path())
     }
 
     async fn send(&self, event: Event) -> Result<(), Stop> {

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use super::event;
 use super::resource::Resource;
 use super::status::Refusal;
 
@@ -98,6 +99,7 @@ pub(super) fn complete(
             set_default(object, "status", json!({}));
             Ok(())
         }
+        Some(Resource::Events) => event::check(before, object),
         None => Err(Refusal::no_such_path()),
     }
 }

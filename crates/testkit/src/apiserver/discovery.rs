@@ -65,6 +65,7 @@ fn short_names(resource: Resource) -> Value {
         Resource::Namespaces => json!(["ns"]),
         Resource::Nodes => json!(["no"]),
         Resource::Services => json!(["svc"]),
+        Resource::Events => json!(["ev"]),
         Resource::EndpointSlices | Resource::ServiceCidrs => json!([]),
     }
 }

@@ -72,6 +72,10 @@ pub enum Verb {
     List,
     /// A watch.
     Watch,
+    /// The creation of an object.
+    Create,
+    /// The patch of an object, or of its status.
+    Patch,
     /// Everything else.
     Other,
 }

@@ -1,15 +1,16 @@
 //! An in-memory API server for tests, with the faults that real ones have.
 //!
-//! It serves namespaces, nodes, services, endpointslices and servicecidrs as the real API server does where a Service
-//! proxy depends on it: defaults, lists in pages, watches with bookmarks and initial events, 410 after compaction, JSON
-//! and protobuf. It is *not* the product's API server: nothing is validated, nobody is authorised, patches are merge
-//! patches only.
+//! It serves namespaces, nodes, services, endpointslices, servicecidrs and events as the real API server does where a
+//! Service proxy depends on it: defaults, lists in pages, watches with bookmarks and initial events, 410 after
+//! compaction, JSON and protobuf. It is *not* the product's API server: nothing but events is validated, nobody is
+//! authorised, patches are merge patches only.
 
 mod body;
 mod connection;
 mod defaults;
 mod discovery;
 mod encode;
+mod event;
 mod fault;
 mod listing;
 mod request;

@@ -120,7 +120,13 @@ impl Request {
             Ok(Target::Collection(resource, _)) if self.method == Method::GET => {
                 (Some(resource), if self.is_set("watch") { Verb::Watch } else { Verb::List })
             }
+            Ok(Target::Collection(resource, _)) if self.method == Method::POST => {
+                (Some(resource), Verb::Create)
+            }
             Ok(Target::Collection(resource, _)) => (Some(resource), Verb::Other),
+            Ok(Target::Object { location, .. }) if self.method == Method::PATCH => {
+                (Some(location.resource), Verb::Patch)
+            }
             Ok(Target::Object { location, .. }) => (Some(location.resource), Verb::Other),
             Ok(Target::Meta(_)) | Err(_) => (None, Verb::Other),
         }

@@ -17,12 +17,20 @@ pub enum Resource {
     EndpointSlices,
     /// `networking.k8s.io/v1` servicecidrs.
     ServiceCidrs,
+    /// `events.k8s.io/v1` events.
+    Events,
 }
 
 impl Resource {
     /// Every resource.
-    pub const ALL: [Self; 5] =
-        [Self::Namespaces, Self::Nodes, Self::Services, Self::EndpointSlices, Self::ServiceCidrs];
+    pub const ALL: [Self; 6] = [
+        Self::Namespaces,
+        Self::Nodes,
+        Self::Services,
+        Self::EndpointSlices,
+        Self::ServiceCidrs,
+        Self::Events,
+    ];
 
     /// Answers the kind of its objects, such as `Service`.
     pub fn kind(self) -> &'static str {
@@ -32,6 +40,7 @@ impl Resource {
             Self::Services => "Service",
             Self::EndpointSlices => "EndpointSlice",
             Self::ServiceCidrs => "ServiceCIDR",
+            Self::Events => "Event",
         }
     }
 
@@ -43,6 +52,7 @@ impl Resource {
             Self::Services => "services",
             Self::EndpointSlices => "endpointslices",
             Self::ServiceCidrs => "servicecidrs",
+            Self::Events => "events",
         }
     }
 
@@ -52,6 +62,7 @@ impl Resource {
             Self::Namespaces | Self::Nodes | Self::Services => "v1",
             Self::EndpointSlices => "discovery.k8s.io/v1",
             Self::ServiceCidrs => "networking.k8s.io/v1",
+            Self::Events => "events.k8s.io/v1",
         }
     }
 
@@ -63,7 +74,7 @@ impl Resource {
     /// Answers whether its objects live in namespaces.
     pub fn is_namespaced(self) -> bool {
         match self {
-            Self::Services | Self::EndpointSlices => true,
+            Self::Services | Self::EndpointSlices | Self::Events => true,
             Self::Namespaces | Self::Nodes | Self::ServiceCidrs => false,
         }
     }
@@ -71,7 +82,7 @@ impl Resource {
     /// Answers whether its objects have a `status` subresource.
     pub fn has_status(self) -> bool {
         match self {
-            Self::EndpointSlices => false,
+            Self::EndpointSlices | Self::Events => false,
             Self::Services | Self::Namespaces | Self::Nodes | Self::ServiceCidrs => true,
         }
     }

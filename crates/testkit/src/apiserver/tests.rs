@@ -181,3 +181,36 @@ fn kubectl_works() {
         std::fs::remove_dir_all(&home).unwrap();
     }
 }
+
+#[test]
+fn events_are_checked_and_their_series_grows() {
+    let server = start();
+    let path = "/apis/events.k8s.io/v1/namespaces/shop/events";
+    let event = json!({
+        "metadata": {"name": "web.1"}, "eventTime": "2026-01-02T03:04:05.000006Z", "type": "Warning", "reason": "R",
+        "action": "A", "note": "", "reportingController": "c", "reportingInstance": "c-n1",
+        "regarding": {"kind": "Service", "namespace": "shop", "name": "web"}
+    });
+    assert_eq!(json_call(&server, "POST", path, &without(&event, "action")).0, 422);
+    assert_eq!(json_call(&server, "POST", path, &without(&event, "regarding")).0, 422);
+    assert_eq!(json_call(&server, "POST", path, &event).0, 201);
+    assert_eq!(json_call(&server, "POST", path, &event).0, 409);
+    let one = format!("{path}/web.1");
+    let series =
+        |count: u32| json!({"series": {"count": count, "lastObservedTime": "2026-01-02T03:04:06.000000Z"}});
+    assert_eq!(json_call(&server, "PATCH", &one, &series(1)).0, 422);
+    assert_eq!(json_call(&server, "PATCH", &one, &json!({"note": "other"})).0, 422);
+    assert_eq!(json_call(&server, "PATCH", &one, &series(2)).0, 200);
+    assert_eq!(server.list(Resource::Events)[0]["series"]["count"], 2);
+    server.inject(FaultRule::new(Fault::internal_error()).on(Resource::Events).verb(Verb::Patch));
+    assert_eq!(json_call(&server, "PATCH", &one, &series(3)).0, 500);
+    server.inject(FaultRule::new(Fault::internal_error()).on(Resource::Events).verb(Verb::Create));
+    assert_eq!(json_call(&server, "POST", path, &event).0, 500);
+    assert_eq!(json_call(&server, "GET", &one, &Value::Null).0, 200);
+}
+
+fn without(object: &Value, field: &str) -> Value {
+    let mut object = object.clone();
+    object.as_object_mut().unwrap().remove(field);
+    object
+}
