@@ -1,11 +1,12 @@
-//! What the API server is told about this process, as Events.
+//! What the API server is told about this process, as Events with kube-proxy's reasons.
 
+use ::watch::{EventRecorder, EventType, Happening, Regarding};
 use model::ServiceKey;
-use tracing::debug;
 
 /// Something that an operator looks for on the Node or the Service.
 pub(crate) enum Happened {
     Starting,
+    /// Why not, after "failed to".
     HealthPortFailed(String),
     MetricsPortFailed(String),
     ServicePortFailed(ServiceKey, String),
@@ -13,15 +14,41 @@ pub(crate) enum Happened {
 
 /// The way to the API server, or to nowhere.
 #[derive(Clone)]
-pub(crate) struct Recorder;
+pub(crate) struct Recorder(pub(crate) EventRecorder);
 
 impl Recorder {
     pub(crate) fn record(&self, happened: Happened) {
-        let reason = match happened {
-            Happened::Starting => "Starting".to_owned(),
-            Happened::HealthPortFailed(r) | Happened::MetricsPortFailed(r) => r,
-            Happened::ServicePortFailed(k, r) => format!("{k}{r}"),
+        self.0.record(happened.into());
+    }
+}
+
+impl From<Happened> for Happening {
+    fn from(happened: Happened) -> Self {
+        const START: &str = "StartKubeProxy";
+        let warning = |regarding, (reason, action), failure: String| Self {
+            kind: EventType::Warning,
+            regarding,
+            reason,
+            action,
+            note: format!("failed to {failure}"),
         };
-        debug!(reason, "event");
+        match happened {
+            Happened::Starting => Self {
+                kind: EventType::Normal,
+                regarding: Regarding::Node,
+                reason: "Starting",
+                action: START,
+                note: String::new(),
+            },
+            Happened::HealthPortFailed(failure) => {
+                warning(Regarding::Node, ("FailedToStartProxierHealthcheck", START), failure)
+            }
+            Happened::MetricsPortFailed(failure) => {
+                warning(Regarding::Node, ("FailedToStartMetricServer", START), failure)
+            }
+            Happened::ServicePortFailed(service, failure) => {
+                warning(Regarding::Service(service), ("FailedToStartServiceHealthcheck", "Listen"), failure)
+            }
+        }
     }
 }

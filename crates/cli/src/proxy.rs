@@ -4,9 +4,10 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
+use std::pin::Pin;
 use std::thread;
 
-use ::watch::{ApiConfig, Progress, watch_progress};
+use ::watch::{ApiConfig, EventRecorder, Progress, record_events, watch_progress};
 use agent::{
     Agent, Counting, Event, FlowSweeper, Kernel, KernelWatch, Threads, TransactionTimes, apply_settings,
     open_kernel, watch_connections,
@@ -85,7 +86,7 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     let (health, snapshots) = watch::channel(Snapshot::default());
     let agent = start_agent(&settings, kernel, (events.clone(), queue), (health, metrics.clone()))?;
     let (in_force, configuration) = watch::channel(told.configuration);
-    let recorder = Recorder;
+    let (recorder, recording) = recorder(&source);
     recorder.record(Happened::Starting);
     let shown = Shown { in_force: configuration, metrics: metrics.clone(), snapshots, recorder };
     let besides = async {
@@ -94,7 +95,24 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
             result = follow_config((flags, host_name), in_force, events.clone()) => result,
         }
     };
-    runtime()?.block_on(until_the_end((source, &metrics), besides, (events.clone(), agent)))
+    runtime()?.block_on(async {
+        let recording = tokio::spawn(recording);
+        let ended = until_the_end((source, &metrics), besides, (events.clone(), agent)).await;
+        // All who record are gone now: what they said goes out, or a few seconds are over.
+        drop(recording.await);
+        ended
+    })
+}
+
+/// What records Events, and what posts them meanwhile.
+fn recorder(source: &Source) -> (Recorder, Pin<Box<dyn Future<Output = ()> + Send>>) {
+    match source {
+        Source::Manifests(_) => (Recorder(EventRecorder::nowhere()), Box::pin(std::future::ready(()))),
+        Source::Api(config) => {
+            let (recorder, recording) = record_events((**config).clone());
+            (Recorder(recorder), Box::pin(recording))
+        }
+    }
 }
 
 fn say_version(form: &str) -> anyhow::Result<()> {

@@ -88,7 +88,7 @@ impl Disk {
                 return Err(damaged(format!("{} is newer than everything", name())));
             }
             digest = digest.wrapping_add(digest_of(key, &entry));
-            loaded.entries.push((table.into(), of_table.into(), entry));
+            loaded.entries.push((table.into(), of_table, entry));
         }
         if digest != expected {
             return Err(damaged("values are missing, or there are some that were deleted".to_owned()));
@@ -147,13 +147,16 @@ impl Disk {
 
 fn open_error(file: &Path, error: DatabaseError) -> OpenError {
     let file = file.to_owned();
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { file },
-        DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {
-            OpenError::File { file, source }
-        }
-        error => OpenError::Damaged { file, what: error.to_string() },
+    if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+        return OpenError::InUse { file };
     }
+    let what = error.to_string();
+    if let DatabaseError::Storage(StorageError::Io(source)) = error
+        && source.kind() != io::ErrorKind::InvalidData
+    {
+        return OpenError::File { file, source };
+    }
+    OpenError::Damaged { file, what }
 }
 
 fn join(table: &str, key: &str) -> Vec<u8> {

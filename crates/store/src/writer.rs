@@ -1,7 +1,6 @@
 //! The one thread that writes: it takes what waits, lets each write see those before it, and asks the disk once for all
 //! of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -173,7 +172,7 @@ fn note(pending: &mut Pending, revision: u64, writes: Vec<Write>) -> Vec<Written
             Write::Delete { table, key } => (table, key, None),
         };
         let entry = value.clone().map(|value| Entry { revision, value });
-        pending.entry(table.clone()).or_insert_with(BTreeMap::new).insert(key.clone(), entry);
+        pending.entry(table.clone()).or_default().insert(key.clone(), entry);
         written.push((table, key, value));
     }
     written

@@ -110,3 +110,70 @@ fn the_privileged_part_can_be_done_alone() {
     assert_eq!(String::from_utf8(set.stdout).unwrap().trim(), "77");
     assert!(!node.nft("list tables").contains("signalbox"));
 }
+
+#[test]
+fn the_api_server_hears_of_the_start_and_of_ports_that_cannot_be_served() {
+    let Some(mut node) = Node::build() else { return };
+    let server = crate::apiserver::start(&node);
+    server.merge_patch(
+        ("Service", "shop", "web"),
+        &serde_json::json!({"spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32100}}),
+        false,
+    );
+    let taken: Vec<TcpListener> = ["0.0.0.0:10256", "127.0.0.1:10249", "192.168.77.11:32100"]
+        .map(|at| node.world.world().namespace("node").run(|| TcpListener::bind(at)).unwrap().unwrap())
+        .into();
+    let kubeconfig = node.folder.join("kubeconfig").display().to_string();
+    let proxy = node.proxy_with(&["--kubeconfig", &kubeconfig]);
+    let begin = std::time::Instant::now();
+    let said = loop {
+        let events = server.list(testkit::apiserver::Resource::Events);
+        let mut said: Vec<String> = events
+            .iter()
+            .map(|event| {
+                let text = |at: &str| {
+                    event.pointer(at).and_then(serde_json::Value::as_str).unwrap_or("-").to_owned()
+                };
+                let regarding = format!(
+                    "{} {}/{}",
+                    text("/regarding/kind"),
+                    text("/regarding/namespace"),
+                    text("/regarding/name")
+                );
+                [
+                    text("/metadata/namespace"),
+                    text("/type"),
+                    text("/reason"),
+                    text("/action"),
+                    regarding,
+                    text("/note"),
+                ]
+                .join(" | ")
+            })
+            .collect();
+        said.sort();
+        if said.len() == 4 {
+            break said;
+        }
+        assert!(begin.elapsed() < crate::node::PATIENCE, "{said:?}\n{}", proxy.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    let in_use = "Address already in use (os error 98)";
+    assert_eq!(
+        said,
+        [
+            "default | Normal | Starting | StartKubeProxy | Node -/node | ".to_owned(),
+            format!(
+                "default | Warning | FailedToStartMetricServer | StartKubeProxy | Node -/node | failed to serve the metrics port at 127.0.0.1:10249: {in_use}"
+            ),
+            format!(
+                "default | Warning | FailedToStartProxierHealthcheck | StartKubeProxy | Node -/node | failed to serve the health port at 0.0.0.0:10256: {in_use}"
+            ),
+            format!(
+                "shop | Warning | FailedToStartServiceHealthcheck | Listen | Service shop/web | failed to serve the health-check node port at 192.168.77.11:32100: {in_use}"
+            ),
+        ]
+    );
+    drop(taken);
+    proxy.terminate();
+}
