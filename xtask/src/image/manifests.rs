@@ -90,7 +90,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::process::Command;
     use std::time::Duration;
-    use testkit::apiserver::{ApiServer, Behaviour, Options, WatchList};
+    use testkit::apiserver::{ApiServer, Behaviour, Options, Resource, WatchList};
 
     fn manifests() -> Manifests {
         Manifests::read(crate::root().unwrap()).unwrap()
@@ -244,17 +244,21 @@ mod tests {
                 source.abort();
                 // An event, and the same once more.
                 let (recorder, recording) = watch::record_events(events_config);
-                for _ in 0..2 {
-                    recorder.record(watch::Happening {
-                        kind: watch::EventType::Normal,
-                        regarding: watch::Regarding::Node,
-                        reason: "Starting",
-                        action: "StartKubeProxy",
-                        note: String::new(),
-                    });
+                let recording = tokio::spawn(recording);
+                let starting = || watch::Happening {
+                    kind: watch::EventType::Normal,
+                    regarding: watch::Regarding::Node,
+                    reason: "Starting",
+                    action: "StartKubeProxy",
+                    note: String::new(),
+                };
+                recorder.record(starting());
+                while server.list(Resource::Events).is_empty() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
+                recorder.record(starting());
                 drop(recorder);
-                recording.await;
+                recording.await.unwrap();
             });
             asked.extend(server.take_requests());
         }
