@@ -35,17 +35,11 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn open(file: &Path) -> Result<(Self, Loaded), OpenError> {
-        let failed = |source| OpenError::File { file: file.to_owned(), source };
-        let is_new = !file.exists();
-        let database = Database::builder().set_cache_size(CACHE).create(file);
-        let database = database.map_err(|error| open_error(file, error))?;
-        if is_new {
-            // Without this the file's name may be gone after a power failure.
-            let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))
-                .and_then(|folder| folder.sync_all())
-                .map_err(failed)?;
+        if !file.exists() {
+            create(file)?;
         }
+        let database = Database::builder().set_cache_size(CACHE).open(file);
+        let database = database.map_err(|error| open_error(file, error))?;
         let mut disk = Self { file: file.to_owned(), database, digest: 0 };
         let loaded = disk.load()?;
         Ok((disk, loaded))
@@ -59,11 +53,7 @@ impl Disk {
         let damaged = |what: String| OpenError::Damaged { file: self.file.clone(), what };
         let storage = |error: &dyn std::fmt::Display| damaged(error.to_string());
         let transaction = self.database.begin_read().map_err(|error| storage(&error))?;
-        let facts = match transaction.open_table(FACTS) {
-            Ok(facts) => facts,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Loaded::default()),
-            Err(error) => return Err(storage(&error)),
-        };
+        let facts = transaction.open_table(FACTS).map_err(|error| storage(&error))?;
         let fact = |name: &str| -> Result<u64, OpenError> {
             let value = facts.get(name).map_err(|error| storage(&error))?;
             value.map(|value| value.value()).ok_or_else(|| damaged(format!("it has no {name}")))
@@ -143,6 +133,27 @@ impl Disk {
         transaction.commit()?;
         Ok(())
     }
+}
+
+/// Makes an empty store under another name, and gives it its name when it is complete: a crash leaves no half of one.
+fn create(file: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::File { file: file.to_owned(), source };
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let database = Database::builder().set_cache_size(CACHE).create(&new);
+    let database = database.map_err(|error| open_error(file, error))?;
+    let mut disk = Disk { file: new.clone(), database, digest: 0 };
+    disk.write(0, 0, &Pending::new()).map_err(|reason| failed(io::Error::other(reason)))?;
+    drop(disk);
+    std::fs::rename(&new, file).map_err(failed)?;
+    // Without this the name may be gone after a power failure.
+    let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 fn open_error(file: &Path, error: DatabaseError) -> OpenError {

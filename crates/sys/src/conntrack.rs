@@ -69,20 +69,33 @@ impl Conntrack {
         filtered: bool,
         wanted: &impl Fn(&Flow) -> bool,
     ) -> Result<Vec<TrackedFlow>, Error> {
-        let request = Message::new(SUBSYSTEM << 8 | GET, &header(family)).attributes(|out| {
-            if filtered {
-                put_filter(out);
-            }
-        });
         let mut found = Vec::new();
-        let result = self.socket.dump(request, "connection tracking", &mut |message| {
-            let read = message.payload.get(4..).and_then(|body| read(family, body));
-            found.extend(read.filter(|tracked| wanted(&tracked.flow)));
+        let result = self.socket.dump(request(family, filtered), "connection tracking", &mut |message| {
+            let body = message.payload.get(4..).unwrap_or_default();
+            if let Some(flow) = read(family, body)
+                && wanted(&flow)
+            {
+                found.push(TrackedFlow { flow, family, name: name(body) });
+            }
             Ok(())
         });
         match result {
             // What was seen is true, and the next change looks again.
             Ok(()) | Err(Error::Interrupted { .. }) => Ok(found),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the kernel the same and looks at nothing: what [`udp_flows`](Self::udp_flows) costs at least. `filtered`:
+    /// whether the kernel narrows its answer to UDP. Answers how many flows it told of.
+    pub fn dump_unread(&mut self, family: Family, filtered: bool) -> Result<usize, Error> {
+        let mut flows = 0;
+        let result = self.socket.dump(request(family, filtered), "connection tracking", &mut |_| {
+            flows += 1;
+            Ok(())
+        });
+        match result {
+            Ok(()) | Err(Error::Interrupted { .. }) => Ok(flows),
             Err(error) => Err(error),
         }
     }
@@ -126,6 +139,14 @@ impl Conntrack {
     }
 }
 
+fn request(family: Family, filtered: bool) -> Message {
+    Message::new(SUBSYSTEM << 8 | GET, &header(family)).attributes(|out| {
+        if filtered {
+            put_filter(out);
+        }
+    })
+}
+
 fn header(family: Family) -> [u8; 4] {
     let number = match family {
         Family::V4 => libc::AF_INET,
@@ -148,14 +169,18 @@ fn put_filter(out: &mut Vec<u8>) {
     close(out, filter);
 }
 
-fn read(family: Family, body: &[u8]) -> Option<TrackedFlow> {
+fn read(family: Family, body: &[u8]) -> Option<Flow> {
+    let (_, destination) = ends(family, find(body, TUPLE_ORIGINAL)?)?;
+    let (answers, _) = ends(family, find(body, TUPLE_REPLY)?)?;
+    Some(Flow { destination, answers })
+}
+
+/// The attributes that name a flow to the kernel.
+fn name(body: &[u8]) -> Vec<u8> {
     let value = |wanted| find(body, wanted);
-    let (original, reply) = (value(TUPLE_ORIGINAL)?, value(TUPLE_REPLY)?);
-    let (_, destination) = ends(family, original)?;
-    let (answers, _) = ends(family, reply)?;
     let mut name = Vec::new();
     let tuple = open(&mut name, TUPLE_ORIGINAL);
-    name.extend_from_slice(original);
+    name.extend_from_slice(value(TUPLE_ORIGINAL).unwrap_or_default());
     close(&mut name, tuple);
     if let Some(id) = value(ID).and_then(|id| id.first_chunk::<4>()) {
         put_u32(&mut name, ID, u32::from_be_bytes(*id));
@@ -163,7 +188,7 @@ fn read(family: Family, body: &[u8]) -> Option<TrackedFlow> {
     if let Some(zone) = value(ZONE) {
         put(&mut name, ZONE, zone);
     }
-    Some(TrackedFlow { flow: Flow { destination, answers }, family, name })
+    name
 }
 
 /// Source and destination of a tuple; `None` when it is not UDP.

@@ -87,12 +87,15 @@ impl Socket {
         first
     }
 
-    /// Makes room for sending a message of this size and for the errors it may cause. Privileged processes may exceed
+    /// Makes room for sending a message of this size and for the answers it may cause; 0 leaves it as it is. Privileged processes may exceed
     /// `net.core.wmem_max`; for others the kernel keeps that limit and a larger message fails with EMSGSIZE.
     pub fn make_room(&self, send: usize, receive: usize) {
         for (force, plain, bytes) in
             [(libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send), (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, receive)]
         {
+            if bytes == 0 {
+                continue;
+            }
             let bytes = i32::try_from(bytes).unwrap_or(i32::MAX / 2);
             if self.set_option(libc::SOL_SOCKET, force, bytes).is_err() {
                 let _ = self.set_option(libc::SOL_SOCKET, plain, bytes);

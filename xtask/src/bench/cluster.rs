@@ -70,12 +70,25 @@ impl Cluster {
         }))
     }
 
+    /// The address of a Service.
+    pub(super) fn cluster_ip(&self, service: u32) -> IpAddr {
+        // 10.0.0.0/10.
+        Ipv4Addr::from_bits(0x0a00_0001 + service).into()
+    }
+
+    /// The address of an endpoint that was never replaced.
+    pub(super) fn endpoint_address(&self, service: u32, index: u32) -> IpAddr {
+        pod(self.number(service, index))
+    }
+
+    fn number(&self, service: u32, index: u32) -> u32 {
+        service.wrapping_mul(self.size.endpoints).wrapping_add(index)
+    }
+
     fn endpoint(&self, service: u32, index: u32, generation: u32) -> EndpointRecord {
-        let number = service.wrapping_mul(self.size.endpoints).wrapping_add(index) + generation * 104_729;
-        // 10.128.0.0/9.
-        let address = IpAddr::from(Ipv4Addr::from_bits(0x0a80_0000 | (number % (1 << 23))));
+        let number = self.number(service, index) + generation * 104_729;
         EndpointRecord {
-            address,
+            address: pod(number),
             conditions: Conditions { ready: true, serving: true, terminating: false },
             node: Some(self.nodes[(number % NODES) as usize].clone()),
             hints: None,
@@ -83,15 +96,13 @@ impl Cluster {
     }
 
     fn service(&self, index: u32) -> Service {
-        // 10.0.0.0/10.
-        let address = Ipv4Addr::from_bits(0x0a00_0001 + index);
         Service {
             key: ServiceKey::new("load", &format!("s{index}")),
             created: 1_700_000_000 + i64::from(index),
             uid: format!("00000000-0000-4000-8000-{index:012}").into(),
             other_proxy: false,
             service_type: ServiceType::ClusterIp,
-            cluster_ips: vec![address.into()],
+            cluster_ips: vec![self.cluster_ip(index)],
             external_ips: Vec::new(),
             load_balancer_ips: Vec::new(),
             source_ranges: Vec::new(),
@@ -119,4 +130,9 @@ impl Cluster {
             problems: Vec::new(),
         }
     }
+}
+
+/// In 10.128.0.0/9.
+fn pod(number: u32) -> IpAddr {
+    Ipv4Addr::from_bits(0x0a80_0000 | (number % (1 << 23))).into()
 }

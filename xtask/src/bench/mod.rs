@@ -4,6 +4,7 @@
 mod agent;
 mod cluster;
 mod figures;
+mod flows;
 mod path;
 mod recorder;
 mod sync;
@@ -18,6 +19,8 @@ pub(crate) enum Bench {
     Sync(Size),
     /// The whole process against an API server: start, memory, and how fast a change reaches the traffic
     Agent(Size),
+    /// Looking for stale UDP flows in a table of a million
+    Flows(flows::Table),
     /// Connections and requests through a ClusterIP against straight to the pod
     Path(Size),
 }
@@ -49,6 +52,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Sync(size) => sync::run(*size),
         Bench::Agent(size) => agent::run(*size),
+        Bench::Flows(table) => flows::run(*table),
         Bench::Path(size) => path::run(*size),
     }
 }

@@ -43,7 +43,7 @@ fn in_namespace<T: Send>(function: impl FnOnce() -> Result<T> + Send) -> Result<
 }
 
 /// A node agent without its shell.
-struct Agent<N: Nftables> {
+pub(super) struct Agent<N: Nftables> {
     objects: Objects,
     desired: Desired,
     driver: Driver<NftablesBackend<N>>,
@@ -78,6 +78,33 @@ impl<N: Nftables> Agent<N> {
         let synced = self.driver.sync().map_err(|error| anyhow!("failed to {error}"))?;
         anyhow::ensure!(synced.refused.is_empty(), "the kernel refused {:?}", synced.refused);
         Ok(())
+    }
+}
+
+impl Agent<NftSocket> {
+    /// Writes to the kernel of the calling thread's network namespace, and has written a cluster.
+    pub(super) fn started(size: Size) -> Result<Self> {
+        let mut agent = Self::new(kernel()?);
+        let touched = agent.apply(Cluster::new(size).events());
+        agent.decide(&touched);
+        agent.sync()?;
+        Ok(agent)
+    }
+
+    /// How long each of some changes takes, in seconds; each replaces one endpoint of another Service. Generations
+    /// begin with `first`.
+    pub(super) fn change_times(&mut self, size: Size, first: u32) -> Result<Vec<f64>> {
+        let cluster = Cluster::new(size);
+        let mut times = Vec::new();
+        for change in 0..size.changes {
+            let event = cluster.slice(change.wrapping_mul(7919) % size.services.max(1), first + change);
+            let begin = Instant::now();
+            let touched = self.apply([event]);
+            self.decide(&touched);
+            self.sync()?;
+            times.push(begin.elapsed().as_secs_f64());
+        }
+        Ok(times)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What tests need of the kernel: network namespaces that leave nothing to clean up, and sockets for traffic.
 
+pub mod flows;
 pub mod sockets;
 
 use std::thread;
