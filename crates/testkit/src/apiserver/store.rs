@@ -345,7 +345,7 @@ mod tests {
             json!({"kind": "Service", "metadata": {"name": name, "namespace": "a"},
                    "spec": {"clusterIP": ip, "ports": [{"port": 80}]}})
         };
-        let mut put = |store: &mut Store, object: Value| {
+        let put = |store: &mut Store, object: Value| {
             let at = Location::of(&object).unwrap();
             store.put(&at, object, Write::Everything).unwrap();
             at
