@@ -77,6 +77,11 @@ impl Failure {
         self.is_of_server() || matches!(self, Self::Broken(_) | Self::Silent(_) | Self::Forbidden(_))
     }
 
+    /// Answers whether the server that answers next may be another one.
+    pub(crate) fn ends_acquaintance(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::NoAnswer(_) | Self::Broken(_) | Self::Silent(_))
+    }
+
     /// Answers whether a watch may not go on where it was, because something of the history was not understood.
     pub(crate) fn loses_history(&self) -> bool {
         match self {

@@ -38,6 +38,8 @@ pub(crate) struct Reflector {
     query: Query,
     /// Up to where the history was delivered; `None` asks for a list.
     revision: Option<String>,
+    /// Whether the server may be another one than before, with less history than was delivered.
+    in_doubt: bool,
     streaming: Streaming,
     /// Whether lists come in pages.
     paged: bool,
@@ -86,6 +88,7 @@ impl Reflector {
             decoder: Decoder::default(),
             query: Query::of(kind, &config.node_name),
             revision: None,
+            in_doubt: false,
             streaming: Streaming::Wanted,
             paged: true,
             missing: false,
@@ -111,6 +114,7 @@ impl Reflector {
             let streamed = initial && self.streaming == Streaming::Wanted;
             let result = match (initial, streamed) {
                 (true, false) => self.list().await,
+                (false, _) if self.in_doubt => self.compare_revisions().await,
                 (true, true) | (false, _) => self.watch(initial).await,
             };
             match result {
@@ -173,11 +177,22 @@ impl Reflector {
     async fn finish_list(&mut self, revision: String) -> Result<(), Stop> {
         self.send(Event::ListFinished(self.kind)).await?;
         self.revision = Some(revision);
+        self.in_doubt = false;
         self.missing = false;
         self.listed = true;
         self.progress.listed(self.kind, false);
         self.tell(Entry::Works(self.kind));
         Ok(())
+    }
+
+    /// Makes sure that the server has come as far as what was delivered. One that was restored from a backup has not: a
+    /// watch from there is silent until the new history has caught up, and what came before that would never be told.
+    async fn compare_revisions(&mut self) -> Result<(), Stop> {
+        let (form, body) = self.get(&self.query.list(Some(1), ""), false).await?;
+        let body = read_all(body, self.config.timing.answer).await?;
+        let page = answer::page(form, self.kind, &body).map_err(Failure::from)?;
+        self.in_doubt = false;
+        self.check_not_before(&page.revision).map_err(Stop::from)
     }
 
     /// Watches from the revision, or from a list that comes as the beginning of the watch.
@@ -265,9 +280,15 @@ impl Reflector {
         if listing || revision.is_empty() {
             return Ok(());
         }
+        self.check_not_before(&revision)?;
+        self.revision = Some(revision);
+        Ok(())
+    }
+
+    fn check_not_before(&mut self, revision: &str) -> Result<(), Failure> {
         // Revisions are numbers that grow (comparable by contract since Kubernetes 1.35).
         let number = |text: &str| text.parse::<u64>().ok();
-        let went_back = match (self.revision.as_deref().and_then(number), number(&revision)) {
+        let went_back = match (self.revision.as_deref().and_then(number), number(revision)) {
             (Some(before), Some(now)) => now < before,
             (None, _) | (_, None) => false,
         };
@@ -275,7 +296,6 @@ impl Reflector {
             let before = self.revision.take().unwrap_or_default();
             return Err(Failure::Gone(format!("it went back from revision {before} to {revision}")));
         }
-        self.revision = Some(revision);
         Ok(())
     }
 
@@ -332,6 +352,7 @@ impl Reflector {
             return self.live_without(&failure).await;
         }
         self.progress.failed(self.kind);
+        self.in_doubt |= failure.ends_acquaintance();
         let url = self.url();
         if failure.loses_history() {
             self.revision = None;

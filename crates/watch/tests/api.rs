@@ -10,6 +10,7 @@ use common::{World, fill, hasty, json_only, service, slice};
 use objects::{Event, Kind};
 use serde_json::json;
 use testkit::apiserver::{Behaviour, Fault, FaultRule, Options, Refusal, Resource, Verb, WatchList};
+use watch::Timing;
 
 /// Every kind of change, in both forms and with each way to list.
 async fn follows(options: Options) {
@@ -351,7 +352,8 @@ async fn is_not_believed(list: serde_json::Value, says: &str) {
         content_type: "application/json".into(),
         body: list.to_string().into_bytes(),
     };
-    world.server.inject(FaultRule::new(list).on(Resource::Services).verb(Verb::List).times(1));
+    // The first question after the restart is how far the server is.
+    world.server.inject(FaultRule::new(list).on(Resource::Services).verb(Verb::List).skip(1).times(1));
     world.server.inject(FaultRule::new(Fault::GoneEvent).on(Resource::Services).verb(Verb::Watch).times(1));
     world.server.stop();
     world.server.restart().unwrap();
@@ -421,6 +423,75 @@ async fn a_server_behind_its_own_past_is_listed_anew() {
     world.until("listed again", |world| world.fold.lists[&Kind::Service] == 2).await;
     world.until_equal().await;
     assert!(world.log.warnings("Too large").is_empty(), "it is no failure");
+}
+
+#[tokio::test]
+async fn a_server_that_was_restored_from_a_backup_is_listed_anew() {
+    for protobuf in [true, false] {
+        // Nothing but the comparison of revisions could tell: a watch would live for minutes.
+        let patient = Timing { watch_life: Duration::from_secs(300), ..hasty() };
+        let mut world = World::start_with(options(protobuf, WatchList::Served), patient, fill);
+        let backup = world.server.revision();
+        world.until_equal().await;
+        world.server.apply(service("young"));
+        world.server.apply(slice("web", &["10.244.1.5"]));
+        world.server.delete("Service", "shop", "api");
+        world.until_equal().await;
+        world.server.stop();
+        world.log.wait_for("cannot reach the server").await;
+        world.server.restore(backup);
+        world.server.restart().unwrap();
+        world.until_equal().await;
+        assert_eq!(world.fold.names(Kind::Service), ["shop/api", "shop/web"]);
+        world.log.wait_for("it went back from revision").await;
+        // Less than it had before is new again.
+        world.server.apply(service("other"));
+        world.until_equal().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_as_it_was_is_asked_for_its_revision_only() {
+    let mut world = World::start(options(true, WatchList::Served), fill);
+    world.until_equal().await;
+    world.server.stop();
+    world.log.wait_for("cannot reach the server").await;
+    world.server.apply(service("meanwhile"));
+    world.server.take_requests();
+    world.server.restart().unwrap();
+    world.until_equal().await;
+    assert!(world.fold.lists.values().all(|lists| *lists == 1), "{:?}", world.fold.lists);
+    let requests = world.server.take_requests();
+    let services = requests.iter().filter(|record| record.path == "/api/v1/services").collect::<Vec<_>>();
+    assert_eq!(services[0].parameter("limit"), Some("1"), "{services:?}");
+    assert!(services[1].parameter("resourceVersion").is_some(), "{services:?}");
+}
+
+#[tokio::test]
+async fn every_kind_may_be_stuck_at_once_anywhere_in_a_watch() {
+    // Before the first byte, inside the first event, and after some; with bookmarks and without.
+    const NEVER: u64 = 60_000;
+    for (protobuf, bytes, bookmarks) in
+        [(true, 0, 100), (false, 0, NEVER), (false, 25, 100), (true, 25, NEVER), (true, 1500, 100)]
+    {
+        let bookmark_interval = Duration::from_millis(bookmarks);
+        let behaviour = Behaviour { protobuf, bookmark_interval, ..Behaviour::default() };
+        let mut world = World::start(Options { behaviour, ..Options::default() }, fill);
+        world.until_equal().await;
+        let known: Vec<_> = world.fold.objects.keys().cloned().collect();
+        world.server.stop();
+        world.server.inject(FaultRule::new(Fault::HangAfter(bytes)).verb(Verb::Watch).times(8));
+        world.server.restart().unwrap();
+        for round in 0..5 {
+            world.server.apply(service(&format!("s{round}")));
+            let events = world.during(Duration::from_millis(100)).await;
+            let lost = |event: &&Event| matches!(event, Event::Deleted(_));
+            assert_eq!(events.iter().find(lost), None, "{bytes} bytes, bookmarks {bookmarks}");
+        }
+        world.server.delete("Service", "shop", "s3");
+        world.until_equal().await;
+        assert!(known.iter().all(|key| world.fold.objects.contains_key(key)));
+    }
 }
 
 /// Answers how often Services are asked for within a second.

@@ -51,7 +51,10 @@ impl Allocator {
     }
 
     /// Takes what an object says it has.
-    fn take(&mut self, object: &Value) {
+    pub(super) fn take(&mut self, object: &Value) {
+        if object["kind"] != Resource::Services.kind() {
+            return;
+        }
         self.addresses.extend(addresses_of(&object["spec"]));
         self.node_ports.extend(node_ports_of(&object["spec"]));
     }

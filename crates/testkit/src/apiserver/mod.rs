@@ -244,6 +244,16 @@ impl ApiServer {
         self.shared.with_store(Store::compact);
     }
 
+    /// Goes back to what was at an older revision, as a server whose store was restored from a backup. To be called
+    /// while it is stopped.
+    ///
+    /// # Panics
+    /// When that revision was compacted.
+    pub fn restore(&self, revision: u64) {
+        assert!(self.running.is_none(), "a server that runs is not restored");
+        self.shared.with_store(|store| store.restore(revision));
+    }
+
     /// Answers the revision of the last write.
     pub fn revision(&self) -> u64 {
         self.shared.with_store(|store| store.revision())

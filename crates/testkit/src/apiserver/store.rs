@@ -84,6 +84,24 @@ impl Store {
         self.log.clear();
     }
 
+    /// Goes back to what was at an older revision, which must not be compacted.
+    pub(super) fn restore(&mut self, revision: u64) {
+        assert!(revision >= self.compacted, "revision {revision} was compacted");
+        while let Some(change) = self.log.pop_if(|change| change.revision > revision) {
+            if let Some(after) = &change.after {
+                self.allocator.release(after);
+            }
+            match change.before {
+                Some(before) => {
+                    self.allocator.take(&before);
+                    self.objects.insert(change.location, before);
+                }
+                None => drop(self.objects.remove(&change.location)),
+            }
+        }
+        self.revision = revision;
+    }
+
     pub(super) fn get(&self, location: &Location) -> Option<Arc<Value>> {
         self.objects.get(location).cloned()
     }
@@ -318,6 +336,30 @@ mod tests {
         assert_eq!(store.list_at(Resource::EndpointSlices, first).unwrap_err().code, 410);
         assert_eq!(store.changes_after(Resource::EndpointSlices, first).unwrap_err().code, 410);
         assert!(store.changes_after(Resource::EndpointSlices, store.revision()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_restored_store_is_what_it_was() {
+        let mut store = store();
+        let service = |name: &str, ip: &str| {
+            json!({"kind": "Service", "metadata": {"name": name, "namespace": "a"},
+                   "spec": {"clusterIP": ip, "ports": [{"port": 80}]}})
+        };
+        let put = |store: &mut Store, object: Value| {
+            let at = Location::of(&object).unwrap();
+            store.put(&at, object, Write::Everything).unwrap();
+            at
+        };
+        let old = put(&mut store, service("old", "10.96.0.1"));
+        let before = store.revision();
+        store.delete(&old).unwrap();
+        let new = put(&mut store, service("new", "10.96.0.1"));
+        store.restore(before);
+        assert_eq!((store.revision(), store.get(&new)), (before, None));
+        assert_eq!(store.get(&old).unwrap()["spec"]["clusterIP"], "10.96.0.1");
+        assert!(store.changes_after(Resource::Services, before).unwrap().is_empty());
+        assert!(store.put(&new, service("new", "10.96.0.1"), Write::Everything).is_err(), "taken again");
+        put(&mut store, service("new", "10.96.0.2"));
     }
 
     #[test]

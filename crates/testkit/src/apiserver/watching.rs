@@ -95,7 +95,8 @@ impl Watch {
                 () = pieces.closed() => return Ok(()),
                 () = sleep_until(next_bookmark) => {
                     next_bookmark = self.next_bookmark();
-                    if self.bookmarks {
+                    // As real servers do, a watch from a revision that the server has not reached is left in silence.
+                    if self.bookmarks && *revisions.borrow() >= self.revision {
                         self.send_bookmark(pieces, &json!({})).await?;
                     }
                 }
