@@ -1,0 +1,5 @@
+//! The API server: Kubernetes objects on one machine.
+
+#![deny(missing_docs)]
+
+pub mod schema;
