@@ -134,9 +134,8 @@ impl Schema {
 
     /// Answers every field of a type as JSON has them: without inlined objects, with their fields.
     pub fn fields(&self, id: TypeId) -> impl Iterator<Item = &Field> {
-        let inlined = |field: &Field| match &field.shape {
-            Shape::Object(id) if field.is_inline => Some(*id),
-            _ => None,
+        let inlined = |field: &Field| {
+            if let Shape::Object(id) = field.shape { field.is_inline.then_some(id) } else { None }
         };
         let fields = &self.of(id).fields;
         let own = fields.iter().filter(|field| !field.is_inline);
