@@ -100,7 +100,11 @@ fn a_watch_that_brings_only_bookmarks_is_left_alone_and_brings_the_next_event() 
     put(&server, "10.244.1.11");
     await_answer(&node, "pod1");
     let asked = server.take_requests();
-    let lists = asked.iter().filter(|record| record.parameter("resourceVersion").is_none()).count();
+    let is_list = |record: &&testkit::apiserver::Record| {
+        // With a limit of one it only asks how far the server is.
+        record.parameter("resourceVersion").is_none() && record.parameter("limit") != Some("1")
+    };
+    let lists = asked.iter().filter(is_list).count();
     assert_eq!(lists, 0, "watches go on from their last bookmark: {asked:?}");
     proxy.terminate();
 }
