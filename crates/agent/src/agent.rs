@@ -65,7 +65,7 @@ impl<B: Backend> Agent<B> {
         };
         let mut health = threads.health.map(Health::new);
         if let Some(health) = &mut health {
-            health.set_patience(sync_period * 2);
+            health.set_patience(sync_period.saturating_mul(2));
         }
         Self {
             objects: Objects::default(),
@@ -145,7 +145,7 @@ impl<B: Backend> Agent<B> {
             plane.set_longest_rest(min_sync_period);
         }
         if let Some(health) = &mut self.health {
-            health.set_patience(sync_period * 2);
+            health.set_patience(sync_period.saturating_mul(2));
         }
     }
 
@@ -177,7 +177,7 @@ impl<B: Backend> Agent<B> {
             }
         }
         self.publish_health();
-        if self.planes.iter().all(|plane| plane.wait(now).is_none()) {
+        if !self.planes.iter().any(Plane::is_pending) {
             self.metrics.nothing_is_pending();
         }
         if self.planes.iter().all(Plane::had_its_chance)

@@ -1,7 +1,7 @@
 //! New connections to each Service, as the kernel counts them: read for each scrape, never on the way of a change.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backend_nftables::connections;
 use model::Family;
@@ -17,7 +17,7 @@ pub fn watch_connections(metrics: &Metrics) -> Result<(), Error> {
     let nft = RefCell::new(NftSocket::open()?);
     let shown = metrics.counter(
         "signalbox_service_connections_total",
-        "New connections to a port of a Service, since the first scrape that saw it.",
+        "New connections to a port of a Service, as far as the kernel remembers them.",
         &["namespace", "service", "port"],
     );
     let counters = RefCell::new(Counters::default());
@@ -44,8 +44,7 @@ fn read(nft: &mut NftSocket) -> Result<Seen, Error> {
             seen.insert((family, found.map, found.key.into()), (found.port, found.connections));
         });
         match attempt {
-            // What was seen is true; the rest is seen next time.
-            Ok(()) | Err(Error::Interrupted { .. }) => {}
+            Ok(()) => {}
             // Not written yet.
             Err(error) if error.is_missing() => {}
             Err(error) => return Err(error),
@@ -57,24 +56,37 @@ fn read(nft: &mut NftSocket) -> Result<Seen, Error> {
 /// Sums that only grow: the kernel's counter of a frontend begins again when its number of endpoints changes.
 #[derive(Default)]
 struct Counters {
-    last: FxHashMap<Frontend, u64>,
+    last: FxHashMap<Frontend, Last>,
     totals: BTreeMap<String, u64>,
     gone: Vec<String>,
 }
 
+/// What a frontend's counter said last.
+struct Last {
+    port: String,
+    packets: u64,
+    /// For how many scrapes it was not seen: the kernel may leave an element out of a dump while others come and go.
+    unseen: u32,
+}
+
+/// A frontend that was not seen so often is gone.
+const GONE: u32 = 3;
+
 impl Counters {
     fn take(&mut self, seen: Seen) -> &Self {
-        let mut last = FxHashMap::default();
-        let mut totals: BTreeMap<String, u64> = BTreeMap::new();
-        for (frontend, (port, packets)) in seen {
-            let before = self.last.get(&frontend).copied().unwrap_or(0);
-            let grown = if packets >= before { packets - before } else { packets };
-            let known = self.totals.get(&port).copied().unwrap_or(0);
-            *totals.entry(port).or_insert(known) += grown;
-            last.insert(frontend, packets);
+        for last in self.last.values_mut() {
+            last.unseen += 1;
         }
-        self.gone = self.totals.keys().filter(|port| !totals.contains_key(*port)).cloned().collect();
-        (self.last, self.totals) = (last, totals);
+        for (frontend, (port, packets)) in seen {
+            let before = self.last.get(&frontend).map_or(0, |last| last.packets);
+            let grown = if packets >= before { packets - before } else { packets };
+            *self.totals.entry(port.clone()).or_default() += grown;
+            self.last.insert(frontend, Last { port, packets, unseen: 0 });
+        }
+        self.last.retain(|_, last| last.unseen < GONE);
+        let alive: BTreeSet<&str> = self.last.values().map(|last| last.port.as_str()).collect();
+        self.gone = self.totals.keys().filter(|port| !alive.contains(port.as_str())).cloned().collect();
+        self.totals.retain(|port, _| alive.contains(port.as_str()));
         self
     }
 
@@ -118,6 +130,12 @@ mod tests {
         };
         check(&[(1, "a/b:", 5), (2, "a/b:", 7), (3, "a/c:x", 1)], &[("a/b:", 12), ("a/c:x", 1)]);
         check(&[(1, "a/b:", 6), (2, "a/b:", 2), (3, "a/c:x", 1)], &[("a/b:", 15), ("a/c:x", 1)]);
+        // Left out of a dump, and back.
+        check(&[(3, "a/c:x", 1)], &[("a/b:", 15), ("a/c:x", 1)]);
+        check(&[(1, "a/b:", 6), (2, "a/b:", 2), (3, "a/c:x", 1)], &[("a/b:", 15), ("a/c:x", 1)]);
+        for _ in 0..2 {
+            check(&[(1, "a/b:", 6)], &[("a/b:", 15), ("a/c:x", 1)]);
+        }
         check(&[(1, "a/b:", 6)], &[("a/b:", 15)]);
         assert_eq!(counters.gone, ["a/c:x"]);
         assert_eq!(labels("a/b:x"), ["a", "b", "x"]);

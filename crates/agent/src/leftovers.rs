@@ -124,8 +124,15 @@ fn chain(line: &str) -> Option<&str> {
 /// Chain, rest and target of a rule such as `-A OUTPUT -m comment --comment "a b" -j KUBE-SERVICES`.
 fn jump(line: &str) -> Option<(&str, &str, &str)> {
     let (of, rule) = line.strip_prefix("-A ")?.split_once(' ')?;
-    let (_, target) = rule.rsplit_once("-j ").or_else(|| rule.rsplit_once("-g "))?;
-    Some((of, rule, target.split(' ').next()?))
+    // Texts in quotation marks may hold anything; in them, and only there, a backslash stands before a quotation mark.
+    let mut is_quoted = false;
+    let mut words = rule.split(' ').filter(|word| {
+        let was_quoted = is_quoted;
+        is_quoted ^= word.replace("\\\"", "").matches('"').count() % 2 == 1;
+        !was_quoted && !is_quoted
+    });
+    words.find(|word| matches!(*word, "-j" | "-g"))?;
+    Some((of, rule, words.next()?))
 }
 
 fn is_kube_proxys(chain: &str) -> bool {
@@ -147,6 +154,10 @@ mod tests {
             -D PREROUTING -m comment --comment \"kubernetes -j portals\" -j KUBE-SERVICES\n\
             -X KUBE-SERVICES\n-X KUBE-SVC-ABC\nCOMMIT\n";
         assert_eq!(removal(saved), Removal { text: wanted.to_owned(), chains: 3 });
+        let foreign = "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-FORWARD - [0:0]\n-A INPUT -j LOG --log-prefix \"oops -j KUBE-FORWARD \"\nCOMMIT\n";
+        assert_eq!(removal(foreign).text, "*filter\n:KUBE-FORWARD - [0:0]\n-X KUBE-FORWARD\nCOMMIT\n");
+        let quoted = "-A X -m comment --comment \"a \\\" -j B c\" -j C";
+        assert_eq!(jump(quoted).map(|(_, _, target)| target), Some("C"));
         assert_eq!(removal("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"), Removal::default());
     }
 }

@@ -167,7 +167,7 @@ impl PlaneMetricsOfAll {
             ),
             items: gauge(
                 "signalbox_items",
-                "Items of ours in the kernel: elements of maps, rules, chains, maps.",
+                "Items of ours in the kernel: elements, chains with their rules, maps and sets.",
             ),
             refused: gauge("signalbox_refused_services", "Services whose last change the kernel refused."),
             delay: histogram(
@@ -261,12 +261,12 @@ impl NoLocal {
     }
 }
 
-/// A quarter and a half second, each second to a minute, each five to two minutes, each thirty to five.
+/// Nothing (which kube-proxy has, too), a quarter and a half second, each second to a minute, each five to two minutes, each thirty to five.
 fn programming_bounds() -> Vec<f64> {
     let to_a_minute = (1..=59).map(f64::from);
     let to_two_minutes = (60..=115).step_by(5).map(f64::from);
     let to_five_minutes = (120..=300).step_by(30).map(f64::from);
-    [0.25, 0.5].into_iter().chain(to_a_minute).chain(to_two_minutes).chain(to_five_minutes).collect()
+    [0.0, 0.25, 0.5].into_iter().chain(to_a_minute).chain(to_two_minutes).chain(to_five_minutes).collect()
 }
 
 fn seconds(time: SystemTime) -> f64 {

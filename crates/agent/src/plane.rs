@@ -88,9 +88,19 @@ impl<B: Backend> Plane<B> {
         }
     }
 
-    /// The next write carries out changes that happened then.
+    /// The next write carries out changes that happened then. Changes that need none are done.
     pub(crate) fn note_changes(&mut self, changed_at: impl Iterator<Item = NonZeroU64>) {
-        self.changed_at.extend(changed_at);
+        /// A kernel that takes no writes must not cost memory.
+        const MOST: usize = 65_536;
+        if self.driver.is_pending() {
+            let room = MOST.saturating_sub(self.changed_at.len());
+            self.changed_at.extend(changed_at.take(room));
+        }
+    }
+
+    /// Answers whether changes wait to be written, other than those that the kernel refused.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.driver.is_pending()
     }
 
     pub(crate) fn kernel_changed(&mut self) {

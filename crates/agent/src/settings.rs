@@ -5,14 +5,19 @@ use std::fs;
 use std::time::Duration;
 
 use config::KernelSettings;
+use sys::conntrack::Conntrack;
 use sys::sysctl;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// No table of connections is made larger than this (kubernetes#137002).
 const MOST_CONNECTIONS: u32 = 1 << 20;
 
 /// Makes the settings; what cannot be made is said.
 pub fn apply_settings(settings: &KernelSettings) {
+    // Where connection tracking is a module its settings only exist when it is loaded, which this question has done.
+    if let Err(error) = Conntrack::open().and_then(|mut conntrack| conntrack.count()) {
+        debug!(%error, "connection tracking does not answer");
+    }
     let cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     for (name, value) in sysctls(settings, cpus) {
         set(name, value);

@@ -73,6 +73,10 @@ impl<N: Nftables> Backend for NftablesBackend<N> {
         matches!(key, Key::Chain(chain) if chain.hook().is_some())
     }
 
+    fn replaces_everything(&self) -> bool {
+        self.kernel.replaces_everything()
+    }
+
     fn read(&mut self) -> Result<Vec<(Key, Value)>, Error> {
         self.kernel.read().map_err(Error::new)
     }

@@ -265,7 +265,8 @@ impl<B: Backend> Driver<B> {
     /// time, and everything that changes or disappears goes into the last.
     fn parts(&self) -> std::collections::VecDeque<Vec<Owner>> {
         let weight = |owner: &Owner| self.entries.get(owner).map_or(0, |entry| entry.wanted().own().len());
-        if self.dirty.iter().map(weight).sum::<usize>() <= ITEMS_PER_TRANSACTION {
+        let fits = self.dirty.iter().map(weight).sum::<usize>() <= ITEMS_PER_TRANSACTION;
+        if fits || self.backend.replaces_everything() {
             return [self.dirty.iter().cloned().collect()].into();
         }
         let given_up = self.keys_given_up();

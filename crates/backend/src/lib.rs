@@ -51,6 +51,9 @@ pub trait Backend {
     /// several transactions, so that no packet ever meets half a program.
     fn is_entrance(&self, key: &Self::Key) -> bool;
 
+    /// Answers whether the next transaction removes what is there, so that it must hold everything.
+    fn replaces_everything(&self) -> bool;
+
     /// Reads everything that is installed, foreign items in our place included.
     #[expect(clippy::type_complexity, reason = "an alias cannot name the types of the trait")]
     fn read(&mut self) -> Result<Vec<(Self::Key, Self::Value)>, Error>;

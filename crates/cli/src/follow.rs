@@ -1,6 +1,6 @@
 //! Follows the configuration file: what can be changed in a process that runs is, for the rest it ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::{Event, apply_settings};
@@ -24,23 +24,25 @@ pub(crate) struct Told {
 impl Told {
     /// Reads flags, and the file they name.
     pub(crate) fn read(flags: &Flags, host_name: &str) -> Result<Self, Mistakes> {
-        let (mut told, file) = match flags.config() {
-            None => {
-                let configuration = flags.configuration()?;
-                (Self::of(configuration, host_name).map_err(Flags::name)?, Vec::new())
-            }
-            Some(path) => {
-                let file = File::read(&path)?;
-                let mut told = Self::of(flags.beside(file.configuration)?, host_name)?;
-                if told.configuration.leaves_mode_open() {
-                    let reason = "is empty; kube-proxy would choose iptables, signalbox uses nftables";
-                    told.warnings.push(Remark { field: "mode".to_owned(), reason: reason.to_owned() });
-                }
-                told.warnings.extend(flags.ignored_beside());
-                (told, file.warnings)
-            }
+        let Some(path) = flags.config() else {
+            return Self::of(flags.configuration()?, host_name).map_err(Flags::name);
         };
-        told.warnings.splice(0..0, file);
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Mistakes(vec![Remark { field: path.display().to_string(), reason: error.to_string() }])
+        })?;
+        Self::of_file(flags, host_name, &path, &text)
+    }
+
+    /// Reads flags, and the text of the file they name.
+    fn of_file(flags: &Flags, host_name: &str, path: &Path, text: &str) -> Result<Self, Mistakes> {
+        let file = File::parse(text).map_err(|mistakes| mistakes.of_file(path))?;
+        let mut told = Self::of(flags.beside(file.configuration)?, host_name)?;
+        if told.configuration.leaves_mode_open() {
+            let reason = "is empty; kube-proxy would choose iptables, signalbox uses nftables";
+            told.warnings.push(Remark { field: "mode".to_owned(), reason: reason.to_owned() });
+        }
+        told.warnings.extend(flags.ignored_beside());
+        told.warnings.splice(0..0, file.warnings);
         Ok(told)
     }
 
@@ -65,16 +67,17 @@ pub(crate) async fn follow_config(
 ) -> anyhow::Result<()> {
     let Some(path) = flags.config() else { return std::future::pending().await };
     // The first look finds nothing new, unless the file changed while the process started.
-    let mut last = None;
+    let (mut last, mut seen) = (None, None);
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = text(&path).await;
-        // Missing, or half written: kubelet is about to put another in its place.
-        if now == last || now.as_deref().is_none_or(|text| text.trim().is_empty()) {
+        let before = std::mem::replace(&mut seen, text(&path).await);
+        let Some(now) = seen.as_deref().filter(|text| !text.trim().is_empty()) else { continue };
+        // Twice the same: nobody is in the middle of writing it.
+        if before.as_deref() != Some(now) || last.as_deref() == Some(now) {
             continue;
         }
-        last = now;
-        let told = match Told::read(flags, host_name) {
+        last = Some(now.to_owned());
+        let told = match Told::of_file(flags, host_name, &path, now) {
             Ok(told) => told,
             Err(Mistakes(mistakes)) => {
                 for Remark { field, reason } in &mistakes {
@@ -96,13 +99,15 @@ pub(crate) async fn follow_config(
         }
         info!(fields = live.join(", "), "the configuration changed");
         told.warn();
+        if live.iter().any(|field| field == "logging.verbosity") {
+            telemetry::set_verbosity(told.settings.log.verbosity);
+        }
         apply(&told.settings, &events).await;
         in_force.send_replace(told.configuration);
     }
 }
 
 async fn apply(settings: &Settings, events: &Sender<Event>) {
-    telemetry::set_verbosity(settings.log.verbosity);
     apply_settings(&settings.kernel);
     // Its receiver is only gone when the process ends.
     let _ = events.send(Event::Settings(Box::new(crate::proxy::agent_settings(settings)))).await;

@@ -36,9 +36,21 @@ enum Command {
     Cleanup,
 }
 
+/// The same program under the name that it stands for.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kube-proxy",
+    about = "Keeps this node's kernel in step with the Services: signalbox in place of kube-proxy"
+)]
+#[command(args_override_self = true)]
+struct KubeProxy {
+    #[command(flatten)]
+    flags: Flags,
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(words(std::env::args_os().collect()));
-    let result = match cli.command {
+    let command = command(words(std::env::args_os().collect()));
+    let result = match command {
         Command::Proxy(flags) => proxy::run(&flags),
         Command::Cleanup => cleanup(),
     };
@@ -54,13 +66,22 @@ fn main() -> ExitCode {
 }
 
 /// Called as `kube-proxy`, by a link or in an image of that name, it is `signalbox proxy`.
-fn words(mut words: Vec<OsString>) -> Vec<OsString> {
-    let name = words.first().and_then(|path| Path::new(path).file_name());
-    if name.is_some_and(|name| name == "kube-proxy") {
-        words.insert(1, "proxy".into());
+fn command(words: Vec<OsString>) -> Command {
+    if is_kube_proxy(&words) {
+        return Command::Proxy(Box::new(KubeProxy::parse_from(words).flags));
     }
-    if words.get(1).is_some_and(|command| command == "proxy") {
-        words.iter_mut().skip(2).for_each(|word| *word = with_dashes(word));
+    Cli::parse_from(words).command
+}
+
+fn is_kube_proxy(words: &[OsString]) -> bool {
+    let name = words.first().and_then(|path| Path::new(path).file_name());
+    name.is_some_and(|name| name == "kube-proxy")
+}
+
+/// The words of a command line, flags with dashes.
+fn words(mut words: Vec<OsString>) -> Vec<OsString> {
+    if is_kube_proxy(&words) || words.get(1).is_some_and(|command| command == "proxy") {
+        words.iter_mut().skip(1).for_each(|word| *word = with_dashes(word));
     }
     words
 }
@@ -91,12 +112,21 @@ mod tests {
 
     fn check(line: &str, wanted: &str) {
         let split = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
-        assert_eq!(words(split(line)), split(wanted));
+        assert_eq!(super::words(split(line)), split(wanted));
     }
 
     #[test]
     fn called_as_kube_proxy_it_is_one() {
-        check("/usr/local/bin/kube-proxy --config /a_b", "/usr/local/bin/kube-proxy proxy --config /a_b");
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert!(matches!(command(words("/bin/kube-proxy -v 2")), Command::Proxy(_)));
+        assert!(
+            matches!(command(words("signalbox proxy --cleanup")), Command::Proxy(flags) if flags.cleanup)
+        );
+
+        check(
+            "/usr/local/bin/kube-proxy --kube_api_qps=1_0 --config /a_b",
+            "/usr/local/bin/kube-proxy --kube-api-qps=1_0 --config /a_b",
+        );
         check(
             "signalbox proxy --bind_address=x_y --proxy_mode z_z",
             "signalbox proxy --bind-address=x_y --proxy-mode z_z",

@@ -13,7 +13,7 @@ use agent::{
     open_kernel, watch_connections,
 };
 use anyhow::{Context, anyhow, bail};
-use config::{Flags, LogFormat, Settings, yaml};
+use config::{Flags, LogFormat, Mode, Settings, yaml};
 use health::Snapshot;
 use telemetry::{Format, Metrics, watch_process};
 use tokio::runtime::{Builder, Runtime};
@@ -36,6 +36,11 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     }
     let host_name = host_name();
     let told = Told::read(flags, &host_name)?;
+    if flags.cleanup || flags.write_config_to.is_some() {
+        for remark in &told.warnings {
+            eprintln!("signalbox: {remark}");
+        }
+    }
     if let Some(path) = &flags.write_config_to {
         let written = std::fs::write(path, yaml(&told.configuration));
         return written.with_context(|| format!("failed to write the configuration to {}", path.display()));
@@ -63,6 +68,9 @@ fn cleanup_everything() -> anyhow::Result<()> {
 }
 
 fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
+    if told.settings.mode != Mode::Nftables && !flags.init_only {
+        bail!("mode: `{}` is not there yet, only nftables is", told.settings.mode.name());
+    }
     sys::memory::use_one_heap();
     start_log(&told.settings);
     told.warn();
@@ -95,13 +103,17 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
             result = follow_config((flags, host_name), in_force, events.clone()) => result,
         }
     };
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let recording = tokio::spawn(recording);
         let ended = until_the_end((source, &metrics), besides, (events.clone(), agent)).await;
         // All who record are gone now: what they said goes out, or a few seconds are over.
         drop(recording.await);
         ended
-    })
+    });
+    // A profile that is being taken keeps nobody waiting.
+    runtime.shutdown_background();
+    ended
 }
 
 /// What records Events, and what posts them meanwhile.
@@ -218,13 +230,15 @@ async fn until_the_end(
         }
     };
     tokio::select! {
+        // What others depend on first: its end explains theirs.
+        biased;
+        _ = &mut agent => bail!("the agent ended unexpectedly"),
         ended = source => match ended {
             Ok(()) => bail!("the source of objects ended"),
             Err(error) => bail!("{error}"),
         },
         ended = besides => return ended,
         () = forward(objects, &events) => bail!("the agent does not take events any more"),
-        _ = &mut agent => bail!("the agent ended unexpectedly"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

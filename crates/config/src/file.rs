@@ -1,7 +1,5 @@
 //! The configuration file: reading it, as strictly as it can be and as leniently as it must be.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
@@ -18,19 +16,6 @@ pub struct File {
 }
 
 impl File {
-    /// Reads a file.
-    pub fn read(path: &Path) -> Result<Self, Mistakes> {
-        let named = |reason: String| Mistakes(vec![Remark::new(path.display().to_string(), reason)]);
-        let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
-        Self::parse(&text).map_err(|Mistakes(mistakes)| {
-            let at = |mistake: Remark| {
-                let dot = if mistake.field.is_empty() { "" } else { ": " };
-                Remark::new(format!("{}{dot}{}", path.display(), mistake.field), mistake.reason)
-            };
-            Mistakes(mistakes.into_iter().map(at).collect())
-        })
-    }
-
     /// Reads a text in YAML or JSON.
     pub fn parse(text: &str) -> Result<Self, Mistakes> {
         let (value, mut warnings) = value(text)?;

@@ -3,6 +3,7 @@
 //! Most of them are fields of the configuration by another name; [`FLAGS`] says which.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
@@ -110,7 +111,7 @@ const FLAGS: [Flag; 57] = [
 ];
 
 /// What counts beside a configuration file.
-const BESIDE: [&str; 16] = [
+const BESIDE: [&str; 15] = [
     "count-connections",
     "config",
     "hostname-override",
@@ -118,7 +119,6 @@ const BESIDE: [&str; 16] = [
     "manifests",
     "boot-id-file",
     "machine-id-file",
-    "feature-gates",
     "v",
     "vmodule",
     "logging-format",
@@ -128,6 +128,9 @@ const BESIDE: [&str; 16] = [
     "log-json-split-stream",
     "log-json-info-buffer-size",
 ];
+
+/// What is served nowhere when it is empty.
+const EMPTY_MEANS_NOWHERE: [&str; 2] = ["healthz-bind-address", "metrics-bind-address"];
 
 /// A command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -224,7 +227,10 @@ impl FromArgMatches for Flags {
         };
         let is_on = |name| matches.get_many::<bool>(name).and_then(Iterator::last).copied().unwrap_or(false);
         Ok(Self {
-            write_config_to: matches.get_one::<String>("write-config-to").map(PathBuf::from),
+            write_config_to: matches
+                .get_one::<String>("write-config-to")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             cleanup: is_on("cleanup"),
             init_only: is_on("init-only"),
             version: matches.get_one::<String>("version").filter(|text| *text != "false").cloned(),
@@ -327,13 +333,25 @@ impl Flags {
     ) -> Result<Configuration, Mistakes> {
         let mut fields = below.json();
         let mut mistakes = Vec::new();
-        if alone && let Some(address) = self.last("bind-address") {
-            let (health, metrics) = default_addresses(address);
+        if alone {
+            let address = self.last("bind-address").unwrap_or_default();
+            let (mut health, mut metrics) = default_addresses(address);
+            // Without their ports, so that the deprecated flags may say them.
+            for (flag, default) in [("healthz-port", &mut health), ("metrics-port", &mut metrics)] {
+                if self.last(flag).is_some_and(|port| port != "0") && self.write_config_to.is_none() {
+                    *default = default.rsplit_once(':').map_or_else(String::new, |(host, _)| host.to_owned());
+                }
+            }
             put(&mut fields, "healthzBindAddress", health.into());
             put(&mut fields, "metricsBindAddress", metrics.into());
         }
         for flag in FLAGS.iter().filter(|flag| counts(flag) && !flag.fields.is_empty()) {
             let Some(values) = self.given.get(flag.name) else { continue };
+            // An empty text is none, but where that is a meaning of its own.
+            let is_none = flag.form == Form::Text && values.last().is_some_and(String::is_empty);
+            if is_none && !EMPTY_MEANS_NOWHERE.contains(&flag.name) {
+                continue;
+            }
             match value(flag.form, values) {
                 Ok(value) => flag.fields.iter().for_each(|field| put(&mut fields, field, value.clone())),
                 Err(reason) => mistakes.push(Remark::new(dashed(flag.name), reason)),
@@ -365,8 +383,13 @@ impl Flags {
             return Some(Remark::new(dashed(flag), format!("`{text}` is no port")));
         };
         let address = fields.pointer(&pointer(field)).and_then(Value::as_str).unwrap_or_default();
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let address = if port == 0 { String::new() } else { format!("{host}:{port}") };
+        // As kube-proxy has it, a port that the address names itself counts more.
+        let address = match address.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(_) if port == 0 => String::new(),
+            Ok(alone) => SocketAddr::new(alone, port).to_string(),
+            Err(_) if port == 0 => String::new(),
+            Err(_) => address.to_owned(),
+        };
         put(fields, field, address.into());
         None
     }
@@ -389,6 +412,14 @@ fn put(fields: &mut Value, field: &str, value: Value) {
     *place = value;
 }
 
+/// Decimal, or with `0x` hexadecimal.
+fn number(text: &str) -> Result<i64, std::num::ParseIntError> {
+    match text.strip_prefix("0x") {
+        Some(hexadecimal) => i64::from_str_radix(hexadecimal, 16),
+        None => text.parse(),
+    }
+}
+
 fn value(form: Form, values: &[String]) -> Result<Value, String> {
     let last = values.last().map_or("", String::as_str);
     let parts =
@@ -396,9 +427,7 @@ fn value(form: Form, values: &[String]) -> Result<Value, String> {
     match form {
         Form::Text => Ok(last.into()),
         Form::Bool => boolean(last).map(Value::from),
-        Form::Number => {
-            last.parse::<i64>().map(Value::from).map_err(|_| format!("`{last}` is not a whole number"))
-        }
+        Form::Number => number(last).map(Value::from).map_err(|_| format!("`{last}` is not a whole number")),
         Form::Float => match last.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(json!(number)),
             Ok(_) | Err(_) => Err(format!("`{last}` is not a number")),
@@ -553,6 +582,16 @@ mod tests {
             both("127.0.0.1", "[::1]:10249")
         );
         assert_eq!(ports("--healthz-port=1 --metrics-port=0"), both("0.0.0.0:1", ""));
+        assert_eq!(
+            ports("--healthz-bind-address=127.0.0.1:5 --healthz-port=6"),
+            both("127.0.0.1:5", "127.0.0.1:10249")
+        );
+        assert_eq!(
+            ports("--healthz-bind-address=fd00::1 --healthz-port=6"),
+            both("[fd00::1]:6", "127.0.0.1:10249")
+        );
+        assert_eq!(ports("--bind-address=:: --metrics-port=6"), both("[::]:10256", "[::1]:6"));
+        assert_eq!(ports("--healthz-bind-address= --healthz-port=6").0, "");
         assert_eq!(ports("--healthz-bind-address="), both("", "127.0.0.1:10249"));
     }
 
@@ -560,7 +599,14 @@ mod tests {
     fn beside_a_file_few_flags_count() {
         let given = flags("--config=/c --hostname-override=n --proxy-mode=x -v 4 --cluster-cidr=10.0.0.0/8");
         let both = given.beside(Configuration::default()).expect("no mistakes");
-        let wanted = Configuration { hostname_override: "n".to_owned(), ..Configuration::default() };
+        let named =
+            |text: &str| Configuration { hostname_override: text.to_owned(), ..Configuration::default() };
+        let wanted = named("n");
+        let empty = flags("--hostname-override= --bind-address= --detect-local-mode= --write-config-to=");
+        assert_eq!(
+            (empty.beside(named("of-the-file")), empty.write_config_to),
+            (Ok(named("of-the-file")), None)
+        );
         assert_eq!(Configuration { logging: wanted.logging.clone(), ..both.clone() }, wanted);
         assert_eq!(both.logging.verbosity, 4);
         let ignored: Vec<String> = given.ignored_beside().iter().map(ToString::to_string).collect();

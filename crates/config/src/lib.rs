@@ -14,6 +14,7 @@ mod settings;
 mod validate;
 
 use std::fmt;
+use std::path::Path;
 
 pub use change::{Changed, changes};
 pub use configuration::Configuration;
@@ -46,3 +47,15 @@ impl fmt::Display for Remark {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Mistakes(pub Vec<Remark>);
+
+impl Mistakes {
+    /// Says in which file they are.
+    #[must_use]
+    pub fn of_file(self, file: &Path) -> Self {
+        let at = |mistake: Remark| {
+            let dot = if mistake.field.is_empty() { "" } else { ": " };
+            Remark::new(format!("{}{dot}{}", file.display(), mistake.field), mistake.reason)
+        };
+        Self(self.0.into_iter().map(at).collect())
+    }
+}

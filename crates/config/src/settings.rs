@@ -48,6 +48,10 @@ pub struct Settings {
 pub enum Mode {
     /// Maps in a table of our own, over netlink.
     Nftables,
+    /// Rules of iptables.
+    Iptables,
+    /// The kernel's IP virtual servers.
+    Ipvs,
 }
 
 impl Mode {
@@ -55,6 +59,8 @@ impl Mode {
     pub fn name(self) -> &'static str {
         match self {
             Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
+            Self::Ipvs => "ipvs",
         }
     }
 }

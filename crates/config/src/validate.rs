@@ -118,9 +118,8 @@ impl Check {
     fn mode(&mut self, mode: &str) -> Mode {
         match mode {
             "nftables" | "" => {}
-            "iptables" | "ipvs" => {
-                self.wrong("mode", format!("`{mode}` is not there yet, only nftables is"));
-            }
+            "iptables" => return Mode::Iptables,
+            "ipvs" => return Mode::Ipvs,
             other => self.wrong("mode", format!("`{other}` is none of iptables, ipvs, nftables")),
         }
         Mode::Nftables
@@ -148,7 +147,8 @@ impl Check {
     }
 
     fn cluster_cidrs(&mut self, text: &str) -> Vec<IpNet> {
-        let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> =
+            if text.is_empty() { Vec::new() } else { text.split(',').map(str::trim).collect() };
         let found: Vec<IpNet> = parts.iter().filter_map(|part| self.range("clusterCIDR", part)).collect();
         for family in Family::BOTH {
             if found.iter().filter(|net| Family::of(net.addr()) == family).count() > 1 {
@@ -257,10 +257,19 @@ impl Check {
         if self.period("configSyncPeriod", &written.config_sync_period).is_zero() {
             self.wrong("configSyncPeriod", "must be longer than 0");
         }
-        let (burst, qps) = (written.client_connection.burst, written.client_connection.qps);
-        if burst < 0 {
-            self.wrong("clientConnection.burst", format!("{burst} is less than 0"));
+        let flush = &written.logging.flush_frequency;
+        if let Some(text) = flush.as_str() {
+            self.period("logging.flushFrequency", text);
         }
+        let version = &written.show_hidden_metrics_for_version;
+        let is_version = version
+            .split_once('.')
+            .is_some_and(|(major, minor)| major.parse::<u16>().is_ok() && minor.parse::<u16>().is_ok());
+        if !version.is_empty() && !is_version {
+            self.wrong("showHiddenMetricsForVersion", format!("`{version}` is no version such as 1.35"));
+        }
+        let (burst, qps) = (written.client_connection.burst, written.client_connection.qps);
+        self.count("clientConnection.burst", burst);
         if qps.is_nan() {
             self.wrong("clientConnection.qps", "is not a number");
         }
@@ -290,8 +299,10 @@ impl Check {
     }
 
     fn count(&mut self, field: &str, number: i64) -> u32 {
-        u32::try_from(number).unwrap_or_else(|_| {
-            self.wrong(field, format!("{number} is not between 0 and {}", u32::MAX));
+        // As Go's int32.
+        let in_range = i32::try_from(number).ok().and_then(|number| u32::try_from(number).ok());
+        in_range.unwrap_or_else(|| {
+            self.wrong(field, format!("{number} is not between 0 and {}", i32::MAX));
             0
         })
     }
@@ -332,6 +343,13 @@ impl Check {
                 !written.show_hidden_metrics_for_version.is_empty(),
                 "no metric is hidden",
             ),
+            (
+                "iptables.masqueradeBit",
+                written.iptables.masquerade_bit != usual.iptables.masquerade_bit,
+                "iptables mode only",
+            ),
+            ("iptables.localhostNodePorts", !written.iptables.localhost_node_ports, "iptables mode only"),
+            ("ipvs", written.ipvs != usual.ipvs, "IPVS mode only"),
             ("windowsRunAsService", written.windows_run_as_service, windows),
             ("winkernel", written.winkernel != usual.winkernel, windows),
             ("logging.vmodule", !logging.0.vmodule.is_empty(), "there are no source files of Go here"),
@@ -425,23 +443,34 @@ logging: {format: xml, verbosity: -1}
                 "conntrack.tcpEstablishedTimeout: `-1s` is no duration such as 30s, 1h30m or 250ms",
                 "conntrack.udpTimeout: `soon` is no duration such as 30s, 1h30m or 250ms",
                 "oomScoreAdj: 1001 is not between -1000 and 1000",
-                "conntrack.min: -1 is not between 0 and 4294967295",
+                "conntrack.min: -1 is not between 0 and 2147483647",
                 "logging.format: `xml` is neither text nor json",
-                "logging.verbosity: -1 is not between 0 and 4294967295",
+                "logging.verbosity: -1 is not between 0 and 2147483647",
                 "iptables.masqueradeBit: -1 is not a bit of the mark, 0 to 31",
                 "iptables.syncPeriod: `never` is no duration such as 30s, 1h30m or 250ms",
                 "ipvs.tcpTimeout: `x` is no duration such as 30s, 1h30m or 250ms",
                 "ipvs.excludeCIDRs[0]: `z` is not an address range such as 10.244.0.0/16",
                 "configSyncPeriod: `x` is no duration such as 30s, 1h30m or 250ms",
                 "configSyncPeriod: must be longer than 0",
-                "clientConnection.burst: -1 is less than 0",
+                "clientConnection.burst: -1 is not between 0 and 2147483647",
             ],
         );
     }
 
     #[test]
     fn single_fields_are_checked() {
-        check("mode: ipvs", &["mode: `ipvs` is not there yet, only nftables is"]);
+        check(
+            "clusterCIDR: '10.0.0.0/8,'",
+            &["clusterCIDR: `` is not an address range such as 10.244.0.0/16"],
+        );
+        check(
+            "logging: {flushFrequency: bogus}\nshowHiddenMetricsForVersion: zzz\nconntrack: {maxPerCore: 3000000000}",
+            &[
+                "conntrack.maxPerCore: 3000000000 is not between 0 and 2147483647",
+                "logging.flushFrequency: `bogus` is no duration such as 30s, 1h30m or 250ms",
+                "showHiddenMetricsForVersion: `zzz` is no version such as 1.35",
+            ],
+        );
         check(
             "detectLocalMode: BridgeInterface",
             &["detectLocal.bridgeInterface: must be set for this detectLocalMode"],

@@ -13,20 +13,31 @@ use crate::time::rfc3339;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
+/// What Go writes for a time that never was.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
 /// `/healthz`: may a load balancer send traffic to this node? `/livez` leaves the node's own fate out.
+///
+/// A family stands in it once it was brought in step or fails to be; its time is that of its last sync. The time of the
+/// whole is now while it is healthy.
 pub(crate) fn health(snapshot: &Snapshot, (now, wall): (Instant, SystemTime), with_node: bool) -> Answer {
     let kernel = snapshot.is_healthy(now);
     let healthy = kernel && (!with_node || snapshot.is_node_eligible);
-    let updated =
-        |healthy: bool, last: Option<SystemTime>| rfc3339(if healthy { wall } else { last.unwrap_or(wall) });
+    let time = |time: Option<SystemTime>| time.map_or_else(|| NEVER.to_owned(), rfc3339);
     let mut status = serde_json::Map::new();
     for (family, state) in &snapshot.families {
         let healthy = state.is_healthy(now, snapshot.patience);
-        let last = updated(healthy, state.last_synced);
-        status.insert(family.to_string(), json!({"lastUpdated": last, "healthy": healthy}));
+        if state.last_synced.is_some() || !healthy {
+            let last = time(state.last_synced);
+            status.insert(family.to_string(), json!({"lastUpdated": last, "healthy": healthy}));
+        }
     }
-    let oldest = snapshot.families.values().filter_map(|state| state.last_synced).min();
-    let mut body = json!({"lastUpdated": updated(kernel, oldest), "currentTime": rfc3339(wall), "healthy": healthy, "status": status});
+    let latest = snapshot.families.values().filter_map(|state| state.last_synced).max();
+    let updated = if kernel { Some(wall) } else { latest };
+    let mut body = json!({"lastUpdated": time(updated), "currentTime": rfc3339(wall), "healthy": healthy});
+    if !status.is_empty() {
+        body["status"] = status.into();
+    }
     if with_node {
         body["nodeEligible"] = snapshot.is_node_eligible.into();
     }
@@ -85,4 +96,42 @@ fn json_answer(code: StatusCode, body: &Value) -> Answer {
 fn no_sniffing(mut answer: Answer) -> Answer {
     answer.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::FamilyHealth;
+    use http_body_util::BodyExt;
+    use model::Family;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn body(answer: Answer) -> Value {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let bytes = runtime.block_on(answer.into_body().collect()).expect("a body in memory").to_bytes();
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    #[test]
+    fn the_body_is_kube_proxys() {
+        let now = Instant::now() + Duration::from_secs(1000);
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut snapshot = Snapshot { is_node_eligible: true, ..Snapshot::default() };
+        let before = health(&snapshot, (now, at(100)), true);
+        assert_eq!(before.status(), StatusCode::OK, "before anything was written");
+        let wanted = json!({"lastUpdated": "1970-01-01T00:01:40Z", "currentTime": "1970-01-01T00:01:40Z", "healthy": true, "nodeEligible": true});
+        assert_eq!(body(before), wanted);
+        let synced = |seconds| FamilyHealth { waiting_since: None, last_synced: Some(at(seconds)) };
+        snapshot.families.insert(Family::V4, synced(10));
+        snapshot.families.insert(
+            Family::V6,
+            FamilyHealth { waiting_since: now.checked_sub(Duration::from_secs(61)), ..synced(20) },
+        );
+        let ill = health(&snapshot, (now, at(100)), false);
+        assert_eq!(ill.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let families = json!({"IPv4": {"lastUpdated": "1970-01-01T00:00:10Z", "healthy": true},
+                              "IPv6": {"lastUpdated": "1970-01-01T00:00:20Z", "healthy": false}});
+        let wanted = json!({"lastUpdated": "1970-01-01T00:00:20Z", "currentTime": "1970-01-01T00:01:40Z", "healthy": false, "status": families});
+        assert_eq!(body(ill), wanted);
+    }
 }

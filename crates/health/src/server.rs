@@ -35,7 +35,7 @@ pub struct Port {
     pub address: SocketAddr,
     /// Whether to give up when it cannot be served; else it is tried again for ever.
     pub hard_fail: bool,
-    /// Is told each time that it cannot be served.
+    /// Is told once that it cannot be served.
     pub failed: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -92,7 +92,9 @@ pub(crate) async fn bound(what: &'static str, port: &Port) -> Result<TcpListener
             Err(error) => error,
         };
         let error = Error { what, address: port.address, error };
-        (port.failed)(&error.to_string());
+        if !complained || port.hard_fail {
+            (port.failed)(&error.to_string());
+        }
         if port.hard_fail {
             return Err(error);
         }

@@ -86,7 +86,7 @@ impl Status {
             return self.debug(request).await;
         }
         match path {
-            "/metrics" => answer::body(TEXT_FORMAT, self.metrics.text()),
+            "/metrics" => self.metrics().await,
             "/metrics/slis" => answer::body(TEXT_FORMAT, service_levels(&snapshots.borrow())),
             "/healthz" => answer::text(StatusCode::OK, "ok"),
             "/proxyMode" => answer::text(StatusCode::OK, self.mode),
@@ -94,6 +94,15 @@ impl Status {
             "/statusz" => self.statusz(wants_json(&request)),
             "/flagz" => self.flagz(wants_json(&request)),
             _ => answer::not_found(),
+        }
+    }
+
+    /// Reads counters of the kernel, maybe many: in a thread of its own, so that the other ports go on.
+    async fn metrics(&self) -> Answer {
+        let metrics = self.metrics.clone();
+        match tokio::task::spawn_blocking(move || metrics.text()).await {
+            Ok(text) => answer::body(TEXT_FORMAT, text),
+            Err(error) => answer::failure(format!("failed to read the metrics: {error}\n")),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::netlink::{
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = 1;
 const DELETE: u16 = 2;
+const GET_STATISTICS: u16 = 5;
 const UDP: u8 = 17;
 /// `CTA_*`.
 const TUPLE_ORIGINAL: u16 = 1;
@@ -84,6 +85,19 @@ impl Conntrack {
             Ok(()) | Err(Error::Interrupted { .. }) => Ok(found),
             Err(error) => Err(error),
         }
+    }
+
+    /// Answers how many entries the table has. The question makes the kernel load connection tracking where it is a module.
+    pub fn count(&mut self) -> Result<u32, Error> {
+        const GLOBAL_COUNT: u16 = 1;
+        let mut count = 0;
+        let request = Message::new(SUBSYSTEM << 8 | GET_STATISTICS, &header(Family::V4));
+        self.socket.ask(request, "count tracked connections", &mut |message| {
+            let value = message.payload.get(4..).and_then(|body| find(body, GLOBAL_COUNT));
+            count =
+                value.and_then(|value| value.first_chunk::<4>()).map_or(count, |b| u32::from_be_bytes(*b));
+        })?;
+        Ok(count)
     }
 
     /// Asks the kernel the same and looks at nothing: what [`udp_flows`](Self::udp_flows) costs at least. `filtered`:

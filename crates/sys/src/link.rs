@@ -176,8 +176,20 @@ impl Links {
         self.socket.request_with(message, CREATE | EXCL, &format!("give {name} the address {address}"))
     }
 
-    /// Answers every address of every link here, sorted, with the prefix it was given with.
+    /// Answers every address of every link here, sorted, with the prefix it was given with. While they change all the
+    /// time, which takes several attempts, that may fail.
     pub fn addresses(&mut self) -> Result<Vec<IpNet>, Error> {
+        const ATTEMPTS: u32 = 10;
+        let mut attempt = 1;
+        loop {
+            match self.read_addresses() {
+                Err(Error::Interrupted { .. }) if attempt < ATTEMPTS => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+
+    fn read_addresses(&mut self) -> Result<Vec<IpNet>, Error> {
         let mut found = Vec::new();
         let request = Message::new(GET_ADDRESS, &[0; 8]);
         self.socket.dump(request, "addresses", &mut |message| {

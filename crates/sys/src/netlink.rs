@@ -184,6 +184,29 @@ impl Socket {
         }
     }
 
+    /// Sends one request and hands its answers on, until its acknowledgement.
+    pub fn ask(
+        &mut self,
+        message: Message,
+        what: &str,
+        each: &mut dyn FnMut(&Received<'_>),
+    ) -> Result<(), Error> {
+        let sequence = self.reserve(1);
+        self.send(&message.finish(REQUEST | ACK, sequence))?;
+        loop {
+            for message in messages(self.receive()?) {
+                let message = message?;
+                if message.sequence != sequence {
+                    continue;
+                }
+                match message.error()? {
+                    Some(answer) => return answer.into_result(what),
+                    None => each(&message),
+                }
+            }
+        }
+    }
+
     /// Sends one dump request and hands every message of the answer on.
     pub fn dump(
         &mut self,

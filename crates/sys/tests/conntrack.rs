@@ -34,6 +34,7 @@ fn many_stale_flows_are_ended_and_nothing_else() {
         }
         assert_eq!(create_flows(&flows).unwrap(), 0);
         let mut conntrack = Conntrack::open().unwrap();
+        assert_eq!(conntrack.count().unwrap() as usize, flows.len());
         assert_eq!(conntrack.dump_unread(Family::V4, false).unwrap(), flows.len());
         assert_eq!(
             conntrack.dump_unread(Family::V4, true).unwrap(),

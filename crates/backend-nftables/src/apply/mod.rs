@@ -52,6 +52,11 @@ impl<N: Nftables> Kernel<N> {
         &mut self.nft
     }
 
+    /// Answers whether a table is there that the next transaction deletes.
+    pub(crate) fn replaces_everything(&self) -> bool {
+        self.table == Table::ToReplace
+    }
+
     pub(crate) fn read(&mut self) -> Result<Vec<(Key, Value)>, Error> {
         self.has_kube_proxy = self.nft.tables(self.family)?.iter().any(|name| name == KUBE_PROXY);
         let found = read::table(&mut self.nft, self.family, self.counting)?;

@@ -60,6 +60,29 @@ fn a_changed_file_takes_effect_or_ends_the_process_and_says_why() {
 }
 
 #[test]
+fn a_file_in_the_middle_of_being_written_changes_nothing() {
+    let Some(mut node) = Node::build() else { return };
+    let config = configure(&node, "clusterCIDR: 10.244.0.0/16\nhealthzBindAddress: 0.0.0.0:10300\n");
+    let whole = std::fs::read_to_string(&config).unwrap();
+    let manifests = node.folder.join("manifests").display().to_string();
+    let proxy =
+        node.kube_proxy(&["--config", &config, "--manifests", &manifests, "--hostname-override=node"]);
+    proxy.await_log(&["IPv6", "in step"]);
+    // Each of these is a configuration of its own, for less than two looks.
+    for end in [HEAD.len(), HEAD.len() + 27, whole.len()] {
+        std::fs::write(&config, &whole[..end]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+    }
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert!(!proxy.log().contains("the configuration changed"), "{}", proxy.log());
+    assert_eq!(node.page("127.0.0.1:10300", "/livez").code, Some(200));
+    // A period that no clock can count is a mistake like others.
+    configure(&node, "nftables: {syncPeriod: 5000000000000000h}\n");
+    proxy.await_log(&["ERROR", "nftables.syncPeriod", "is no duration"]);
+    proxy.terminate();
+}
+
+#[test]
 fn a_port_that_somebody_has_is_tried_again_unless_it_must_be_had() {
     let Some(mut node) = Node::build() else { return };
     let manifests = node.folder.join("manifests").display().to_string();

@@ -15,7 +15,7 @@ const HEALTH: &str = "127.0.0.1:10256";
 const TABLE: &str = "
 kubeproxy_conntrack_reconciler_deleted_entries_total          counter   ip_family
 kubeproxy_conntrack_reconciler_sync_duration_seconds          histogram ip_family 15 0.001 16.384
-kubeproxy_network_programming_duration_seconds                histogram ip_family 80 0.25 300
+kubeproxy_network_programming_duration_seconds                histogram ip_family 81 0 300
 kubeproxy_proxy_healthz_total                                 counter   code
 kubeproxy_proxy_livez_total                                   counter   code
 kubeproxy_sync_full_proxy_rules_duration_seconds              histogram ip_family 15 0.001 16.384
@@ -151,6 +151,21 @@ fn metrics_are_kube_proxys_by_name_type_and_labels_and_mean_something() {
     assert_eq!(grew("signalbox_watch_lag_seconds_count"), 1.0);
     assert!((1.0..15.0).contains(&grew("signalbox_watch_lag_seconds_sum")));
     assert_eq!(grew("signalbox_watch_events_total{kind=\"Service\"}"), 1.0);
+
+    // What needs nothing of the kernel is not waited for: the next change would look slow.
+    let mut unused = slice(&["10.244.1.12"]);
+    unused["metadata"] = json!({"name": "nobodys", "namespace": "shop", "labels": {"kubernetes.io/service-name": "nobody"},
+        "annotations": {"endpoints.kubernetes.io/last-change-trigger-time": soon()}});
+    server.apply(unused);
+    let lag = |page: &testkit::traffic::HttpAnswer| values(&page.body)["signalbox_watch_lag_seconds_count"];
+    node.await_page((METRICS, "/metrics"), |page| lag(page) == 2.0);
+    server.apply(slice(&["10.244.1.13"]));
+    node.await_answers(WEB, &["pod3"]);
+    let last = values(&node.page(METRICS, "/metrics").body);
+    assert_eq!(
+        at(&last, &v4("kubeproxy_network_programming_duration_seconds_count")),
+        at(&after, &v4("kubeproxy_network_programming_duration_seconds_count"))
+    );
 }
 
 /// The time now, as Kubernetes writes it.
@@ -216,6 +231,14 @@ fn profiles_are_served_when_they_are_wanted() {
     assert_eq!((put("x"), put("4")), (Some(400), Some(200)));
     node.write("service.yaml", &service("web", "{clusterIP: 10.96.0.10, ports: [{port: 80}]}"));
     proxy.await_log(&["DEBUG", "wrote a change"]);
+    // A profile that is being taken does not hold up the end.
+    std::thread::scope(|scope| {
+        scope.spawn(|| node.page(METRICS, "/debug/pprof/profile?seconds=15"));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let begin = std::time::Instant::now();
+        proxy.terminate();
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+    });
 }
 
 #[test]
