@@ -119,7 +119,7 @@ impl Links {
     /// Only the end that was switched on first needs this: it loses packets until the kernel has noticed the other one,
     /// some milliseconds later. The second end carries packets at once, yet is said to do so up to a second later.
     pub fn await_running(&mut self, name: &str) -> Result<(), Error> {
-        const LIMIT: Duration = Duration::from_secs(5);
+        const LIMIT: Duration = Duration::from_secs(30);
         let (index, begin) = (index(name)?, Instant::now());
         while !self.is_running(index)? {
             if begin.elapsed() > LIMIT {
