@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
-use backend::{Backend, Driver};
+use backend::{Backend, Driver, Owner};
 use desired::UdpFrontends;
 use health::FamilyHealth;
 use model::{Family, NodeView, ServiceKey, ServiceView};
@@ -20,6 +20,8 @@ pub(crate) struct Plane<B: Backend> {
     driver: Driver<B>,
     pace: Pace,
     is_complete: bool,
+    /// What the kernel refused, and was logged.
+    refused: BTreeMap<Owner, String>,
     /// When to try again what the kernel refused.
     retry_refused: Option<Instant>,
     udp: UdpFrontends,
@@ -51,6 +53,7 @@ impl<B: Backend> Plane<B> {
             no_local: BTreeMap::new(),
             changed_at: Vec::new(),
             is_complete: false,
+            refused: BTreeMap::new(),
             retry_refused: None,
             udp: UdpFrontends::default(),
             health: FamilyHealth::default(),
@@ -185,15 +188,20 @@ impl<B: Backend> Plane<B> {
     }
 
     fn log_success(&mut self, synced: &backend::Synced, took: Duration, recovered: bool) {
-        for refusal in &synced.refused {
+        let news =
+            synced.refused.iter().filter(|refusal| self.refused.get(&refusal.owner) != Some(&refusal.reason));
+        for refusal in news {
             warn!(family = %self.family, owner = %refusal.owner, reason = %refusal.reason, "the kernel refused an item; the rest is in force");
         }
-        let is_refusing = self.driver.refused().next().is_some();
+        self.refused =
+            self.driver.refused().map(|(owner, reason)| (owner.clone(), reason.to_owned())).collect();
+        let is_refusing = !self.refused.is_empty();
         self.retry_refused = is_refusing.then(|| Instant::now() + RETRY_REFUSED);
         let (added, removed, replaced) = (synced.added, synced.removed, synced.replaced);
         if !self.is_complete || recovered {
             self.is_complete = true;
-            info!(family = %self.family, added, removed, replaced, ?took, "the kernel is in step");
+            let refused = self.refused.len();
+            info!(family = %self.family, added, removed, replaced, refused, ?took, "the kernel is in step");
         } else {
             debug!(family = %self.family, added, removed, replaced, ?took, "wrote a change");
         }

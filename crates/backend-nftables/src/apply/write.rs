@@ -184,12 +184,18 @@ fn set_name(key: &Key) -> Option<String> {
     }
 }
 
+/// `ENFILE`.
+const FULL: i32 = 23;
+
 /// Says which changes the kernel refused.
 pub(super) fn blamed(error: CommitError, owners: &[Option<usize>]) -> ApplyError {
     let CommitError::Refused { refused } = &error else { return failed(error) };
     let changes = refused.iter().map(|refused| {
         let change = owners.get(refused.operation).copied().flatten()?;
-        Some(RefusedChange { change, reason: refused.to_string() })
+        // The kernel says so with ENFILE, whose own words are about files.
+        let is_full = refused.errno == FULL;
+        let reason = if is_full { "its map is full".to_owned() } else { refused.to_string() };
+        Some(RefusedChange { change, reason })
     });
     // An operation that is nobody's cannot be left out.
     match changes.collect::<Option<Vec<_>>>() {
