@@ -40,6 +40,7 @@ process_virtual_memory_bytes                                  gauge     -
 signalbox_build_info                                          gauge     emulates,version
 signalbox_change_delay_seconds                                histogram ip_family 20 0.0001 52.4288
 signalbox_items                                               gauge     ip_family
+signalbox_peak_memory_bytes                                   gauge     -
 signalbox_refused_services                                    gauge     ip_family
 signalbox_transaction_duration_seconds                        histogram ip_family 16 0.0001 3.2768
 signalbox_watch_errors_total                                  counter   kind
