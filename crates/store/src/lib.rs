@@ -37,7 +37,7 @@ pub struct Store {
     writer: Writer,
 }
 
-/// What readers see: locked for a copy of pointers, see docs/decisions.
+/// What readers see: locked for a copy of pointers, see docs/decisions/0002.
 pub(crate) struct Shared {
     state: RwLock<State>,
     /// The last revision that readers see.
