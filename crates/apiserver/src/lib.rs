@@ -9,3 +9,4 @@ pub mod discovery;
 pub mod kinds;
 pub mod schema;
 pub mod select;
+pub mod status;
