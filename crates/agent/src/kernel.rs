@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Sender;
 use tracing::{error, warn};
 
 use crate::Event;
-use crate::timed::{Timed, TransactionTimes};
+use crate::timed::{Timed, TransactionTimes, Transactions};
 
 /// The kernel's nftables as a back end.
 pub type KernelBackend = NftablesBackend<Timed<NftSocket>>;
@@ -22,18 +22,37 @@ pub type KernelBackend = NftablesBackend<Timed<NftSocket>>;
 pub struct Kernel {
     /// A driver for each family.
     pub drivers: Vec<(Family, Driver<KernelBackend>)>,
-    /// The ports by which the kernel's notifications name our own writes.
-    pub writers: Vec<u32>,
+    /// What tells our own writes from those of others.
+    pub writes: OwnWrites,
+}
+
+/// What tells our own writes from those of others: by the ports that notifications name, and before there are any by
+/// their number, since the kernel counts all transactions of a network namespace.
+#[derive(Debug)]
+pub struct OwnWrites {
+    ports: Vec<u32>,
+    generation: u32,
+    done: Transactions,
+}
+
+impl OwnWrites {
+    /// Answers whether nobody else wrote since the kernel was opened.
+    fn are_all(&self) -> Result<bool, Error> {
+        let expected = self.generation.wrapping_add(self.done.count());
+        Ok(NftSocket::open()?.generation()? == expected)
+    }
 }
 
 /// Opens the kernel of the calling thread's network namespace. Fails where nothing could ever be written: without the
 /// privileges, or on a kernel without nf_tables.
 pub fn open_kernel(counting: Counting, times: &TransactionTimes) -> Result<Kernel, Error> {
-    let mut kernel = Kernel { drivers: Vec::new(), writers: Vec::new() };
+    let (generation, done) = (NftSocket::open()?.generation()?, Transactions::default());
+    let writes = OwnWrites { ports: Vec::new(), generation, done: done.clone() };
+    let mut kernel = Kernel { drivers: Vec::new(), writes };
     for family in Family::BOTH {
         let socket = NftSocket::open()?;
-        kernel.writers.push(socket.port());
-        let socket = Timed::new(socket, family, times);
+        kernel.writes.ports.push(socket.port());
+        let socket = Timed::new(socket, family, times, done.clone());
         kernel.drivers.push((family, Driver::new(NftablesBackend::counting(family, socket, counting))));
     }
     Ok(kernel)
@@ -55,14 +74,14 @@ pub fn cleanup_kube_proxy() -> Result<Vec<Family>, CommitError> {
 /// sync of a large cluster would take longer than that sync.
 #[derive(Debug)]
 pub struct KernelWatch {
-    writers: Vec<u32>,
+    writes: OwnWrites,
     events: Sender<Event>,
 }
 
 impl KernelWatch {
-    /// Prepares to report changes that were not made through the sockets with these ports.
-    pub fn new(writers: Vec<u32>, events: Sender<Event>) -> Self {
-        Self { writers, events }
+    /// Prepares to report changes that are not our own.
+    pub fn new(writes: OwnWrites, events: Sender<Event>) -> Self {
+        Self { writes, events }
     }
 
     /// Begins to listen, in a thread of its own that ends when nobody takes the events any more.
@@ -79,7 +98,15 @@ impl KernelWatch {
 
     fn listen(self) -> Result<(), Error> {
         const LONG: Duration = Duration::from_secs(3600);
-        let mut monitor = Monitor::open(TABLE, self.writers)?;
+        let mut monitor = Monitor::open(TABLE, self.writes.ports.clone())?;
+        // What others did until now nobody has told.
+        if !self.writes.are_all()? {
+            for family in Family::BOTH {
+                if self.events.blocking_send(Event::KernelChanged(family)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
         while !self.events.is_closed() {
             for family in monitor.changed(LONG)? {
                 // The loop may be busy with a long write; there is no hurry.
@@ -89,5 +116,39 @@ impl KernelWatch {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sys::nftables::{Batch, Nftables};
+    use sys::testing::in_new_network_namespace;
+    use telemetry::Metrics;
+
+    #[test]
+    fn what_others_did_before_the_watch_began_is_noticed() {
+        let add = |nft: &mut dyn FnMut(Batch), name: &str| {
+            let mut batch = Batch::new(Family::V4, name);
+            batch.add_table("somebody");
+            nft(batch);
+        };
+        in_new_network_namespace(|| {
+            let times = TransactionTimes::register(&Metrics::default());
+            let Kernel { mut drivers, writes } = open_kernel(Counting::Nothing, &times).expect("root may");
+            let (_, driver) = drivers.first_mut().expect("one of each family");
+            let own = driver.backend_mut().kernel_mut().nft_mut();
+            for number in 0..3 {
+                add(&mut |batch| own.commit(batch).expect("a new table"), &format!("own{number}"));
+            }
+            assert!(writes.are_all().expect("the kernel counts"));
+            let mut other = NftSocket::open().expect("root may");
+            add(&mut |batch| other.commit(batch).expect("a new table"), "theirs");
+            assert!(!writes.are_all().expect("the kernel counts"));
+            let (events, mut queue) = tokio::sync::mpsc::channel(8);
+            KernelWatch::new(writes, events).start();
+            assert_eq!(queue.blocking_recv(), Some(Event::KernelChanged(Family::V4)));
+            assert_eq!(queue.blocking_recv(), Some(Event::KernelChanged(Family::V6)));
+        });
     }
 }

@@ -23,7 +23,9 @@ pub use agent::{Agent, Threads};
 pub use connections::watch_connections;
 pub use event::{Event, Settings};
 pub use flows::FlowSweeper;
-pub use kernel::{Counting, Kernel, KernelBackend, KernelWatch, cleanup, cleanup_kube_proxy, open_kernel};
+pub use kernel::{
+    Counting, Kernel, KernelBackend, KernelWatch, OwnWrites, cleanup, cleanup_kube_proxy, open_kernel,
+};
 pub use leftovers::remove as remove_leftovers;
 pub use settings::apply_settings;
 pub use timed::{Timed, TransactionTimes};

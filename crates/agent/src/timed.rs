@@ -1,5 +1,7 @@
 //! A way to the kernel that times its transactions.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use model::Family;
@@ -20,15 +22,26 @@ impl TransactionTimes {
     }
 }
 
-/// An nftables whose transactions are timed.
+/// How many transactions were carried out. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Transactions(Arc<AtomicU32>);
+
+impl Transactions {
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// An nftables whose transactions are timed and counted.
 pub struct Timed<N> {
     nft: N,
     times: Histogram,
+    done: Transactions,
 }
 
 impl<N> Timed<N> {
-    pub(crate) fn new(nft: N, family: Family, times: &TransactionTimes) -> Self {
-        Self { nft, times: times.0.with_label_values(&[&family.to_string()]) }
+    pub(crate) fn new(nft: N, family: Family, times: &TransactionTimes, done: Transactions) -> Self {
+        Self { nft, times: times.0.with_label_values(&[&family.to_string()]), done }
     }
 }
 
@@ -37,6 +50,9 @@ impl<N: Nftables> Nftables for Timed<N> {
         let begin = Instant::now();
         let result = self.nft.commit(batch);
         self.times.observe(begin.elapsed().as_secs_f64());
+        if result.is_ok() {
+            self.done.0.fetch_add(1, Ordering::Release);
+        }
         result
     }
 

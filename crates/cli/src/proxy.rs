@@ -191,7 +191,7 @@ fn start_agent(
     (health, metrics): (watch::Sender<Snapshot>, Metrics),
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let threads = Threads {
-        kernel_watch: Some(KernelWatch::new(kernel.writers, events)),
+        kernel_watch: Some(KernelWatch::new(kernel.writes, events)),
         flow_sweeper: Some(FlowSweeper::start(&metrics)),
         health: Some(health),
         metrics,

@@ -208,6 +208,19 @@ pub struct NftSocket {
 }
 
 impl NftSocket {
+    /// Answers how many transactions there were in this network namespace; it wraps.
+    pub fn generation(&mut self) -> Result<u32, Error> {
+        let mut generation = 0;
+        let request = Message::new(wire::kind(wire::GET_GENERATION), &wire::header(0, 0));
+        let result = self.socket.ask(request, "count transactions", &mut |message| {
+            let body = message.payload.get(4..).unwrap_or_default();
+            let value = attributes(body).find(|(kind, _)| *kind == 1).map(|(_, value)| value);
+            generation = value.map_or(generation, number);
+        });
+        result.map_err(name_missing_kernel)?;
+        Ok(generation)
+    }
+
     /// Opens the kernel's nftables for the network namespace of the calling thread.
     pub fn open() -> Result<Self, Error> {
         let socket = Socket::open(libc::NETLINK_NETFILTER).map_err(name_missing_kernel)?;

@@ -21,6 +21,7 @@ pub(super) const GET_SET: u16 = 10;
 pub(super) const DEL_SET: u16 = 11;
 pub(super) const NEW_ELEMENT: u16 = 12;
 pub(super) const GET_ELEMENT: u16 = 13;
+pub(super) const GET_GENERATION: u16 = 16;
 pub(super) const DEL_ELEMENT: u16 = 14;
 pub(super) const NEW_GENERATION: u16 = 15;
 /// Since Linux 6.3: like `DEL_ELEMENT`, but a missing element is no error.
