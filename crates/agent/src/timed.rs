@@ -47,6 +47,9 @@ impl<N> Timed<N> {
 
 impl<N: Nftables> Nftables for Timed<N> {
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         let begin = Instant::now();
         let result = self.nft.commit(batch);
         self.times.observe(begin.elapsed().as_secs_f64());
