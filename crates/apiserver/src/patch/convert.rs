@@ -23,14 +23,17 @@ pub(super) fn check(value: &Value, shape: &Shape) -> Result<(), String> {
             }
             Ok(())
         }
-        Shape::List(of) => match value {
-            Value::Array(list) => list.iter().try_for_each(|entry| check(entry, of)),
-            other => Err(format!("cannot restore slice from {}", go::kind_of(other))),
-        },
-        Shape::Map(of) => match value {
-            Value::Object(map) => map.values().try_for_each(|entry| check(entry, of)),
-            other => Err(format!("cannot restore map from {}", go::kind_of(other))),
-        },
+        Shape::List(of) => {
+            let list = value
+                .as_array()
+                .ok_or_else(|| format!("cannot restore slice from {}", go::kind_of(value)))?;
+            list.iter().try_for_each(|entry| check(entry, of))
+        }
+        Shape::Map(of) => {
+            let map =
+                value.as_object().ok_or_else(|| format!("cannot restore map from {}", go::kind_of(value)))?;
+            map.values().try_for_each(|entry| check(entry, of))
+        }
         Shape::Text => plain(value, "string"),
         Shape::Bool => plain(value, "bool"),
         Shape::Int32 => plain(value, "int32"),

@@ -19,7 +19,9 @@ pub(super) fn object(text: &[u8]) -> Result<Option<Map<String, Value>>, String> 
     match json(text)? {
         Value::Null => Ok(None),
         Value::Object(map) => Ok(Some(map)),
-        other => Err(cannot("value of type map[string]interface {}", &other)),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+            Err(cannot("value of type map[string]interface {}", &other))
+        }
     }
 }
 

@@ -55,7 +55,9 @@ fn read(patch: &[u8]) -> Result<Vec<Operation>, String> {
     let operations = match decode::json(patch)? {
         Value::Null => Vec::new(),
         Value::Array(operations) => operations,
-        other => return Err(decode::cannot("value of type []handlers.jsonPatchOp", &other)),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+            return Err(decode::cannot("value of type []handlers.jsonPatchOp", &other));
+        }
     };
     operations.into_iter().map(read_operation).collect()
 }
@@ -64,7 +66,9 @@ fn read_operation(written: Value) -> Result<Operation, String> {
     let mut fields = match written {
         Value::Null => return Ok(Operation::default()),
         Value::Object(fields) => fields,
-        other => return Err(decode::cannot("value of type handlers.jsonPatchOp", &other)),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+            return Err(decode::cannot("value of type handlers.jsonPatchOp", &other));
+        }
     };
     let mut text = |name: &str| match fields.remove(name) {
         None | Some(Value::Null) => Ok(None),
