@@ -1,12 +1,13 @@
 //! The API server: Kubernetes objects on one machine.
 //!
-//! So far its pure parts: what kinds there are, the shapes of their objects, how they are found and selected. What it
-//! does *not* do yet: serve them.
+//! So far its pure parts: what kinds there are, the shapes of their objects, how they are found, selected and patched.
+//! What it does *not* do yet: serve them.
 
 #![deny(missing_docs)]
 
 pub mod discovery;
 pub mod kinds;
+pub mod patch;
 pub mod schema;
 pub mod select;
 pub mod status;
