@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 /// How deep values are nested at most: the parser takes no more. Go takes 10,000 levels.
-const DEEPEST: usize = 127;
+pub(super) const DEEPEST: usize = 127;
 
 /// Reads a text; or says what is wrong.
 pub(super) fn json(text: &[u8]) -> Result<Value, String> {

@@ -2,7 +2,8 @@
 //! missing key adds it, `test` holds `null` and missing for the same, an operation without `value` has `null`, negative indices
 //! count from the end, and the object as a whole (the path ``) cannot be patched.
 //!
-//! Unlike it, `copy` of a missing key and a path without a leading `/` are refused.
+//! Unlike it, `copy` of a missing key and a path without a leading `/` are refused, and so is what would nest an object deeper
+//! than its JSON could be read again.
 
 use serde_json::{Map, Value};
 
@@ -29,12 +30,11 @@ pub(super) fn apply(patch: &[u8], object: &Value) -> Result<Value, PatchError> {
     if operations.len() > MOST_OPERATIONS {
         return Err(PatchError::TooMany { most: MOST_OPERATIONS, given: operations.len() });
     }
-    let mut patched = object.clone();
-    let mut copied_bytes = 0;
+    let mut patching = Patching { object: object.clone(), copied_bytes: 0 };
     for operation in operations {
-        operate(&mut patched, operation, &mut copied_bytes).map_err(PatchError::Inapplicable)?;
+        patching.operate(operation).map_err(PatchError::Inapplicable)?;
     }
-    Ok(patched)
+    Ok(patching.object)
 }
 
 /// Answers the fields that no operation has.
@@ -81,33 +81,50 @@ fn read_operation(written: Value) -> Result<Operation, String> {
     Ok(Operation { op, path, from, value: fields.remove("value").unwrap_or_default() })
 }
 
-fn operate(object: &mut Value, operation: Operation, copied_bytes: &mut usize) -> Result<(), String> {
-    let Operation { op, path, from, value } = operation;
-    let path = || path.as_deref().ok_or("an operation has no path");
-    let from = || from.as_deref().ok_or("an operation has no from");
-    match op.as_str() {
-        "add" => add(object, path()?, value),
-        "remove" => remove(object, path()?).map(drop),
-        "replace" => replace(object, path()?, value),
-        "move" => {
-            let value = remove(object, from()?)?;
-            add(object, path()?, value)
-        }
-        "copy" => {
-            let from = from()?;
-            let value = get(object, from)?.ok_or_else(|| missing(from))?.clone();
-            *copied_bytes += value.to_string().len();
-            if *copied_bytes > MOST_COPIED_BYTES {
-                return Err(format!("more than {MOST_COPIED_BYTES} bytes are copied"));
+/// An object while it is patched.
+struct Patching {
+    object: Value,
+    copied_bytes: usize,
+}
+
+impl Patching {
+    fn operate(&mut self, operation: Operation) -> Result<(), String> {
+        let Operation { op, path, from, value } = operation;
+        let path = || path.as_deref().ok_or("an operation has no path");
+        let from = || from.as_deref().ok_or("an operation has no from");
+        match op.as_str() {
+            "add" => {
+                check_depth(path()?, &value)?;
+                add(&mut self.object, path()?, value)
             }
-            add(object, path()?, value)
+            "remove" => remove(&mut self.object, path()?).map(drop),
+            "replace" => {
+                check_depth(path()?, &value)?;
+                replace(&mut self.object, path()?, value)
+            }
+            "move" => {
+                let value = remove(&mut self.object, from()?)?;
+                check_depth(path()?, &value)?;
+                add(&mut self.object, path()?, value)
+            }
+            "copy" => self.copy(from()?, path()?),
+            "test" => {
+                let path = path()?;
+                let is_so = get(&mut self.object, path)?.unwrap_or(&Value::Null) == &value;
+                if is_so { Ok(()) } else { Err(format!("{path} is not {value}")) }
+            }
+            other => Err(format!("{other:?} is no operation")),
         }
-        "test" => {
-            let path = path()?;
-            let is_so = get(object, path)?.unwrap_or(&Value::Null) == &value;
-            if is_so { Ok(()) } else { Err(format!("{path} is not {value}")) }
+    }
+
+    fn copy(&mut self, from: &str, path: &str) -> Result<(), String> {
+        let value = get(&mut self.object, from)?.ok_or_else(|| missing(from))?.clone();
+        self.copied_bytes += value.to_string().len();
+        if self.copied_bytes > MOST_COPIED_BYTES {
+            return Err(format!("more than {MOST_COPIED_BYTES} bytes are copied"));
         }
-        other => Err(format!("{other:?} is no operation")),
+        check_depth(path, &value)?;
+        add(&mut self.object, path, value)
     }
 }
 
@@ -189,6 +206,21 @@ fn index(text: &str, length: usize) -> Result<usize, String> {
     let index = if index < 0 { index.saturating_add_unsigned(length as u64) } else { index };
     let index = usize::try_from(index).ok().filter(|index| *index < length);
     index.ok_or_else(|| format!("there is no index {text}"))
+}
+
+/// Refuses to put a value where its innermost would be nested too deep.
+fn check_depth(path: &str, value: &Value) -> Result<(), String> {
+    let depth = path.matches('/').count() + depth(value);
+    if depth > decode::DEEPEST { Err(format!("{path:?} is nested too deep")) } else { Ok(()) }
+}
+
+fn depth(value: &Value) -> usize {
+    let deepest = match value {
+        Value::Array(list) => list.iter().map(depth).max(),
+        Value::Object(map) => map.values().map(depth).max(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return 0,
+    };
+    deepest.unwrap_or(0) + 1
 }
 
 fn missing(path: &str) -> String {

@@ -3,7 +3,7 @@
 //! Entries that the patch names keep the patch's order, the others the object's, and where the two meet the object's order
 //! decides. So a new entry comes before all that the patch does not name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 
 use serde_json::Value;
@@ -28,9 +28,9 @@ pub(super) fn merge(old: Vec<Value>, new: Vec<Value>, list: List<'_>) -> Result<
     }
     if !are_maps(&old, &new)? {
         let mut merged = Vec::new();
-        let mut known = HashMap::new();
+        let mut known = HashSet::new();
         for value in old.iter().chain(&new) {
-            if known.insert(value.to_string(), ()).is_none() {
+            if known.insert(value.to_string()) {
                 merged.push(value.clone());
             }
         }
@@ -67,14 +67,16 @@ fn directed(
 ) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
     let mut entries = Vec::new();
     let mut is_replaced = false;
-    let mut deleted = HashMap::new();
+    let mut deleted = HashSet::new();
     for entry in new {
         let Some(directive) = entry.get(DIRECTIVE) else {
             entries.push(entry);
             continue;
         };
         match (directive.as_str(), &entry) {
-            (Some("delete"), _) => drop(deleted.insert(merge_key(&entry, key)?.to_string(), ())),
+            (Some("delete"), _) => {
+                deleted.insert(merge_key(&entry, key)?.to_string());
+            }
             (Some("replace"), _) => is_replaced = true,
             (Some("merge"), _) => {
                 let message = "merging lists cannot yet be specified in the patch";
@@ -87,7 +89,7 @@ fn directed(
     if is_replaced {
         return Ok((entries.into_iter().filter_map(taken).collect(), Vec::new()));
     }
-    old.retain(|entry| entry.get(key).is_none_or(|value| !deleted.contains_key(&value.to_string())));
+    old.retain(|entry| entry.get(key).is_none_or(|value| !deleted.contains(&value.to_string())));
     Ok((old, entries))
 }
 

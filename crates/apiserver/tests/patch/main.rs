@@ -69,6 +69,24 @@ fn too_many_operations_or_copies_are_refused() {
     assert!(matches!(patch(vec![copy; 40]), Err(PatchError::Inapplicable(_))));
 }
 
+/// Operations can wrap what is there again and again; objects thousands of levels deep would exhaust the stack.
+#[test]
+fn wrapping_has_an_end() {
+    let of = Schema::get().find("core.v1.ConfigMap").unwrap();
+    let wrap = [
+        json!({"op": "add", "path": "/b", "value": {}}),
+        json!({"op": "move", "from": "/a", "path": "/b/a"}),
+        json!({"op": "move", "from": "/b", "path": "/a"}),
+    ];
+    let wrapped = |times: usize| {
+        let patch = Value::from(wrap.iter().cycle().take(3 * times).cloned().collect::<Vec<_>>()).to_string();
+        apply(Kind::Json, patch.as_bytes(), &json!({"a": 1}), of)
+    };
+    let deep = wrapped(125).unwrap();
+    assert!(serde_json::from_str::<Value>(&deep.to_string()).is_ok());
+    assert!(matches!(wrapped(3000), Err(PatchError::Inapplicable(_))));
+}
+
 #[test]
 fn fields_that_no_operation_has() {
     let patch = br#"[{"op":"add","path":"/a","zzz":1},{"OP":"x"}]"#;
