@@ -62,7 +62,10 @@ const LAYERS: [(&str, &[&str]); 16] = [
         ],
     ),
     ("testkit", &["model", "objects", "sys", "desired"]),
-    ("xtask", &["model", "objects", "sys", "backend", "backend-nftables", "desired", "watch", "testkit"]),
+    (
+        "xtask",
+        &["model", "store", "objects", "sys", "backend", "backend-nftables", "desired", "watch", "testkit"],
+    ),
 ];
 
 /// Checks everything and lists every violation at once.

@@ -7,6 +7,7 @@ mod figures;
 mod flows;
 mod path;
 mod recorder;
+mod store;
 mod sync;
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +22,8 @@ pub(crate) enum Bench {
     Agent(Size),
     /// Looking for stale UDP flows in a table of a million
     Flows(flows::Table),
+    /// The API server's store: durable writes, and opening a large one
+    Store(store::Objects),
     /// Connections and requests through a ClusterIP against straight to the pod
     Path(Size),
 }
@@ -41,7 +44,8 @@ pub(crate) struct Size {
 
 /// Runs a benchmark.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
+    let needs_root = !matches!(bench, Bench::Store(_));
+    if needs_root && !rustix::process::geteuid().is_root() {
         bail!(
             "benchmarks write to the kernel in network namespaces of their own, which needs root: use `sudo -E`"
         );
@@ -53,6 +57,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Sync(size) => sync::run(*size),
         Bench::Agent(size) => agent::run(*size),
         Bench::Flows(table) => flows::run(*table),
+        Bench::Store(objects) => store::run(objects),
         Bench::Path(size) => path::run(*size),
     }
 }
