@@ -71,6 +71,7 @@ fn measure(objects: &Objects, folder: &Path) -> Result<()> {
     );
     runtime.block_on(writes(&store, objects.writers, objects.objects))?;
     drop(store);
+    sys::memory::give_back();
     let (before, _) = resident("self");
     let begin = Instant::now();
     let store = Store::open(&file, Window::default())?;
