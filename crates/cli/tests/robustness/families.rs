@@ -70,6 +70,7 @@ fn a_family_that_fails_is_named_and_leaves_the_other_alone() {
         let text = format!("{CONFIG}clientConnection: {{kubeconfig: {}}}\n", cluster::kubeconfig(&node));
         std::fs::write(&config, text).unwrap();
         let proxy = node.proxy_with(&["--config", config.to_str().unwrap()]);
+        proxy.await_log(&["WARN", bad, "another process owns the table"]);
         // Both have the same Services; `later` is the one that changes.
         let target = |family: &str, [four, six]: [&str; 2]| match family {
             "IPv4" => format!("tcp/{four}:80"),

@@ -70,6 +70,10 @@ pub struct Refused {
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", std::io::Error::from_raw_os_error(self.errno))?;
+        // Who may not write at all is told so for the whole batch.
+        if self.errno == libc::EPERM {
+            f.write_str(": another process owns the table")?;
+        }
         if self.text.is_empty() { Ok(()) } else { write!(f, " ({})", self.text) }
     }
 }
