@@ -2,4 +2,5 @@
 
 #![deny(missing_docs)]
 
+pub mod body;
 pub mod schema;
