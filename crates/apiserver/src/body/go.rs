@@ -58,14 +58,11 @@ fn read_all() -> HashMap<TypeId, Struct> {
         let own: Vec<Member> = kind.fields.iter().map(|field| member(kind.name, field)).collect();
         let mut flat: BTreeMap<&'static str, Member> = BTreeMap::new();
         for part in &own {
-            match part.field.shape {
-                Shape::Object(inner) if part.field.is_inline => {
-                    let inner = schema.of(inner);
-                    flat.extend(inner.fields.iter().map(|field| (field.name, member(inner.name, field))));
-                }
-                _ => {
-                    flat.insert(part.field.name, *part);
-                }
+            if let (Shape::Object(inner), true) = (&part.field.shape, part.field.is_inline) {
+                let inner = schema.of(*inner);
+                flat.extend(inner.fields.iter().map(|field| (field.name, member(inner.name, field))));
+            } else {
+                flat.insert(part.field.name, *part);
             }
         }
         let name = kind.name.rsplit('.').next().unwrap_or(kind.name);

@@ -106,7 +106,7 @@ impl Reading<'_> {
 
     /// Go's hours may have one digit.
     fn hour(&mut self) -> Result<i64, String> {
-        let has_two = self.rest.bytes().nth(1).is_some_and(|byte| byte.is_ascii_digit());
+        let has_two = self.rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
         self.digits(if has_two { 2 } else { 1 }, "15")
     }
 
