@@ -189,12 +189,11 @@ impl Fitting {
     }
 
     fn number(&mut self, part: Part<'_>, text: &str) -> Option<Value> {
-        let whole = text.parse::<i64>().ok();
-        let value = match part.shape {
-            Shape::Double => text.parse().ok().and_then(Number::from_f64).map(Value::Number),
-            Shape::Int64 => whole.map(Value::from),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "what else is a number has 32 bits")]
-            _ => whole.filter(|number| i32::try_from(*number).is_ok()).map(Value::from),
+        let value = if *part.shape == Shape::Double {
+            text.parse().ok().and_then(Number::from_f64).map(Value::Number)
+        } else {
+            let fits = |number: &i64| *part.shape == Shape::Int64 || i32::try_from(*number).is_ok();
+            text.parse::<i64>().ok().filter(fits).map(Value::from)
         };
         if value.is_none() {
             let mistake = self.mismatch(part, &format!("number {text}"));

@@ -306,8 +306,18 @@ fn read(member: &Member, wire: Wire<'_>, into: &mut Map<String, Value>) -> Resul
             parts.insert(key, value);
             Ok(())
         }
-        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever has no parts is read at once")]
-        shape => {
+        shape @ (Shape::Text
+        | Shape::Bool
+        | Shape::Int32
+        | Shape::Int64
+        | Shape::Double
+        | Shape::Bytes
+        | Shape::Time
+        | Shape::MicroTime
+        | Shape::Quantity
+        | Shape::IntOrString
+        | Shape::Fields
+        | Shape::Raw) => {
             into.insert(name.to_owned(), value(name, shape, wire)?);
             Ok(())
         }

@@ -632,3 +632,30 @@ fn known_bytes() {
     assert_eq!(bytes[..11], *b"\x0a\x09\x0a\0\x12\x017\x1a\0\x20\x02");
     assert_eq!(protobuf::decode_list(&bytes, id(CONFIG_MAP)), Ok(list));
 }
+
+#[test]
+fn mistakes_are_worded_as_kubectl_words_them() {
+    let rows = include_str!("observed/mistakes.txt").lines().filter(|row| !row.starts_with('#'));
+    for (body, expected) in rows.map(|row| row.split_once('\t').unwrap()) {
+        check(
+            "core.v1.Pod",
+            body,
+            &format!("400 Pod in version \"v1\" cannot be handled as a Pod: {expected}"),
+        );
+    }
+}
+
+#[test]
+fn texts_are_printed_as_kubectl_prints_them() {
+    let object: Value = serde_json::from_str(include_str!("observed/texts.json")).unwrap();
+    let expected = include_str!("observed/texts.yaml");
+    for (found, expected) in yaml::encode(&object).lines().zip(expected.lines()) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(yaml::encode(&object), expected);
+    let kind = Expected { api_version: "v1", kind: "ConfigMap", of: id(CONFIG_MAP) };
+    assert_eq!(
+        decode(expected.as_bytes(), "application/yaml", &kind, Strictness::Strict),
+        Ok((object, Vec::new()))
+    );
+}

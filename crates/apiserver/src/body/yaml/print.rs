@@ -1,5 +1,6 @@
 //! Prints YAML: keys sorted, lists not indented, texts in quotes only where they need them.
 
+use std::cmp::Ordering;
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -15,7 +16,12 @@ pub fn encode(value: &Value) -> String {
     match value {
         Value::Object(fields) if !fields.is_empty() => put_map(&mut out, fields, 0, true),
         Value::Array(parts) if !parts.is_empty() => put_list(&mut out, parts, 0),
-        other => {
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => {
             put_leaf(&mut out, other, 0, 0);
             out.push('\n');
         }
@@ -24,9 +30,7 @@ pub fn encode(value: &Value) -> String {
 }
 
 fn put_map(out: &mut String, fields: &serde_json::Map<String, Value>, indent: usize, is_new_line: bool) {
-    let mut entries: Vec<(&String, &Value)> = fields.iter().collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
-    for (at, (key, value)) in entries.into_iter().enumerate() {
+    for (at, (key, value)) in sorted(fields.iter().collect()).into_iter().enumerate() {
         if at > 0 || is_new_line {
             out.push_str(&" ".repeat(indent));
         }
@@ -38,9 +42,52 @@ fn put_map(out: &mut String, fields: &serde_json::Map<String, Value>, indent: us
     }
 }
 
+/// Merges halves that are sorted already. The order of go-yaml runs in circles for some keys, and the sort of the standard
+/// library panics then.
+fn sorted<'a>(mut entries: Vec<(&'a String, &'a Value)>) -> Vec<(&'a String, &'a Value)> {
+    if entries.len() < 2 {
+        return entries;
+    }
+    let mut behind = sorted(entries.split_off(entries.len() / 2)).into_iter().peekable();
+    let mut front = sorted(entries).into_iter().peekable();
+    let mut all = Vec::new();
+    while let (Some((one, _)), Some((other, _))) = (front.peek(), behind.peek()) {
+        let next = if order(one, other) == Ordering::Greater { &mut behind } else { &mut front };
+        all.extend(next.next());
+    }
+    all.extend(front.chain(behind));
+    all
+}
+
+/// Orders keys as go-yaml does: by character, but numbers by what they count, and letters behind other characters.
+fn order(one: &str, other: &str) -> Ordering {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let Some(at) = one.iter().zip(&other).position(|(one, other)| one != other) else {
+        return one.len().cmp(&other.len());
+    };
+    match (one[at].is_alphabetic(), other[at].is_alphabetic()) {
+        (true, true) => return one[at].cmp(&other[at]),
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
+        (false, false) => {}
+    }
+    // A zero behind other digits counts as one.
+    let before = one[..at].iter().rev().take_while(|char| char.is_ascii_digit());
+    let has_zero = one[at] == '0' || other[at] == '0';
+    let start = i64::from(has_zero && before.into_iter().any(|digit| *digit != '0'));
+    let number = |text: &[char]| {
+        let digits = text[at..].iter().map_while(|char| char.to_digit(10));
+        let count = digits.clone().count();
+        (digits.fold(start, |number, digit| number.wrapping_mul(10).wrapping_add(i64::from(digit))), count)
+    };
+    number(&one).cmp(&number(&other)).then(one[at].cmp(&other[at]))
+}
+
 /// A key stands on one line. go-yaml marks long ones, and those with line ends, by `?`; they are quoted here.
 fn put_key(out: &mut String, key: &str) {
     match style(key) {
+        // As a key it would merge.
+        Style::Plain if key == "<<" => put_double(out, key, None),
         Style::Plain => out.push_str(key),
         Style::Single => put_single(out, key, None),
         Style::Double | Style::Literal => put_double(out, key, None),
@@ -58,7 +105,12 @@ fn put_after(out: &mut String, value: &Value, indent: usize, column: usize) {
             out.push('\n');
             put_list(out, parts, indent);
         }
-        leaf => {
+        leaf @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => {
             out.push(' ');
             put_leaf(out, leaf, indent + 2, column + 1);
             out.push('\n');
@@ -86,7 +138,12 @@ fn put_item(out: &mut String, part: &Value, indent: usize) {
                 put_item(out, part, indent + 2);
             }
         }
-        leaf => {
+        leaf @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => {
             put_leaf(out, leaf, indent + 2, indent + 2);
             out.push('\n');
         }
@@ -151,7 +208,8 @@ fn style(text: &str) -> Style {
 }
 
 fn is_printable(char: char) -> bool {
-    matches!(char, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..)
+    // The emitter of go-yaml knows no characters beyond three bytes.
+    matches!(char, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}')
 }
 
 /// Whether a plain text would be read as something of YAML's own.
@@ -331,6 +389,34 @@ nested:
   - b: null
 "#;
         assert_eq!(encode(&value), expected);
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_go_yaml() {
+        let keys = [
+            "", "-a", ".", "1", "1-", "1a", "2", "10", "a", "a.b", "a/b", "a1", "a2", "a10", "aB", "ab", "b",
+        ];
+        for pair in keys.windows(2) {
+            assert_eq!(order(pair[0], pair[1]), Ordering::Less, "{pair:?}");
+            assert_eq!(order(pair[1], pair[0]), Ordering::Greater, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn keys_in_a_circle_do_no_harm() {
+        let parts = ["a", "-", "1", "0", "10", "é", "_", "Z", ".", "00", "\u{1}"];
+        let mut fields = serde_json::Map::new();
+        for (one, two, three) in parts
+            .iter()
+            .flat_map(|one| parts.map(|two| (one, two)))
+            .flat_map(|(one, two)| parts.map(|three| (one, two, three)))
+        {
+            fields.insert(format!("{one}{two}{three}"), Value::Null);
+        }
+        let mut found: Vec<&String> =
+            sorted(fields.iter().collect()).into_iter().map(|(key, _)| key).collect();
+        found.sort_unstable();
+        assert!(found.into_iter().eq(fields.keys()));
     }
 
     #[test]

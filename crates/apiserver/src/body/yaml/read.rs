@@ -25,10 +25,11 @@ pub(in super::super) fn parse(bytes: &[u8]) -> Result<Tree, String> {
     let mut node = Node::Null;
     loop {
         let (event, span) = reading.next()?;
-        match event {
-            Event::DocumentEnd | Event::StreamEnd => break,
-            event if event.is_node() => node = reading.node(event, span)?,
-            _ => {}
+        if matches!(event, Event::DocumentEnd | Event::StreamEnd) {
+            break;
+        }
+        if event.is_node() {
+            node = reading.node(event, span)?;
         }
     }
     Ok(Tree { node, remarks: reading.remarks })
@@ -62,15 +63,17 @@ impl<'a> Reading<'a> {
         if self.depth > DEEPEST {
             return Err(format!("{NO_KIND}exceeded max depth"));
         }
-        let (anchor, node) = match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                let tag = tag.as_ref().and_then(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:"));
-                (anchor, word(&text, style, tag.as_deref())?)
-            }
-            Event::SequenceStart(_, anchor, _) => (anchor, self.list()?),
-            Event::MappingStart(_, anchor, _) => (anchor, self.map()?),
-            Event::Alias(anchor) => (0, self.alias(anchor)?),
-            _ => return Err(format!("yaml: line {}: did not find expected node content", span.start.line())),
+        let (anchor, node) = if let Event::Scalar(text, style, anchor, tag) = event {
+            let tag = tag.as_ref().and_then(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:"));
+            (anchor, word(&text, style, tag.as_deref())?)
+        } else if let Event::SequenceStart(_, anchor, _) = event {
+            (anchor, self.list()?)
+        } else if let Event::MappingStart(_, anchor, _) = event {
+            (anchor, self.map()?)
+        } else if let Event::Alias(anchor) = event {
+            (0, self.alias(anchor)?)
+        } else {
+            return Err(format!("yaml: line {}: did not find expected node content", span.start.line()));
         };
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());

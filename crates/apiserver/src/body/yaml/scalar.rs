@@ -20,11 +20,7 @@ pub(super) fn resolve(word: &str) -> Node {
 
 /// Whether a plain word is anything but a text: a printer must quote it.
 pub(super) fn needs_quotes(word: &str) -> bool {
-    !matches!(resolve(word), Node::Text(_))
-        || word == "<<"
-        || is_special_float(word)
-        || is_time(word)
-        || is_base_60(word)
+    !matches!(resolve(word), Node::Text(_)) || is_special_float(word) || is_time(word) || is_base_60(word)
 }
 
 /// Infinities and "not a number" cannot be written in JSON.
@@ -126,7 +122,7 @@ fn is_time(word: &str) -> bool {
         return false;
     }
     match &rest[day.len()..] {
-        "" => month.len() == 2 && day.len() == 2,
+        "" => true,
         clock => clock
             .strip_prefix(['T', 't', ' '])
             .is_some_and(|clock| is_clock(clock, clock_needs_zone(&rest[day.len()..]))),
@@ -144,8 +140,7 @@ fn is_clock(clock: &str, needs_zone: bool) -> bool {
     for (separator, below) in [("", 24), (":", 60), (":", 60)] {
         let Some(after) = rest.strip_prefix(separator) else { return false };
         let length = digits(after);
-        let is_right = (1..=2).contains(&length) && (length == 2 || separator.is_empty());
-        if !is_right || !after[..length].parse::<u8>().is_ok_and(|number| number < below) {
+        if !(1..=2).contains(&length) || !after[..length].parse::<u8>().is_ok_and(|number| number < below) {
             return false;
         }
         rest = &after[length..];
@@ -225,7 +220,8 @@ mod tests {
             "2024-01-01T00:00:00Z",
             "2024-01-01",
             "1:30",
-            "<<",
+            "2024-1-1",
+            "2024-01-01T1:2:3Z",
             ".inf",
             "-.Inf",
             "1e3",
