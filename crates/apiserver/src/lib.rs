@@ -6,9 +6,14 @@
 #![deny(missing_docs)]
 
 pub mod body;
+pub mod chance;
 pub mod discovery;
 pub mod kinds;
+pub mod meta;
+pub mod mistake;
+pub mod names;
 pub mod patch;
 pub mod schema;
 pub mod select;
 pub mod status;
+pub mod writing;

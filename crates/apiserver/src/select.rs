@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::kinds::Kind;
+use crate::names;
 
 /// What objects must have. The default means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -365,68 +366,17 @@ impl Parser {
     }
 }
 
-/// The form of names that label keys and values share.
-const NAME: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
-/// The most bytes of a label's value, and of a key's last part.
-const LONGEST: usize = 63;
-
-fn is_name(text: &str) -> bool {
-    let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    is_end(text.as_bytes().first()) && is_end(text.as_bytes().last()) && text.bytes().all(is_inside)
-}
-
-fn is_subdomain(text: &str) -> bool {
-    let is_part = |part: &str| {
-        let is_inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        !part.is_empty() && !part.starts_with('-') && !part.ends_with('-') && part.bytes().all(is_inside)
-    };
-    text.len() <= 253 && text.split('.').all(is_part)
-}
-
 fn check_key(key: &str) -> Result<(), Wrong> {
-    let wrong = |why: String| Err(Wrong(format!("<nil>: Invalid value: \"{key}\": {why}")));
-    let examples =
-        format!("(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{NAME}')");
-    let form = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
-    let parts: Vec<&str> = key.split('/').collect();
-    let name = match parts[..] {
-        [name] => name,
-        [prefix, name] => {
-            if prefix.is_empty() {
-                return wrong("prefix part must be non-empty".to_owned());
-            }
-            if !is_subdomain(prefix) {
-                return wrong("prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".to_owned());
-            }
-            name
-        }
-        _ => {
-            return wrong(format!(
-                "a valid label key {form} {examples} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            ));
-        }
-    };
-    if name.is_empty() {
-        return wrong("name part must be non-empty".to_owned());
+    match names::qualified_name(key).into_iter().next() {
+        Some(why) => Err(Wrong(format!("<nil>: Invalid value: \"{key}\": {why}"))),
+        None => Ok(()),
     }
-    if name.len() > LONGEST {
-        return wrong(format!("name part must be no more than {LONGEST} bytes"));
-    }
-    if is_name(name) { Ok(()) } else { wrong(format!("name part {form} {examples}")) }
 }
 
 fn check_values(key: &str, values: &[String]) -> Result<(), Wrong> {
     for (at, value) in values.iter().enumerate() {
-        let wrong =
-            |why: String| Err(Wrong(format!("values[{at}][{key}]: Invalid value: \"{value}\": {why}")));
-        if value.len() > LONGEST {
-            return wrong(format!("must be no more than {LONGEST} bytes"));
-        }
-        if !value.is_empty() && !is_name(value) {
-            return wrong(format!(
-                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '({NAME})?')"
-            ));
+        if let Some(why) = names::label_value(value).into_iter().next() {
+            return Err(Wrong(format!("values[{at}][{key}]: Invalid value: \"{value}\": {why}")));
         }
     }
     Ok(())

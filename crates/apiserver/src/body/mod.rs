@@ -12,7 +12,7 @@ mod quantity;
 mod target;
 #[cfg(test)]
 mod tests;
-mod time;
+pub mod time;
 mod words;
 pub mod yaml;
 
@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 pub use canonical::canonical;
 use json::Node;
 pub use target::Expected;
+pub(crate) use words::quoted;
 
 use crate::schema::TypeId;
 

@@ -2,7 +2,7 @@
 
 /// How a time is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Precision {
+pub enum Precision {
     /// `2006-01-02T15:04:05Z`; a fraction is read and dropped.
     Seconds,
     /// `2006-01-02T15:04:05.000000Z`; six digits, no more and no fewer.
@@ -20,9 +20,11 @@ impl Precision {
 
 /// Seconds since 1970 and nanoseconds on top of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Instant {
-    pub(super) seconds: i64,
-    pub(super) nanos: u32,
+pub struct Instant {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// Nanoseconds on top of them.
+    pub nanos: u32,
 }
 
 /// Year 1, which Go takes for "no time".
@@ -30,12 +32,12 @@ const ZERO: i64 = -62_135_596_800;
 
 impl Instant {
     /// Whether it stands for no time at all.
-    pub(super) fn is_zero(self) -> bool {
+    pub fn is_zero(self) -> bool {
         self == Self { seconds: ZERO, nanos: 0 }
     }
 
     /// Prints it in UTC; `None`: its year has not four digits.
-    pub(super) fn print(self, precision: Precision) -> Option<String> {
+    pub fn print(self, precision: Precision) -> Option<String> {
         let (days, second) = (self.seconds.div_euclid(86_400), self.seconds.rem_euclid(86_400));
         let (year, month, day) = civil(days);
         let year = u16::try_from(year).ok().filter(|year| *year <= 9999)?;
@@ -49,7 +51,7 @@ impl Instant {
 }
 
 /// Reads a time; the error is worded as Go words it.
-pub(super) fn parse(text: &str, precision: Precision) -> Result<Instant, String> {
+pub fn parse(text: &str, precision: Precision) -> Result<Instant, String> {
     let mut reading = Reading { text, rest: text, layout: precision.layout() };
     let year = reading.digits(4, "2006")?;
     reading.literal("-")?;

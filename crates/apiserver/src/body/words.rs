@@ -1,7 +1,7 @@
 //! Texts as Go's `%q` shows them.
 
 /// Answers a text in quotes.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let inner: String =
         text.chars().map(|char| if char == '"' { r#"\""#.to_owned() } else { escaped(char) }).collect();
     format!("\"{inner}\"")

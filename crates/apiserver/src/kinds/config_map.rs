@@ -1,6 +1,6 @@
 //! Settings as texts.
 
-use super::{ALL_VERBS, Kind, Scope};
+use super::{ALL_VERBS, Kind, Rules, Scope};
 
 /// Settings as texts.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[],
     selectable: &[],
     table: "configmaps",
+    rules: Rules::PLAIN,
 };

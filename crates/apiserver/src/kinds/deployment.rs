@@ -1,6 +1,6 @@
 //! Pods of one version, and from one to the next.
 
-use super::{ALL_VERBS, Kind, SCALE, STATUS, Scope};
+use super::{ALL_VERBS, Kind, Rules, SCALE, STATUS, Scope};
 
 /// Pods of one version, and from one to the next.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[SCALE, STATUS],
     selectable: &[],
     table: "deployments",
+    rules: Rules::PLAIN,
 };

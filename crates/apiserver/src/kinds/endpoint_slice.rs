@@ -1,6 +1,6 @@
 //! Addresses of a Service.
 
-use super::{ALL_VERBS, Kind, Scope};
+use super::{ALL_VERBS, Kind, Rules, Scope};
 
 /// Addresses of a Service.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[],
     selectable: &[],
     table: "endpointslices",
+    rules: Rules::PLAIN,
 };

@@ -1,6 +1,6 @@
 //! What happened: one thing in two groups, whose fields have other names.
 
-use super::{ALL_VERBS, FieldValue, Kind, Scope, Selectable};
+use super::{ALL_VERBS, FieldValue, Kind, Rules, Scope, Selectable};
 
 /// What happened, in the core group's words.
 pub(super) const CORE: Kind = Kind {
@@ -44,6 +44,7 @@ pub(super) const CORE: Kind = Kind {
         Selectable { label: "type", value: FieldValue::Text("/type") },
     ],
     table: "events",
+    rules: Rules::PLAIN,
 };
 
 /// What happened.
@@ -79,4 +80,5 @@ pub(super) const KIND: Kind = Kind {
         Selectable { label: "type", value: FieldValue::Text("/type") },
     ],
     table: "events",
+    rules: Rules::PLAIN,
 };

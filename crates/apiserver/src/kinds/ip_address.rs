@@ -1,6 +1,6 @@
 //! An address that a Service has.
 
-use super::{ALL_VERBS, Kind, Scope};
+use super::{ALL_VERBS, Kind, Rules, Scope};
 
 /// An address that a Service has.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[],
     selectable: &[],
     table: "ipaddresses",
+    rules: Rules::PLAIN,
 };

@@ -1,6 +1,6 @@
 //! Who leads, until when.
 
-use super::{ALL_VERBS, Kind, Scope};
+use super::{ALL_VERBS, Kind, Rules, Scope};
 
 /// Who leads, until when.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[],
     selectable: &[],
     table: "leases",
+    rules: Rules::PLAIN,
 };

@@ -13,6 +13,7 @@ mod namespace;
 mod node;
 mod pod;
 mod replica_set;
+mod rules;
 mod secret;
 mod service;
 mod service_account;
@@ -20,8 +21,10 @@ mod service_cidr;
 
 use serde_json::Value;
 
+pub use rules::{Column, Conversion, Rules};
+
 /// A kind in one version of its group.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Kind {
     /// Its group; empty: the core group.
     pub group: &'static str,
@@ -49,6 +52,15 @@ pub struct Kind {
     pub selectable: &'static [Selectable],
     /// Where its objects are kept: kinds that are one thing in several groups share a table.
     pub table: &'static str,
+    /// What happens when its objects are written and shown.
+    pub rules: Rules,
+}
+
+/// Two kinds are one if they are in the same place.
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        (self.group, self.version, self.plural) == (other.group, other.version, other.plural)
+    }
 }
 
 /// Where objects are.
@@ -131,6 +143,20 @@ impl Kind {
             self.version.to_owned()
         } else {
             format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Answers under which key an object is kept.
+    pub fn key(&self, object: &Value) -> String {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+        self.key_of(text("namespace"), text("name"))
+    }
+
+    /// Answers under which key the object of a name is kept.
+    pub fn key_of(&self, namespace: &str, name: &str) -> String {
+        match self.scope {
+            Scope::Namespaced => format!("{namespace}/{name}"),
+            Scope::Cluster => name.to_owned(),
         }
     }
 

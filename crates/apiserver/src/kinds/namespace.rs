@@ -1,6 +1,6 @@
 //! A room for objects.
 
-use super::{FieldValue, Kind, STATUS, Scope, Selectable, Subresource};
+use super::{FieldValue, Kind, Rules, STATUS, Scope, Selectable, Subresource};
 
 /// A room for objects.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[Subresource { name: "finalize", kind: None, verbs: &["update"] }, STATUS],
     selectable: &[Selectable { label: "status.phase", value: FieldValue::Text("/status/phase") }],
     table: "namespaces",
+    rules: Rules::PLAIN,
 };

@@ -1,6 +1,6 @@
 //! A machine.
 
-use super::{ALL_VERBS, FieldValue, Kind, STATUS, Scope, Selectable};
+use super::{ALL_VERBS, FieldValue, Kind, Rules, STATUS, Scope, Selectable};
 
 /// A machine.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[STATUS],
     selectable: &[Selectable { label: "spec.unschedulable", value: FieldValue::Flag("/spec/unschedulable") }],
     table: "nodes",
+    rules: Rules::PLAIN,
 };

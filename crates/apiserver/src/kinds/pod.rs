@@ -1,6 +1,6 @@
 //! Containers that share addresses.
 
-use super::{ALL_VERBS, FieldValue, Kind, STATUS, Scope, Selectable};
+use super::{ALL_VERBS, FieldValue, Kind, Rules, STATUS, Scope, Selectable};
 
 /// Containers that share addresses.
 pub(super) const KIND: Kind = Kind {
@@ -29,4 +29,5 @@ pub(super) const KIND: Kind = Kind {
         },
     ],
     table: "pods",
+    rules: Rules::PLAIN,
 };

@@ -1,6 +1,6 @@
 //! So many pods.
 
-use super::{ALL_VERBS, Kind, SCALE, STATUS, Scope};
+use super::{ALL_VERBS, Kind, Rules, SCALE, STATUS, Scope};
 
 /// So many pods.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[SCALE, STATUS],
     selectable: &[],
     table: "replicasets",
+    rules: Rules::PLAIN,
 };

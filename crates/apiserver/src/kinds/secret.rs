@@ -1,6 +1,6 @@
 //! Settings that are nobody's business.
 
-use super::{ALL_VERBS, FieldValue, Kind, Scope, Selectable};
+use super::{ALL_VERBS, FieldValue, Kind, Rules, Scope, Selectable};
 
 /// Settings that are nobody's business.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[],
     selectable: &[Selectable { label: "type", value: FieldValue::Text("/type") }],
     table: "secrets",
+    rules: Rules::PLAIN,
 };

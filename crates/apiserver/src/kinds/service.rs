@@ -1,6 +1,6 @@
 //! An address that stays.
 
-use super::{ALL_VERBS, FieldValue, Kind, STATUS, Scope, Selectable};
+use super::{ALL_VERBS, FieldValue, Kind, Rules, STATUS, Scope, Selectable};
 
 /// An address that stays.
 pub(super) const KIND: Kind = Kind {
@@ -20,4 +20,5 @@ pub(super) const KIND: Kind = Kind {
         Selectable { label: "spec.type", value: FieldValue::Text("/spec/type") },
     ],
     table: "services",
+    rules: Rules::PLAIN,
 };

@@ -1,6 +1,6 @@
 //! Who a pod is.
 
-use super::{ALL_VERBS, Kind, Scope};
+use super::{ALL_VERBS, Kind, Rules, Scope};
 
 /// Who a pod is.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[],
     selectable: &[],
     table: "serviceaccounts",
+    rules: Rules::PLAIN,
 };

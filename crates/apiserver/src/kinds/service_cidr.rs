@@ -1,6 +1,6 @@
 //! A range of addresses for Services.
 
-use super::{ALL_VERBS, Kind, STATUS, Scope};
+use super::{ALL_VERBS, Kind, Rules, STATUS, Scope};
 
 /// A range of addresses for Services.
 pub(super) const KIND: Kind = Kind {
@@ -17,4 +17,5 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[STATUS],
     selectable: &[],
     table: "servicecidrs",
+    rules: Rules::PLAIN,
 };

@@ -1,0 +1,123 @@
+//! What a kind does with its objects when they are written and shown, beyond what every kind does.
+
+use serde_json::Value;
+
+use crate::mistake::Mistake;
+use crate::names;
+use crate::status::Status;
+use crate::writing::Writing;
+
+/// The rules of a kind. `..Rules::PLAIN` stands for those that it does not need.
+///
+/// A write goes through them in this order: what was sent is decoded, and `defaults` completes it; `begin` takes what the
+/// object needs of others; `prepare` (or `prepare_update`, `prepare_status`) takes back what the client may not set;
+/// `validate` (...) judges. Metadata is checked for every kind alike, before `validate`.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    /// What its name can be: answers what is wrong.
+    pub name: fn(&str) -> Vec<String>,
+    /// Fills in what was not given. Runs after every decoding, also of patched objects: it must not matter how often.
+    pub defaults: fn(&mut Value),
+    /// Makes a new object what a new object is: generation, an empty status.
+    pub prepare: fn(&mut Value),
+    /// Takes back what an update (`new`, `old`) may not change: the status; counts the generation.
+    pub prepare_update: fn(&mut Value, &Value),
+    /// Judges a new object, but for its metadata.
+    pub validate: fn(&Value) -> Vec<Mistake>,
+    /// Judges an update (`new`, `old`), but for its metadata.
+    pub validate_update: fn(&Value, &Value) -> Vec<Mistake>,
+    /// Takes back what an update of the status may not change: all but the status. By default exactly that.
+    pub prepare_status: fn(&mut Value, &Value),
+    /// Judges an update of the status, but for the metadata.
+    pub validate_status: fn(&Value, &Value) -> Vec<Mistake>,
+    /// What the client should know about what it wrote (`new`, `old`); in the `Warning` header.
+    pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
+    /// Takes what a new or changed object (`new`, `old`) needs of others: addresses, ports. Before `prepare` and
+    /// `validate`, since a refused write leaves nothing behind.
+    pub begin: fn(&mut Writing<'_>, &mut Value, Option<&Value>) -> Result<(), Status>,
+    /// Gives back what an object that is deleted now had of others.
+    pub release: fn(&mut Writing<'_>, &Value),
+    /// Whether a PUT of one that is not there creates it.
+    pub is_created_by_update: bool,
+    /// Whether an update need not say which resourceVersion it is for.
+    pub is_updated_unconditionally: bool,
+    /// Whether a DELETE answers the object instead of a Status.
+    pub is_answered_when_deleted: bool,
+    /// How long it stays when it is deleted, in seconds, when the client asks for nothing (`None`) or for so long;
+    /// `None`: it goes at once. Only Pods stay.
+    pub grace: fn(&Value, Option<i64>) -> Option<i64>,
+    /// The columns of its table, without the first, which is its name.
+    pub columns: &'static [Column],
+    /// The cells of its row, without the first. `now`: seconds since 1970.
+    pub cells: fn(&Value, i64) -> Vec<Value>,
+    /// Makes what is stored of what is sent, and back, for a kind that shares its table with another.
+    pub conversion: Option<Conversion>,
+}
+
+/// How a kind is stored as another.
+#[derive(Clone, Copy)]
+pub struct Conversion {
+    /// From this kind.
+    pub to_stored: fn(Value) -> Value,
+    /// To this kind.
+    pub from_stored: fn(Value) -> Value,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Its heading.
+    pub name: &'static str,
+    /// `string`, `integer` or `date`.
+    pub shape: &'static str,
+    /// What it shows.
+    pub description: &'static str,
+    /// 0: always shown; 1: with `-o wide`.
+    pub priority: u8,
+}
+
+impl Rules {
+    /// The rules of a kind that has none of its own.
+    pub const PLAIN: Self = Self {
+        name: names::dns_subdomain,
+        defaults: |_| {},
+        prepare: |_| {},
+        prepare_update: |_, _| {},
+        validate: |_| Vec::new(),
+        validate_update: |_, _| Vec::new(),
+        prepare_status: only_status,
+        validate_status: |_, _| Vec::new(),
+        warnings: |_, _| Vec::new(),
+        begin: |_, _, _| Ok(()),
+        release: |_, _| {},
+        is_created_by_update: false,
+        is_updated_unconditionally: true,
+        is_answered_when_deleted: false,
+        grace: |_, _| None,
+        columns: &[],
+        cells: |_, _| Vec::new(),
+        conversion: None,
+    };
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rules")
+    }
+}
+
+/// Takes the status of `new` and the rest of `old`, metadata but for `managedFields` and `resourceVersion` included.
+pub(crate) fn only_status(new: &mut Value, old: &Value) {
+    let mut kept = old.clone();
+    match new.get_mut("status") {
+        Some(status) => kept["status"] = status.take(),
+        None => drop(kept.as_object_mut().and_then(|fields| fields.remove("status"))),
+    }
+    for field in ["managedFields", "resourceVersion"] {
+        match new["metadata"].get_mut(field) {
+            Some(value) => kept["metadata"][field] = value.take(),
+            None => drop(kept["metadata"].as_object_mut().and_then(|meta| meta.remove(field))),
+        }
+    }
+    *new = kept;
+}
