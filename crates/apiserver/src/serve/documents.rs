@@ -42,11 +42,22 @@ pub(crate) fn answer(handling: &Handling<'_>, route: &Route) -> Result<Response<
         Route::Metrics => return Ok(respond(200, METRICS, Chunks::of(handling.server.metrics.text()))),
         Route::Index => index(),
         Route::OpenApiV2 | Route::OpenApiV3(_) => return Err(Status::no_such_path()),
-        Route::Health { .. } | Route::Review(_) | Route::Resource(_) | Route::Nowhere => {
+        Route::Compact | Route::Health { .. } | Route::Review(_) | Route::Resource(_) | Route::Nowhere => {
             return Err(Status::no_such_path());
         }
     };
     Ok(handling.writer.value(200, &document))
+}
+
+/// Forgets the history up to a revision, as etcd does when it is told to.
+fn compact(handling: &Handling<'_>) -> Result<Response<Chunks>, Status> {
+    if handling.method != Method::POST {
+        return Err(Status::method_not_allowed());
+    }
+    let revision = handling.query.get("revision").and_then(|revision| revision.parse().ok());
+    let revision = revision.ok_or_else(|| Status::bad_request("revision: a number is wanted"))?;
+    handling.server.rest.store.compact(revision);
+    Ok(answer::text(200, "ok"))
 }
 
 fn aggregated(is_core: bool) -> Response<Chunks> {
