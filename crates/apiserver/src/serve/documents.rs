@@ -22,8 +22,13 @@ pub(crate) fn answer(handling: &Handling<'_>, route: &Route) -> Result<Response<
     if let Route::Health { check, .. } = route {
         return Ok(health(handling, check));
     }
-    let is_read =
-        handling.method == Method::GET || handling.method == Method::HEAD && *route == Route::Metrics;
+    if let Route::Compact = route {
+        return compact(handling);
+    }
+    // Nor does it look at the method of a request for groups.
+    let is_read = handling.method == Method::GET
+        || matches!(route, Route::Groups)
+        || handling.method == Method::HEAD && *route == Route::Metrics;
     if !is_read {
         return Err(Status::method_not_allowed());
     }
