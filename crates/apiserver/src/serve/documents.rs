@@ -5,6 +5,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::Response;
 use serde_json::json;
 
+use super::accept::Form;
 use super::answer::{self, Chunks, respond};
 use super::handle::Handling;
 use super::route::Route;
@@ -33,7 +34,7 @@ pub(crate) fn answer(handling: &Handling<'_>, route: &Route) -> Result<Response<
         return Err(Status::method_not_allowed());
     }
     let accept = handling.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let is_aggregated = accept.contains("as=APIGroupDiscoveryList") && accept.contains("v=v2;");
+    let is_aggregated = Form::is_aggregated(accept);
     let document = match route {
         Route::Version => version(),
         Route::CoreVersions if is_aggregated => return Ok(aggregated(true)),

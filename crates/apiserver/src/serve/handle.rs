@@ -50,7 +50,7 @@ impl<'a> Handling<'a> {
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         // What is asked in words of its own is understood where it is answered.
-        let accept = text(&ACCEPT).filter(|accept| !accept.contains("as=APIGroupDiscoveryList"));
+        let accept = text(&ACCEPT).filter(|accept| !Form::is_aggregated(accept));
         let form = Form::parse(accept.unwrap_or_default());
         let (mut form, refusal) = match form {
             Ok(form) => (form, Ok(())),
