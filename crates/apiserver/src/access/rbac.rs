@@ -87,7 +87,6 @@ impl Default for Policy {
             (user("system:serviceaccount:kube-system:kube-proxy"), &PROXY),
             (group(AUTHENTICATED), &PUBLIC),
             (group(UNAUTHENTICATED), &PUBLIC),
-            (group("system:serviceaccounts"), &ISSUER_DISCOVERY),
             (group(READERS), &READER),
         ])
     }
@@ -266,11 +265,6 @@ static BASIC_USER: Role = Role {
         of(&["create"], AUTHORIZATION, &["selfsubjectaccessreviews", "selfsubjectrulesreviews"]),
         of(&["create"], AUTHENTICATION, &["selfsubjectreviews"]),
     ],
-};
-
-static ISSUER_DISCOVERY: Role = Role {
-    name: "system:service-account-issuer-discovery",
-    rules: &[paths(&["get"], &["/.well-known/openid-configuration", "/openid/v1/jwks"])],
 };
 
 static MONITORING: Role =
