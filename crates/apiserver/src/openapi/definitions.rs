@@ -294,7 +294,8 @@ fn shape(dialect: Dialect, shape: &Shape) -> Value {
         Shape::Int64 => json!({"type": "integer", "format": "int64"}),
         Shape::Double => json!({"type": "number", "format": "double"}),
         Shape::Bytes => json!({"type": "string", "format": "byte"}),
-        Shape::Raw => json!({}),
+        // Not nothing at all: kubectl's templates fail at an empty schema.
+        Shape::Raw => json!({"x-kubernetes-preserve-unknown-fields": true}),
         Shape::List(of) => json!({"type": "array", "items": part(of)}),
         Shape::Map(of) => json!({"type": "object", "additionalProperties": part(of)}),
         Shape::Time => reference(dialect, leaf_name(Leaf::Time)),
