@@ -205,6 +205,9 @@ impl<'a> Keeper<'a> {
         if !said.is_authority {
             return Err(damaged("it is not the certificate of an authority"));
         }
+        if !certificate::is_signed_by(&der, &der) {
+            return Err(damaged("it was not signed by itself"));
+        }
         if said.public_key != key.subject_public_key_info() {
             return Err(damaged("it does not belong to ca.key"));
         }

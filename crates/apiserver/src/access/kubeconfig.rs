@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::files::{self, Readers};
 use super::{AccessError, base64};
 
+/// How each of them begins.
+const HEAD: &str = "apiVersion: v1\nkind: Config\nclusters:\n- name: signalbox\n  cluster:\n";
+
 /// A client's certificate and its key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Client {
@@ -32,8 +35,7 @@ pub(super) fn text(server: &str, authority: &str, client: &Client) -> String {
     let quoted = |text: &str| Value::from(text).to_string();
     let data = |text: &str| base64(text.as_bytes());
     format!(
-        "apiVersion: v1\nkind: Config\nclusters:\n- name: signalbox\n  cluster:\n    certificate-authority-data: {}\n    \
-         server: {}\ncontexts:\n- name: {context}\n  context:\n    cluster: signalbox\n    user: {user}\n\
+        "{HEAD}    certificate-authority-data: {}\n    server: {}\ncontexts:\n- name: {context}\n  context:\n    cluster: signalbox\n    user: {user}\n\
          current-context: {context}\npreferences: {{}}\nusers:\n- name: {user}\n  user:\n    \
          client-certificate-data: {}\n    client-key-data: {}\n",
         data(authority),
@@ -45,10 +47,22 @@ pub(super) fn text(server: &str, authority: &str, client: &Client) -> String {
     )
 }
 
-/// Writes a kubeconfig, which only its owner can read, if it is another one than before.
+/// Writes a kubeconfig, which only its owner can read, if it is another one than before. One that is not this server's
+/// alone is refused: it may be all that its owner has.
 pub fn write(file: &Path, text: &str) -> Result<(), AccessError> {
-    if files::read(file, Readers::Owner)?.as_deref() == Some(text) {
-        return Ok(());
+    match files::read(file, Readers::Owner)? {
+        Some(old) if old == text => return Ok(()),
+        Some(old) if !is_own(&old, text) => {
+            return Err(AccessError::damaged(file, "it is a kubeconfig of other servers"));
+        }
+        Some(_) | None => {}
     }
     files::write(file, text, Readers::Owner)
+}
+
+/// Whether an old file is of this server: as it was written, or as kubectl writes it when it changes something.
+fn is_own(old: &str, new: &str) -> bool {
+    let authority = new.lines().find(|line| line.contains("certificate-authority-data"));
+    let knows_authority = authority.is_some_and(|line| old.contains(line.trim()));
+    old.matches("server:").count() == 1 && (knows_authority || old.starts_with(HEAD))
 }

@@ -49,6 +49,9 @@ pub(super) struct Rule {
     pub(super) groups: &'static [&'static str],
     pub(super) resources: &'static [&'static str],
     pub(super) paths: &'static [&'static str],
+    /// Whether it is only for what has the name of the node that asks, or has no name yet (kube-apiserver's plugin
+    /// NodeRestriction).
+    is_own: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +90,6 @@ impl Default for Policy {
             (user("system:serviceaccount:kube-system:kube-proxy"), &PROXY),
             (group(AUTHENTICATED), &PUBLIC),
             (group(UNAUTHENTICATED), &PUBLIC),
-            (group("system:serviceaccounts"), &ISSUER_DISCOVERY),
             (group(READERS), &READER),
         ])
     }
@@ -124,7 +126,7 @@ impl Policy {
             return Decision { allowed: true, reason: String::new() };
         }
         let allows = |(holder, role): &&(Holder, &'static Role)| {
-            holder.is(identity) && role.rules.iter().any(|rule| rule.allows(wanted))
+            holder.is(identity) && role.rules.iter().any(|rule| rule.allows(identity, wanted))
         };
         match self.0.iter().find(allows) {
             Some((holder, role)) => {
@@ -165,7 +167,12 @@ impl Holder {
 }
 
 impl Rule {
-    fn allows(&self, wanted: &Attributes<'_>) -> bool {
+    fn allows(&self, identity: &Identity, wanted: &Attributes<'_>) -> bool {
+        let node = identity.user.strip_prefix("system:node:").unwrap_or_default();
+        let is_own = wanted.name == node || wanted.verb == "create" && wanted.name.is_empty();
+        if self.is_own && (node.is_empty() || !is_own) {
+            return false;
+        }
         let has = |all: &[&str], one: &str| all.iter().any(|known| *known == "*" || *known == one);
         if !has(self.verbs, wanted.verb) {
             return false;
@@ -226,11 +233,16 @@ const fn of(
     group: &'static [&'static str],
     resources: &'static [&'static str],
 ) -> Rule {
-    Rule { verbs, groups: group, resources, paths: &[] }
+    Rule { verbs, groups: group, resources, paths: &[], is_own: false }
+}
+
+/// The same, of the node that asks.
+const fn own(rule: Rule) -> Rule {
+    Rule { is_own: true, ..rule }
 }
 
 const fn paths(verbs: &'static [&'static str], paths: &'static [&'static str]) -> Rule {
-    Rule { verbs, groups: &[], resources: &[], paths }
+    Rule { verbs, groups: &[], resources: &[], paths, is_own: false }
 }
 
 const ALL: &[&str] = &["*"];
@@ -268,11 +280,6 @@ static BASIC_USER: Role = Role {
     ],
 };
 
-static ISSUER_DISCOVERY: Role = Role {
-    name: "system:service-account-issuer-discovery",
-    rules: &[paths(&["get"], &["/.well-known/openid-configuration", "/openid/v1/jwks"])],
-};
-
 static MONITORING: Role =
     Role { name: "system:monitoring", rules: &[paths(&["get"], &["/metrics", "/metrics/*"])] };
 
@@ -287,16 +294,16 @@ static PROXY: Role = Role {
     ],
 };
 
+/// Without tokens of ServiceAccounts: which ones a node may have follows from the Pods on it, which no role knows.
 static NODE: Role = Role {
     name: "system:node",
     rules: &[
-        of(LOOK, CORE, &["services", "pods", "configmaps", "namespaces"]),
-        of(&["create", "get", "list", "watch", "update", "patch"], CORE, &["nodes"]),
-        of(&["update", "patch"], CORE, &["nodes/status", "pods/status"]),
-        of(&["create", "delete"], CORE, &["pods"]),
+        of(LOOK, CORE, &["services", "pods", "configmaps", "namespaces", "nodes"]),
         of(&["get"], CORE, &["secrets", "serviceaccounts", "endpoints"]),
-        of(&["create"], CORE, &["serviceaccounts/token", "pods/eviction"]),
-        of(&["get", "create", "update", "patch", "delete"], &["coordination.k8s.io"], &["leases"]),
+        of(&["update", "patch"], CORE, &["pods/status"]),
+        of(&["delete"], CORE, &["pods"]),
+        own(of(&["create", "update", "patch"], CORE, &["nodes", "nodes/status"])),
+        own(of(&["get", "create", "update", "patch", "delete"], &["coordination.k8s.io"], &["leases"])),
         of(&["create"], AUTHENTICATION, &["tokenreviews"]),
         of(&["create"], AUTHORIZATION, &["subjectaccessreviews", "localsubjectaccessreviews"]),
         EVENTS,
@@ -409,7 +416,8 @@ mod tests {
                 "list services, watch pods, patch pods/status a, update nodes/status a, create nodes, get configmaps a, \
               get secrets a, get serviceaccounts a, create coordination.k8s.io/leases, update coordination.k8s.io/leases a, \
               watch discovery.k8s.io/endpointslices",
-                "list secrets, watch secrets, delete nodes a, update services a, create namespaces",
+                "list secrets, watch secrets, delete nodes a, update services a, create namespaces, patch nodes/status b, \
+              update nodes b, create serviceaccounts/token a, update coordination.k8s.io/leases b, patch nodes",
             ),
             (
                 &who("eve", &[READERS]),

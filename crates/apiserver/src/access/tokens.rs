@@ -184,14 +184,6 @@ impl TokenKey {
         Some(Self { pair, public: key.public_key_raw().to_vec(), id })
     }
 
-    /// Answers the public half as a JSON Web Key Set, for others who check tokens.
-    pub fn public(&self) -> Value {
-        // An uncompressed point: one byte, then both coordinates.
-        let half = |from: usize| base64url(self.public.get(from..from + 32).unwrap_or_default());
-        json!({"keys": [{"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256",
-                         "x": half(1), "y": half(33)}]})
-    }
-
     fn seal(&self, claims: &Value) -> String {
         let header = json!({"alg": "ES256", "kid": self.id}).to_string();
         let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(claims.to_string().as_bytes()));
