@@ -198,7 +198,13 @@ impl Attributes<'_> {
         let (user, verb) = (quoted(&identity.user), self.verb);
         if self.resource.is_empty() {
             let message = format!("forbidden: User {user} cannot {verb} path {}", quoted(self.path));
-            return Status { code: 403, reason: "Forbidden", message, details: Some(Map::new()), continue_at: None };
+            return Status {
+                code: 403,
+                reason: "Forbidden",
+                message,
+                details: Some(Map::new()),
+                continue_at: None,
+            };
         }
         let dotted = |resource: &str| match self.group {
             "" => resource.to_owned(),

@@ -8,6 +8,7 @@ use crate::body::time::{Instant, Precision};
 use crate::meta::unknown_finalizer;
 use crate::mistake::{Mistake, Path};
 use crate::names;
+use crate::status::Status;
 
 /// A room for objects.
 pub(super) const KIND: Kind = Kind {
@@ -41,6 +42,16 @@ const RULES: Rules = Rules {
     prepare_status: |new, old| take(new, old, "spec"),
     validate_status,
     is_answered_when_deleted: true,
+    is_finished: is_gone,
+    check_delete,
+    mark_deleted: |namespace, now| match deletion(namespace, now) {
+        Deletion::Marked(marked) => {
+            *namespace = marked;
+            true
+        }
+        Deletion::Waiting => true,
+        Deletion::Ordinary => false,
+    },
     columns: &[Column::new("Status", "string", "Whether it is in use or being deleted."), Column::AGE],
     cells: |object, now| vec![text(object, "/status/phase").into(), created(object, now)],
     ..Rules::PLAIN
@@ -69,6 +80,15 @@ pub fn deletion(namespace: &Value, now: Instant) -> Deletion {
         return Deletion::Marked(marked);
     }
     if list(namespace, "/spec/finalizers").is_empty() { Deletion::Ordinary } else { Deletion::Waiting }
+}
+
+/// What every cluster needs stays (kube-apiserver's plugin NamespaceLifecycle).
+fn check_delete(namespace: &Value) -> Result<(), Status> {
+    let name = text(namespace, "/metadata/name");
+    if matches!(name, "default" | "kube-system" | "kube-public") {
+        return Err(Status::forbidden(&KIND, name, "this namespace may not be deleted"));
+    }
+    Ok(())
 }
 
 /// Takes back what the subresource `finalize` may not change: the status.
