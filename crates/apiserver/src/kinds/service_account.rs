@@ -1,6 +1,6 @@
 //! Who a pod is.
 
-use super::{ALL_VERBS, Kind, Rules, Scope};
+use super::{ALL_VERBS, Kind, Rules, Scope, Subresource};
 
 /// Who a pod is.
 pub(super) const KIND: Kind = Kind {
@@ -14,8 +14,15 @@ pub(super) const KIND: Kind = Kind {
     categories: &[],
     scope: Scope::Namespaced,
     verbs: ALL_VERBS,
-    subresources: &[],
+    subresources: &[TOKEN],
     selectable: &[],
     table: "serviceaccounts",
     rules: Rules::PLAIN,
+};
+
+/// Asking for a token.
+const TOKEN: Subresource = Subresource {
+    name: "token",
+    kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
+    verbs: &["create"],
 };
