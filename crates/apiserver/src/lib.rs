@@ -14,6 +14,7 @@ pub mod meta;
 pub mod mistake;
 pub mod names;
 pub mod patch;
+pub mod scale;
 pub mod schema;
 pub mod select;
 pub mod status;
