@@ -63,6 +63,7 @@ pub(super) const KIND: Kind = Kind {
         warnings: warnings::of_pod,
         begin: admission::begin,
         is_answered_when_deleted: true,
+        is_graceful: true,
         grace: life::grace,
         columns: table::COLUMNS,
         cells: table::cells,
