@@ -37,7 +37,7 @@ fn check(pod: &Value, binding: &Value) -> Result<(), Status> {
     let mistakes = mistakes(&binding["target"]);
     if !mistakes.is_empty() {
         // Kubernetes makes no Status of these, so they are the server's fault.
-        return Err(Status { code: 500, reason: "", message: aggregate(&mistakes), details: None });
+        return Err(Status::new(500, "", aggregate(&mistakes)));
     }
     for (field, words) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
         let (wanted, has) = (read::text(&binding["metadata"], field), read::text(&pod["metadata"], field));
