@@ -9,6 +9,7 @@ use std::path::Path;
 
 use apiserver::body::time::Instant;
 use apiserver::body::{Expected, Strictness, canonical, decode};
+use apiserver::chance::Chance;
 use apiserver::kinds::{Kind, pod};
 use apiserver::rest::change::Change;
 use apiserver::rest::delete::Deleted;
@@ -318,10 +319,114 @@ async fn recorded_cases() {
     assert!(played.len() >= 30, "too few could be played: {played:?}");
 }
 
-/// Kinds are found by their names in paths.
-#[test]
-fn kinds_are_there() {
-    for (group, plural) in [("", "pods"), ("apps", "replicasets"), ("apps", "deployments")] {
-        assert!(Kind::find(group, "v1", plural).is_some(), "{plural}");
+/// An object with a bit of everything, for changes by chance.
+fn rich(kind: &Kind) -> Value {
+    let container = json!({
+        "name": "c", "image": "i:1", "ports": [{"containerPort": 80, "name": "http", "hostIP": "10.0.0.1"}],
+        "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['a']"}}}],
+        "envFrom": [{"configMapRef": {"name": "x"}}],
+        "resources": {"limits": {"cpu": "1500m", "memory": "1.5Gi"}, "requests": {"cpu": "1e1"}},
+        "livenessProbe": {"httpGet": {"port": "http", "httpHeaders": [{"name": "a", "value": "b"}]}},
+        "readinessProbe": {"grpc": {"port": 1}}, "lifecycle": {"preStop": {"exec": {"command": ["x"]}}},
+        "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "a/b"}],
+    });
+    let spec = json!({
+        "containers": [container], "initContainers": [{"name": "i", "image": "i", "restartPolicy": "Always"}],
+        "volumes": [{"name": "v", "projected": {"sources": [{"downwardAPI": {"items": [
+            {"path": "p", "fieldRef": {"fieldPath": "metadata.name"}}]}}]}}, {"name": "h", "hostPath": {"path": "/"}}],
+        "dnsConfig": {"nameservers": ["10.0.0.1"], "searches": ["a_b.c"], "options": [{"name": "ndots"}]},
+        "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a"]}], "tolerations": [{"key": "a", "operator": "Exists"}],
+        "readinessGates": [{"conditionType": "a/b"}], "nodeName": "n", "hostNetwork": true, "serviceAccount": "s",
+        "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": "a", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}}]}},
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "a", "whenUnsatisfiable": "DoNotSchedule"}],
+    });
+    let status = json!({
+        "phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "initContainerStatuses": [{"name": "i", "ready": true, "started": true, "restartCount": 1, "image": "", "imageID": "",
+                                   "state": {"running": {}}}],
+        "containerStatuses": [{"name": "c", "ready": true, "restartCount": 2, "image": "", "imageID": "",
+                               "state": {"terminated": {"exitCode": 1}},
+                               "lastState": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}}}],
+    });
+    let mut object = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "x", "namespace": "y"}});
+    if kind.plural == "pods" {
+        object["spec"] = spec;
+        object["status"] = status;
+    } else {
+        let selector =
+            json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "Exists"}]});
+        let template = json!({"metadata": {"labels": {"a": "b", "c": ""}}, "spec": spec});
+        object["spec"] = json!({"replicas": 2, "selector": selector, "template": template});
+        object["status"] = json!({"replicas": 1, "readyReplicas": 2});
     }
+    object
+}
+
+/// Changes something somewhere in a value.
+fn shake(value: &mut Value, chance: &mut Chance) {
+    const TEXTS: [&str; 8] =
+        ["", "Always", "a/b", "..", "10.0.0.1", "99999999999999999999Ei", "1e-999", "ä$(A)"];
+    const NUMBERS: [i64; 5] = [0, -1, 80, 2_147_483_647, 65_536];
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            let at = chance.below(fields.len() as u64) as usize;
+            let name = fields.keys().nth(at).unwrap().clone();
+            if chance.below(8) == 0 {
+                fields.remove(&name);
+            } else {
+                shake(&mut fields[&name], chance);
+            }
+        }
+        Value::Array(values) if !values.is_empty() => {
+            let at = chance.below(values.len() as u64) as usize;
+            match chance.below(8) {
+                0 => drop(values.remove(at)),
+                1 => values.push(values[at].clone()),
+                _ => shake(&mut values[at], chance),
+            }
+        }
+        Value::String(text) => *text = TEXTS[chance.below(8) as usize].to_owned(),
+        Value::Number(_) => *value = NUMBERS[chance.below(5) as usize].into(),
+        Value::Bool(flag) => *flag = !*flag,
+        Value::Null | Value::Object(_) | Value::Array(_) => {}
+    }
+}
+
+/// Whatever is sent is judged and shown, and completing it twice is completing it once.
+#[test]
+fn objects_by_chance() {
+    let mut chance = Chance::new([3; 16]);
+    let mut judged = 0;
+    for plural in PLURALS {
+        let kind = Kind::find(if plural == "pods" { "" } else { "apps" }, "v1", plural).unwrap();
+        let api_version = kind.api_version();
+        let expected = Expected { api_version: &api_version, kind: kind.kind, of: kind.of_type() };
+        let read = |object: &Value| {
+            let text = object.to_string();
+            let (mut object, _) =
+                decode(text.as_bytes(), "application/json", &expected, Strictness::Ignore).ok()?;
+            (kind.rules.defaults)(&mut object);
+            canonical(&mut object, kind.of_type());
+            Some(object)
+        };
+        let old = read(&rich(kind)).unwrap();
+        for _ in 0..200 {
+            let mut shaken = old.clone();
+            (0..1 + chance.below(4)).for_each(|_| shake(&mut shaken, &mut chance));
+            let Some(new) = read(&shaken) else { continue };
+            assert_eq!(read(&new).as_ref(), Some(&new), "{shaken}");
+            let rules = &kind.rules;
+            let _ =
+                ((rules.validate)(&new), (rules.validate_update)(&new, &old), (rules.warnings)(&new, None));
+            let _ = ((rules.validate_status)(&new, &old), (rules.cells)(&new, 0), (rules.grace)(&new, None));
+            for prepare in [rules.prepare_update, rules.prepare_status] {
+                prepare(&mut new.clone(), &old);
+            }
+            (rules.prepare)(&mut new.clone());
+            judged += 1;
+        }
+    }
+    assert!(judged > 250, "{judged}");
 }

@@ -14,7 +14,7 @@ pub(super) fn nano(amount: &str) -> i128 {
         number.saturating_mul(10).saturating_add(i128::from(digit.saturating_sub(b'0')))
     });
     let (ten, two) = unit(suffix);
-    let exponent = 9 + ten - i64::try_from(fraction.len()).unwrap_or(0);
+    let exponent = ten.saturating_add(9).saturating_sub_unsigned(fraction.len() as u64);
     let scaled = number.saturating_mul(1_i128 << two);
     let power = u32::try_from(exponent.unsigned_abs()).unwrap_or(u32::MAX);
     let factor = 10_i128.checked_pow(power).unwrap_or(i128::MAX);
@@ -60,5 +60,6 @@ mod tests {
             assert_eq!(nano(one), nano(other), "{one} {other}");
         }
         assert_eq!(nano("999999999999999999999999999999999999999999999E"), i128::MAX);
+        assert_eq!((nano("1e9223372036854775807"), nano("1e-9223372036854775808")), (i128::MAX, 0));
     }
 }

@@ -18,8 +18,9 @@ pub(super) fn host(spec: &Value, path: &Path) -> Vec<Mistake> {
     let mut found = Vec::new();
     for (at, container) in read::places(spec, "containers", path) {
         for (at, port) in read::places(container, "ports", &at) {
-            let of_container = number(port, "containerPort");
-            if number(port, "hostPort") != of_container {
+            let (of_container, of_node) = (number(port, "containerPort"), number(port, "hostPort"));
+            // Templates need not say it: it is filled in for the Pod.
+            if of_node != 0 && of_node != of_container {
                 let why = "must match `hostPort` when `hostNetwork` is true";
                 found.push(Mistake::invalid(&at.child("containerPort"), of_container, why));
             }

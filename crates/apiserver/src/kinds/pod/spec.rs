@@ -9,6 +9,8 @@ use crate::mistake::{Mistake, Path};
 use crate::names;
 
 const MOST_SECONDS: i64 = 2_147_483_647;
+/// Bytes that the kernel keeps of a host's name.
+const MOST_HOST_NAME: usize = 64;
 
 /// Judges a new Pod.
 pub(super) fn check_pod(pod: &Value) -> Vec<Mistake> {
@@ -77,6 +79,10 @@ pub(in crate::kinds) fn check(spec: &Value, path: &Path) -> Vec<Mistake> {
     }
     for field in ["hostname", "subdomain"] {
         found.extend(optional(spec, field, path, names::dns_label));
+    }
+    found.extend(optional(spec, "hostnameOverride", path, names::dns_subdomain));
+    if text(spec, "hostnameOverride").len() > MOST_HOST_NAME {
+        found.push(Mistake::too_long(&path.child("hostnameOverride"), MOST_HOST_NAME));
     }
     found.extend(scheduling::tolerations(spec, path));
     found.extend(network::aliases(spec, path));
