@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+pub mod access;
 pub mod address;
 pub mod age;
 pub mod body;
@@ -14,6 +15,7 @@ pub mod kinds;
 pub mod meta;
 pub mod mistake;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod rest;
 pub mod schema;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use apiserver::body::time::Instant;
 use apiserver::body::{Expected, Strictness, canonical, decode};
 use apiserver::kinds::{Kind, Scope, namespace};
 use apiserver::meta;
@@ -175,7 +176,8 @@ impl World {
     fn delete(&mut self, place: &Place) -> Result<Answer, Status> {
         let (kind, old) = (place.kind, self.old(place)?);
         let mut marked = old.clone();
-        if (kind.rules.mark_deleted)(&mut marked, NOW) {
+        let now = Instant { seconds: 1_767_225_600, nanos: 0 };
+        if (kind.rules.mark_deleted)(&mut marked, now) {
             let answer = if marked == old { old } else { self.keep(kind, Self::key(place), marked) };
             return Ok((200, answer, Vec::new()));
         }

@@ -224,6 +224,15 @@ fn decode_protobuf(bytes: &[u8], expected: &Expected<'_>) -> Result<Value, BodyE
     Ok(finished(fields, target.of, expected))
 }
 
+/// Decodes any JSON or YAML as it is, without a type; the error is worded as Go words it.
+pub fn plain(bytes: &[u8]) -> Result<Value, String> {
+    let tree = match json::parse(bytes) {
+        Ok(node) => Tree::from(node),
+        Err(_) => yaml::parse(bytes)?,
+    };
+    fit::any(tree.node)
+}
+
 /// Prints bytes as an object has them.
 pub(crate) fn text_of(bytes: &[u8]) -> String {
     base64::encode(bytes)
@@ -245,13 +254,4 @@ pub(crate) fn object_mistake(bytes: &[u8]) -> Option<String> {
             }
         },
     }
-}
-
-/// Decodes any JSON or YAML as it is, without a type; the error is worded as Go words it.
-pub fn plain(bytes: &[u8]) -> Result<Value, String> {
-    let tree = match json::parse(bytes) {
-        Ok(node) => Tree::from(node),
-        Err(_) => yaml::parse(bytes)?,
-    };
-    fit::any(tree.node)
 }

@@ -148,6 +148,11 @@ impl Kind {
         }
     }
 
+    /// Answers its type.
+    pub fn of_type(&self) -> TypeId {
+        Schema::get().find(self.type_name).expect("a test looks up the type of every kind")
+    }
+
     /// Answers the kind as which its objects are kept. Refusals speak of that one, whichever the client asked for.
     pub fn stored(&self) -> &Self {
         let is = |kind: &&&'static Self| kind.table == self.table && kind.rules.conversion.is_none();
@@ -155,11 +160,6 @@ impl Kind {
             Some(_) => KINDS.iter().find(is).copied().unwrap_or(self),
             None => self,
         }
-    }
-
-    /// Answers its type.
-    pub fn of_type(&self) -> TypeId {
-        Schema::get().find(self.type_name).expect("a test looks up the type of every kind")
     }
 
     /// Answers under which key an object is kept.

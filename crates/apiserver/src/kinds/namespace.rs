@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::rules::{Column, created, is_finished, list, take, text};
+use super::rules::{Column, created, list, take, text};
 use super::{FieldValue, Kind, Rules, STATUS, Scope, Selectable, Subresource};
+use crate::body::time::{Instant, Precision};
 use crate::meta::unknown_finalizer;
 use crate::mistake::{Mistake, Path};
 use crate::names;
+use crate::status::Status;
 
 /// A room for objects.
 pub(super) const KIND: Kind = Kind {
@@ -40,8 +42,16 @@ const RULES: Rules = Rules {
     prepare_status: |new, old| take(new, old, "spec"),
     validate_status,
     is_answered_when_deleted: true,
-    is_finished: |namespace| is_finished(namespace) && list(namespace, "/spec/finalizers").is_empty(),
-    mark_deleted,
+    is_finished: is_gone,
+    check_delete,
+    mark_deleted: |namespace, now| match deletion(namespace, now) {
+        Deletion::Marked(marked) => {
+            *namespace = marked;
+            true
+        }
+        Deletion::Waiting => true,
+        Deletion::Ordinary => false,
+    },
     columns: &[Column::new("Status", "string", "Whether it is in use or being deleted."), Column::AGE],
     cells: |object, now| vec![text(object, "/status/phase").into(), created(object, now)],
     ..Rules::PLAIN
@@ -50,14 +60,35 @@ const RULES: Rules = Rules {
 /// What holds a namespace until nothing is in it any more.
 const FINALIZER: &str = "kubernetes";
 
-/// Marks a namespace as being deleted, at a time; answers whether it stays, until nothing is in it any more.
-fn mark_deleted(namespace: &mut Value, time: &str) -> bool {
+/// What a DELETE does to a namespace.
+#[derive(Debug, PartialEq)]
+pub enum Deletion {
+    /// It is this now: marked, and waiting to be emptied.
+    Marked(Value),
+    /// It was marked before and still waits; nothing changes.
+    Waiting,
+    /// It is deleted as every object is: by its own finalizers or at once.
+    Ordinary,
+}
+
+/// Answers what a DELETE does to a namespace. A marked one is the answer, whatever the client asked for.
+pub fn deletion(namespace: &Value, now: Instant) -> Deletion {
     if !namespace["metadata"]["deletionTimestamp"].is_string() {
-        namespace["metadata"]["deletionTimestamp"] = time.into();
-        namespace["status"]["phase"] = "Terminating".into();
-        return true;
+        let mut marked = namespace.clone();
+        marked["metadata"]["deletionTimestamp"] = now.print(Precision::Seconds).into();
+        marked["status"]["phase"] = "Terminating".into();
+        return Deletion::Marked(marked);
     }
-    !list(namespace, "/spec/finalizers").is_empty()
+    if list(namespace, "/spec/finalizers").is_empty() { Deletion::Ordinary } else { Deletion::Waiting }
+}
+
+/// What every cluster needs stays (kube-apiserver's plugin NamespaceLifecycle).
+fn check_delete(namespace: &Value) -> Result<(), Status> {
+    let name = text(namespace, "/metadata/name");
+    if matches!(name, "default" | "kube-system" | "kube-public") {
+        return Err(Status::forbidden(&KIND, name, "this namespace may not be deleted"));
+    }
+    Ok(())
 }
 
 /// Takes back what the subresource `finalize` may not change: the status.
@@ -70,6 +101,13 @@ pub fn validate_finalize(new: &Value) -> Vec<Mistake> {
     let path = Path::new("spec").child("finalizers");
     let each = list(new, "/spec/finalizers").iter().filter_map(Value::as_str).enumerate();
     each.flat_map(|(at, name)| finalizer_mistakes(name, &path.index(at))).collect()
+}
+
+/// Whether a namespace that was just written goes: it is being deleted, and nothing holds it any more.
+pub fn is_gone(namespace: &Value) -> bool {
+    namespace["metadata"]["deletionTimestamp"].is_string()
+        && list(namespace, "/spec/finalizers").is_empty()
+        && list(namespace, "/metadata/finalizers").is_empty()
 }
 
 fn defaults(namespace: &mut Value) {
@@ -140,22 +178,20 @@ mod tests {
         let mut namespace = json!({"metadata": {"name": "a"}});
         defaults(&mut namespace);
         prepare(&mut namespace);
-        assert!(!(RULES.is_finished)(&namespace));
-        let mut marked = namespace.clone();
-        assert!(mark_deleted(&mut marked, "2026-01-01T00:00:00Z"));
+        assert!(!is_gone(&namespace));
+        let now = Instant { seconds: 1_767_225_600, nanos: 5 };
+        let Deletion::Marked(marked) = deletion(&namespace, now) else { panic!("it is marked") };
         assert_eq!(marked["metadata"]["deletionTimestamp"], "2026-01-01T00:00:00Z");
         assert_eq!(marked["status"]["phase"], "Terminating");
-        let mut again = marked.clone();
-        assert!(mark_deleted(&mut again, "2027-01-01T00:00:00Z"));
-        assert_eq!(again, marked);
+        assert_eq!(deletion(&marked, now), Deletion::Waiting);
         let mut finalized =
             json!({"metadata": marked["metadata"], "spec": {}, "status": {"phase": "Active"}});
         prepare_finalize(&mut finalized, &marked);
         assert_eq!(finalized["status"]["phase"], "Terminating");
-        assert!((RULES.is_finished)(&finalized));
-        assert!(!mark_deleted(&mut finalized, "2027-01-01T00:00:00Z"));
+        assert!(is_gone(&finalized));
+        assert_eq!(deletion(&finalized, now), Deletion::Ordinary);
         finalized["metadata"]["finalizers"] = json!(["x.io/a"]);
-        assert!(!(RULES.is_finished)(&finalized));
+        assert!(!is_gone(&finalized));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::age::age;
+use crate::body::time::Instant;
 use crate::mistake::Mistake;
 use crate::names;
 use crate::status::Status;
@@ -49,7 +50,7 @@ pub struct Rules {
     /// Refuses to delete what must stay.
     pub check_delete: fn(&Value) -> Result<(), Status>,
     /// Marks an object as being deleted in the kind's own way, at a time; answers whether it stays for that.
-    pub mark_deleted: fn(&mut Value, &str) -> bool,
+    pub mark_deleted: fn(&mut Value, Instant) -> bool,
     /// Whether it is marked and given time before it goes; then `grace` says how long.
     pub is_graceful: bool,
     /// How long it stays when it is deleted, in seconds, when the client asks for nothing (`None`) or for so long;

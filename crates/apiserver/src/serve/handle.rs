@@ -75,7 +75,17 @@ impl<'a> Handling<'a> {
     /// Answers a request for a route, in which the client may do that.
     pub(crate) async fn answer(&mut self, route: Route) -> Result<Response<Chunks>, Status> {
         match route {
-            Route::Resource(place) => self.resource(place).await,
+            Route::Resource(place) => {
+                let deprecation = place.kind.rules.deprecation.map(str::to_owned);
+                let mut response = match self.resource(place).await {
+                    Ok(response) => response,
+                    Err(status) => self.refusal(&status),
+                };
+                if let Some(warning) = deprecation {
+                    answer::warn(&mut response, &[warning]);
+                }
+                Ok(response)
+            }
             Route::Review(review) => {
                 if self.method != Method::POST {
                     return Err(Status::method_not_allowed());

@@ -134,17 +134,15 @@ impl Server {
         let begin = std::time::Instant::now();
         let route = Route::parse(request.uri().path());
         let (mut handling, acceptable) = Handling::begin(self, request);
-        let mut deprecation = None;
         let (verb, resource, part) = match &route {
             Route::Resource(place) => {
                 let verb = handle::verb(&handling.method, place, &handling.query).unwrap_or("other");
-                deprecation = place.kind.rules.deprecation;
                 (verb, place.kind.plural, place.part.clone())
             }
             _ => ("other", "", String::new()),
         };
         let is_watch = verb == "watch";
-        let mut response = match acceptable {
+        let response = match acceptable {
             Err(status) => handling.refusal(&status),
             Ok(()) => {
                 let permit = if is_watch { None } else { Some(self.requests.try_acquire()) };
@@ -162,9 +160,6 @@ impl Server {
                 }
             }
         };
-        if let Some(deprecation) = deprecation {
-            answer::warn(&mut response, &[deprecation.to_owned()]);
-        }
         let took = (!is_watch).then(|| begin.elapsed());
         self.counts.answered((verb, resource, &part), response.status().as_u16(), took);
         response

@@ -60,17 +60,19 @@ impl Tables {
             json!({"name": column.name, "type": column.shape, "format": format, "description": column.description,
                    "priority": column.priority})
         });
-        Some(name).filter(|_| self.begins_with_name()).into_iter().chain(own).collect()
+        if self.has_all() { own.collect() } else { std::iter::once(name).chain(own).collect() }
     }
 
-    /// Events say their name last.
-    fn begins_with_name(&self) -> bool {
-        !self.kind.rules.columns.iter().any(|column| column.name == "Name")
+    /// Whether the kind says where among its columns the name is.
+    fn has_all(&self) -> bool {
+        self.kind.rules.columns.iter().any(|column| column.name == "Name")
     }
 
     fn row(&self, object: &Value) -> Value {
-        let name = Some(object["metadata"]["name"].clone()).filter(|_| self.begins_with_name());
-        let cells: Value = name.into_iter().chain((self.kind.rules.cells)(object, self.now)).collect();
+        let mut cells = (self.kind.rules.cells)(object, self.now);
+        if !self.has_all() {
+            cells.insert(0, object["metadata"]["name"].clone());
+        }
         match self.include {
             Include::None => json!({"cells": cells}),
             Include::Metadata => json!({"cells": cells, "object": only_metadata(object, self.api_version())}),
