@@ -178,7 +178,7 @@ fn keep_last_applied(object: &mut Value, applied: &Value) {
         return;
     }
     let mut applied = applied.clone();
-    if let Some(annotations) = applied["metadata"].get_mut("annotations").and_then(Value::as_object_mut) {
+    if let Some(annotations) = applied.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.remove(LAST_APPLIED);
     }
     object["metadata"]["annotations"][LAST_APPLIED] = format!("{}\n", text(&applied)).into();

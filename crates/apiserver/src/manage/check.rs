@@ -2,6 +2,8 @@
 //!
 //! Fields that are missing and values that make no sense are no business of this check.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::set::Element;
@@ -50,7 +52,7 @@ fn entries(at: At<'_>, value: &Value, path: &str, wrong: &mut Vec<String>) {
     let Some(entries) = value.as_array() else {
         return wrong.push(said(path, &format!("expected list, got {}", held(value))));
     };
-    let mut seen: Vec<Element> = Vec::new();
+    let mut seen: BTreeSet<Element> = BTreeSet::new();
     for (number, entry) in entries.iter().enumerate() {
         let element = match at.parts {
             Parts::Places(_) => Element::Index(i64::try_from(number).unwrap_or(i64::MAX)),
@@ -68,7 +70,7 @@ fn entries(at: At<'_>, value: &Value, path: &str, wrong: &mut Vec<String>) {
             wrong.push(said(path, &format!("duplicate entries for key {element}")));
         }
         walk(at.entry(), entry, &format!("{path}{element}"), wrong);
-        seen.push(element);
+        seen.insert(element);
     }
 }
 

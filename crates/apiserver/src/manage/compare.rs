@@ -1,5 +1,7 @@
 //! What is different between two objects of a type, as those who share it see it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::set::{Element, Set};
@@ -75,18 +77,10 @@ impl Changes {
         pair: [Option<&Value>; 2],
         path: &mut Vec<Element>,
     ) -> Result<(), String> {
-        let mut by_element: Vec<(Element, [Vec<&Value>; 2])> = Vec::new();
+        let mut by_element: BTreeMap<Element, [Vec<&Value>; 2]> = BTreeMap::new();
         for (side, value) in pair.into_iter().enumerate() {
             for entry in entries(value) {
-                let element = at.element(entry)?;
-                match by_element.iter_mut().find(|(known, _)| *known == element) {
-                    Some((_, sides)) => sides[side].push(entry),
-                    None => {
-                        let mut sides = [Vec::new(), Vec::new()];
-                        sides[side].push(entry);
-                        by_element.push((element, sides));
-                    }
-                }
+                by_element.entry(at.element(entry)?).or_default()[side].push(entry);
             }
         }
         for (element, [old, new]) in by_element {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Manager;
 use super::set::Set;
@@ -104,11 +104,17 @@ impl Entries {
 
     /// Writes them into an object. Applies come first, then what is older.
     pub(super) fn write(&self, object: &mut Value) {
-        match (object["metadata"].as_object_mut(), self.print()) {
-            (Some(meta), Value::Null) => drop(meta.remove("managedFields")),
-            (Some(meta), list) => drop(meta.insert("managedFields".to_owned(), list)),
-            (None, Value::Null) => {}
-            (None, list) => object["metadata"] = json!({ "managedFields": list }),
+        let Some(fields) = object.as_object_mut() else { return };
+        let list = self.print();
+        if list.is_null() {
+            if let Some(meta) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+                meta.remove("managedFields");
+            }
+            return;
+        }
+        let meta = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(meta) = meta.as_object_mut() {
+            meta.insert("managedFields".to_owned(), list);
         }
     }
 
@@ -196,6 +202,7 @@ pub(super) fn is_reset(object: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn entry(manager: &str, operation: &str, time: &str) -> Value {
         json!({"manager": manager, "operation": operation, "apiVersion": "v1", "time": time, "fieldsType": "FieldsV1",

@@ -1,6 +1,6 @@
 //! What becomes of a live object when a configuration is laid over it, and what is left of an object without some fields.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Map, Value};
 
@@ -50,16 +50,25 @@ fn told<'a>(at: At<'_>, value: Option<&'a Value>) -> Result<Told<'a>, String> {
 /// The applied entries stand in their order; live entries that are not applied stay where they are, as far as that goes.
 fn list(at: At<'_>, live: Option<&Value>, applied: Option<&Value>) -> Result<Option<Value>, String> {
     let (mut live, mut applied) = (told(at, live)?, told(at, applied)?);
-    let all_applied: Vec<Element> = applied.iter().map(|(element, _)| element.clone()).collect();
-    let all_live: Vec<(Element, &Value)> = live.iter().cloned().collect();
-    let mut shared: VecDeque<&Element> =
-        all_applied.iter().filter(|element| all_live.iter().any(|(known, _)| known == *element)).collect();
+    let all_applied: BTreeSet<Element> = applied.iter().map(|(element, _)| element.clone()).collect();
+    let mut all_live: BTreeMap<Element, Vec<&Value>> = BTreeMap::new();
+    for (element, entry) in &live {
+        all_live.entry(element.clone()).or_default().push(entry);
+    }
+    let mut shared: VecDeque<Element> = applied
+        .iter()
+        .map(|(element, _)| element.clone())
+        .filter(|element| all_live.contains_key(element))
+        .collect();
     let mut out = Vec::new();
-    let mut taken: Vec<Element> = Vec::new();
+    let mut taken: BTreeSet<Element> = BTreeSet::new();
     let merge = |element: &Element, applied: &Value| {
-        // Live entries that stand there twice are replaced.
-        let mut found = all_live.iter().filter(|(known, _)| known == element).map(|(_, entry)| *entry);
-        let live = found.next().map(|live| if found.next().is_some() { &Value::Null } else { live });
+        let live = match all_live.get(element).map(Vec::as_slice) {
+            None | Some([]) => None,
+            Some([only]) => Some(*only),
+            // Live entries that stand there twice are replaced.
+            Some([_, _, ..]) => Some(&Value::Null),
+        };
         merged(at.entry(), live, Some(applied)).map_err(|why| format!("{element}{why}"))
     };
     while !live.is_empty() || !applied.is_empty() {
@@ -70,7 +79,7 @@ fn list(at: At<'_>, live: Option<&Value>, applied: Option<&Value>) -> Result<Opt
                 continue;
             }
             let is_next = applied.front().is_some_and(|(next, _)| next == element);
-            let is_awaited = shared.front().is_none_or(|awaited| *awaited == element);
+            let is_awaited = shared.front().is_none_or(|awaited| awaited == element);
             if applied.is_empty() || (!is_next && !is_awaited) {
                 live.pop_front();
                 continue;
@@ -80,11 +89,11 @@ fn list(at: At<'_>, live: Option<&Value>, applied: Option<&Value>) -> Result<Opt
             }
         }
         let Some((element, entry)) = applied.pop_front() else { continue };
-        if shared.front() == Some(&&element) {
+        if shared.front() == Some(&element) {
             shared.pop_front();
         }
         out.extend(merge(&element, entry)?);
-        taken.push(element);
+        taken.insert(element);
     }
     Ok((!out.is_empty()).then_some(Value::Array(out)))
 }

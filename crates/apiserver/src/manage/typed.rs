@@ -1,5 +1,7 @@
 //! What stands where in an object, as those who share it see it: what is owned part by part, and what as a whole.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::set::{Element, Set};
@@ -219,13 +221,9 @@ fn say(at: At<'_>, value: &Value, path: &mut Vec<Element>, set: &mut Set) -> Res
         }
         path.pop();
     }
-    let mut seen: Vec<(Element, Vec<&Value>)> = Vec::new();
+    let mut seen: BTreeMap<Element, Vec<&Value>> = BTreeMap::new();
     for entry in entries(Some(value)) {
-        let element = at.element(entry)?;
-        match seen.iter_mut().find(|(known, _)| *known == element) {
-            Some((_, same)) => same.push(entry),
-            None => seen.push((element, vec![entry])),
-        }
+        seen.entry(at.element(entry)?).or_default().push(entry);
     }
     for (element, same) in seen {
         path.push(element);
