@@ -5,6 +5,9 @@
 
 #![deny(missing_docs)]
 
+pub mod access;
+pub mod address;
+pub mod age;
 pub mod body;
 pub mod chance;
 pub mod discovery;
@@ -13,8 +16,12 @@ pub mod manage;
 pub mod meta;
 pub mod mistake;
 pub mod names;
+pub mod openapi;
 pub mod patch;
+pub mod rest;
 pub mod schema;
 pub mod select;
+pub mod serve;
+pub mod start;
 pub mod status;
 pub mod writing;
