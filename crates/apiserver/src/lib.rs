@@ -12,6 +12,7 @@ pub mod body;
 pub mod chance;
 pub mod discovery;
 pub mod kinds;
+pub mod manage;
 pub mod meta;
 pub mod mistake;
 pub mod names;
