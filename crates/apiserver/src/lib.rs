@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+pub mod address;
 pub mod age;
 pub mod body;
 pub mod chance;
