@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod age;
+pub mod allocate;
 pub mod body;
 pub mod chance;
 pub mod discovery;
@@ -15,6 +16,7 @@ pub mod meta;
 pub mod mistake;
 pub mod names;
 pub mod patch;
+pub mod range;
 pub mod schema;
 pub mod select;
 pub mod status;

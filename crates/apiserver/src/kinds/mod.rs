@@ -15,7 +15,7 @@ mod pod;
 mod replica_set;
 mod rules;
 mod secret;
-mod service;
+pub(crate) mod service;
 mod service_account;
 mod service_cidr;
 
