@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+pub mod access;
 pub mod address;
 pub mod age;
 pub mod allocate;
@@ -15,9 +16,13 @@ pub mod kinds;
 pub mod meta;
 pub mod mistake;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod range;
+pub mod rest;
 pub mod schema;
 pub mod select;
+pub mod serve;
+pub mod start;
 pub mod status;
 pub mod writing;

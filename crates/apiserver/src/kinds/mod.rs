@@ -9,7 +9,7 @@ mod endpoints;
 mod event;
 mod ip_address;
 mod lease;
-mod namespace;
+pub mod namespace;
 mod node;
 mod pod;
 mod replica_set;
@@ -20,6 +20,8 @@ mod service_account;
 mod service_cidr;
 
 use serde_json::Value;
+
+use crate::schema::{Schema, TypeId};
 
 pub use rules::{Column, Conversion, Rules};
 
@@ -143,6 +145,20 @@ impl Kind {
             self.version.to_owned()
         } else {
             format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Answers its type.
+    pub fn of_type(&self) -> TypeId {
+        Schema::get().find(self.type_name).expect("a test looks up the type of every kind")
+    }
+
+    /// Answers the kind as which its objects are kept. Refusals speak of that one, whichever the client asked for.
+    pub fn stored(&self) -> &Self {
+        let is = |kind: &&&'static Self| kind.table == self.table && kind.rules.conversion.is_none();
+        match self.rules.conversion {
+            Some(_) => KINDS.iter().find(is).copied().unwrap_or(self),
+            None => self,
         }
     }
 
