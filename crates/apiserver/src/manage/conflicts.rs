@@ -49,11 +49,19 @@ impl From<ApplyError> for Status {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Malformed(why) => Self::bad_request(why),
-            ApplyError::Unfit(message) => Self { code: 500, reason: "", message, details: None },
+            ApplyError::Unfit(message) => {
+                Self { code: 500, reason: "", message, details: None, continue_at: None }
+            }
             ApplyError::Conflicts(conflicts) => {
                 let causes: Value = conflicts.iter().map(cause).collect();
                 let details = Map::from_iter([("causes".to_owned(), causes)]);
-                Self { code: 409, reason: "Conflict", message: message(&conflicts), details: Some(details) }
+                Self {
+                    code: 409,
+                    reason: "Conflict",
+                    message: message(&conflicts),
+                    details: Some(details),
+                    continue_at: None,
+                }
             }
         }
     }
