@@ -48,6 +48,15 @@ impl Chance {
     }
 }
 
+/// Answers something that nobody knows, from the kernel.
+pub fn seed() -> [u8; 16] {
+    let mut seed = [0; 16];
+    let random = ring::rand::SystemRandom::new();
+    ring::rand::SecureRandom::fill(&random, &mut seed)
+        .expect("the kernel has random numbers once it has started");
+    seed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -223,14 +223,15 @@ pub fn aggregate(mistakes: &[Mistake]) -> String {
 
 /// Refuses an object for its mistakes.
 pub fn refuse(kind: &Kind, name: &str, mistakes: &[Mistake]) -> Status {
-    let causes: Vec<StatusCause> = mistakes.iter().map(Mistake::cause).collect();
-    let message = format!("{} {} is invalid: {}", dotted(kind), quoted(name), aggregate(mistakes));
-    Status::invalid(kind, name, message, &causes)
+    refuse_as(kind.group, kind.kind, name, mistakes)
 }
 
-/// `Service`, `EndpointSlice.discovery.k8s.io`.
-fn dotted(kind: &Kind) -> String {
-    if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) }
+/// Refuses something of a kind that is not served as objects, such as options.
+pub fn refuse_as(group: &str, kind: &str, name: &str, mistakes: &[Mistake]) -> Status {
+    let causes: Vec<StatusCause> = mistakes.iter().map(Mistake::cause).collect();
+    let dotted = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+    let message = format!("{dotted} {} is invalid: {}", quoted(name), aggregate(mistakes));
+    Status::invalid_as((group, kind), name, message, &causes)
 }
 
 #[cfg(test)]

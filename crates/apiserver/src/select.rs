@@ -61,6 +61,11 @@ impl Selector {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
+    /// Answers whether more than labels must be known.
+    pub fn looks_at_fields(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
     /// Answers the only name that it can mean, if it says so.
     pub fn name(&self) -> Option<&str> {
         let term = self.fields.iter().find(|term| term.equals && term.label == "metadata.name");

@@ -15,6 +15,8 @@ pub struct Status {
     pub message: String,
     /// What it is about; `None` for none.
     pub details: Option<Map<String, Value>>,
+    /// Where an expired list can go on.
+    pub continue_at: Option<String>,
 }
 
 /// One of several reasons, about one field.
@@ -29,11 +31,11 @@ pub struct StatusCause {
 }
 
 impl Status {
-    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+    pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None, continue_at: None }
     }
 
-    fn about(mut self, details: Value) -> Self {
+    pub(crate) fn about(mut self, details: Value) -> Self {
         self.details = Some(match details {
             Value::Object(details) => details,
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -71,6 +73,12 @@ impl Status {
         Self::new(409, "Conflict", message).about(object(kind, name))
     }
 
+    /// The same in the words that name the kind instead of its place.
+    pub fn conflict_of_kind(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.kind);
+        Self::new(409, "Conflict", message).about(json!({"name": name, "kind": kind.kind}))
+    }
+
     /// It was changed since the client read it.
     pub fn modified(kind: &Kind, name: &str) -> Self {
         let why =
@@ -80,9 +88,19 @@ impl Status {
 
     /// Its fields are wrong. `message` lists the causes.
     pub fn invalid(kind: &Kind, name: &str, message: impl Into<String>, causes: &[StatusCause]) -> Self {
+        Self::invalid_as((kind.group, kind.kind), name, message, causes)
+    }
+
+    /// The fields of something of a group and kind are wrong. `message` lists the causes.
+    pub fn invalid_as(
+        (group, kind): (&str, &str),
+        name: &str,
+        message: impl Into<String>,
+        causes: &[StatusCause],
+    ) -> Self {
         let cause = |cause: &StatusCause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field});
         let mut details = Map::new();
-        let texts = [("name", name), ("group", kind.group), ("kind", kind.kind)];
+        let texts = [("name", name), ("group", group), ("kind", kind)];
         details.extend(
             texts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(k, v)| (k.to_owned(), v.into())),
         );
@@ -134,6 +152,17 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message).about(json!({}))
     }
 
+    /// The client, or somebody behind the server, was too slow.
+    pub fn timed_out(why: &str) -> Self {
+        Self::new(504, "Timeout", format!("Timeout: {why}")).about(json!({}))
+    }
+
+    /// The server has enough to do.
+    pub fn too_many_requests() -> Self {
+        let message = "Too many requests, please try again later.";
+        Self::new(429, "TooManyRequests", message).about(json!({"retryAfterSeconds": 1}))
+    }
+
     /// It is the server's own fault.
     pub fn internal(why: &str) -> Self {
         let causes = [json!({"message": why})];
@@ -152,6 +181,9 @@ impl Status {
                               "message": self.message, "code": self.code});
         if !self.reason.is_empty() {
             body["reason"] = self.reason.into();
+        }
+        if let Some(continue_at) = &self.continue_at {
+            body["metadata"] = json!({"continue": continue_at});
         }
         if let Some(details) = &self.details {
             body["details"] = Value::Object(details.clone());

@@ -94,7 +94,8 @@ impl<'a> Writing<'a> {
     pub fn put_object(&mut self, kind: &Kind, object: &mut Value) {
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let key = kind.key(object);
-        self.put(kind.table, &key, object.to_string());
+        let text = crate::body::text(object, kind.of_type());
+        self.put(kind.table, &key, text);
     }
 
     /// Ends it: what is to be written.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a shell: it reads the environment")]
 
+mod apiserver;
 mod events;
 mod follow;
 mod health_ports;
@@ -32,6 +33,8 @@ enum Command {
     /// Keep this node's kernel in step with the Services, in place of kube-proxy
     #[command(args_override_self = true)]
     Proxy(Box<Flags>),
+    /// Serve Kubernetes' API from this machine, with everything kept in one directory
+    Apiserver(apiserver::Args),
     /// Remove everything of signalbox from this node's kernel, and nothing else
     Cleanup,
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let command = command(words(std::env::args_os().collect()));
     let result = match command {
         Command::Proxy(flags) => proxy::run(&flags),
+        Command::Apiserver(args) => apiserver::run(&args),
         Command::Cleanup => cleanup(),
     };
     match result {

@@ -245,7 +245,7 @@ fn moment(text: &str, precision: Precision) -> Result<Value, String> {
 }
 
 /// Answers any JSON as it is; of keys that stand there twice the last one counts.
-fn any(node: Node) -> Result<Value, String> {
+pub(super) fn any(node: Node) -> Result<Value, String> {
     Ok(match node {
         Node::Null => Value::Null,
         Node::Bool(value) => value.into(),

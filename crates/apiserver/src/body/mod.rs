@@ -7,6 +7,7 @@ mod canonical;
 mod fit;
 mod go;
 mod json;
+mod print;
 pub mod protobuf;
 mod quantity;
 mod target;
@@ -20,6 +21,7 @@ use serde_json::{Map, Value};
 
 pub use canonical::canonical;
 use json::Node;
+pub use print::{indented, put_document, text};
 pub use target::Expected;
 pub(crate) use words::quoted;
 
@@ -220,4 +222,13 @@ fn decode_protobuf(bytes: &[u8], expected: &Expected<'_>) -> Result<Value, BodyE
     target.check_convertible()?;
     let Value::Object(fields) = object else { return Ok(object) };
     Ok(finished(fields, target.of, expected))
+}
+
+/// Decodes any JSON or YAML as it is, without a type; the error is worded as Go words it.
+pub fn plain(bytes: &[u8]) -> Result<Value, String> {
+    let tree = match json::parse(bytes) {
+        Ok(node) => Tree::from(node),
+        Err(_) => yaml::parse(bytes)?,
+    };
+    fit::any(tree.node)
 }

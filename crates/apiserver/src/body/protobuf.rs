@@ -130,6 +130,17 @@ pub fn encode_list(list: &Value, item: TypeId) -> Vec<u8> {
     out
 }
 
+/// Encodes a list of objects that are encoded already.
+pub fn join_list(metadata: &Value, items: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let of = Schema::get().find("meta.v1.ListMeta").expect("a test looks it up");
+    let mut out = Vec::new();
+    put_bytes(&mut out, 1, &encode(metadata, of));
+    for item in items {
+        put_bytes(&mut out, 2, &item);
+    }
+    out
+}
+
 /// Encodes an event of a watch, with an object in its envelope. No envelope is around the event.
 pub fn encode_event(event_type: &str, enveloped: &[u8]) -> Vec<u8> {
     let mut extension = Vec::with_capacity(enveloped.len() + 8);

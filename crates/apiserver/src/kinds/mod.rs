@@ -21,6 +21,8 @@ mod service_cidr;
 
 use serde_json::Value;
 
+use crate::schema::{Schema, TypeId};
+
 pub use rules::{Column, Conversion, Rules};
 
 /// A kind in one version of its group.
@@ -144,6 +146,11 @@ impl Kind {
         } else {
             format!("{}/{}", self.group, self.version)
         }
+    }
+
+    /// Answers its type.
+    pub fn of_type(&self) -> TypeId {
+        Schema::get().find(self.type_name).expect("a test looks up the type of every kind")
     }
 
     /// Answers under which key an object is kept.

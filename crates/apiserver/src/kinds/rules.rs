@@ -43,6 +43,14 @@ pub struct Rules {
     pub is_updated_unconditionally: bool,
     /// Whether a DELETE answers the object instead of a Status.
     pub is_answered_when_deleted: bool,
+    /// Whether an object is done with after an update: it is being deleted and nobody has to finish something any more.
+    pub is_finished: fn(&Value) -> bool,
+    /// Refuses to delete what must stay.
+    pub check_delete: fn(&Value) -> Result<(), Status>,
+    /// Marks an object as being deleted in the kind's own way, at a time; answers whether it stays for that.
+    pub mark_deleted: fn(&mut Value, &str) -> bool,
+    /// Whether it is marked and given time before it goes; then `grace` says how long.
+    pub is_graceful: bool,
     /// How long it stays when it is deleted, in seconds, when the client asks for nothing (`None`) or for so long;
     /// `None`: it goes at once. Only Pods stay.
     pub grace: fn(&Value, Option<i64>) -> Option<i64>,
@@ -93,6 +101,10 @@ impl Rules {
         is_created_by_update: false,
         is_updated_unconditionally: true,
         is_answered_when_deleted: false,
+        is_finished,
+        check_delete: |_| Ok(()),
+        mark_deleted: |_, _| false,
+        is_graceful: false,
         grace: |_, _| None,
         columns: &[],
         cells: |_, _| Vec::new(),
@@ -104,6 +116,15 @@ impl std::fmt::Debug for Rules {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Rules")
     }
+}
+
+/// Whether an object is being deleted, has no time left and no finalizers.
+pub(crate) fn is_finished(object: &Value) -> bool {
+    let meta = &object["metadata"];
+    let is_over = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0;
+    meta["deletionTimestamp"].is_string()
+        && is_over
+        && meta["finalizers"].as_array().is_none_or(Vec::is_empty)
 }
 
 /// Takes the status of `new` and the rest of `old`, metadata but for `managedFields` and `resourceVersion` included.

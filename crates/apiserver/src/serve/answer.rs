@@ -1,0 +1,294 @@
+//! Answers: what became of a request, and how that is written in the form that the client wants.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WARNING};
+use hyper::Response;
+use hyper::body::{Body, Frame, SizeHint};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
+
+use super::accept::{Form, Shape};
+use super::table::{Include, Tables, only_metadata};
+use crate::body::{self, MediaType, protobuf, yaml};
+use crate::kinds::Kind;
+use crate::rest;
+use crate::rest::read::Listed;
+use crate::schema::{Schema, TypeId};
+use crate::status::Status;
+
+/// The bytes of an answer.
+#[derive(Debug)]
+pub(crate) enum Chunks {
+    /// They are all there.
+    Ready(VecDeque<Bytes>),
+    /// They come when there is something to tell.
+    Stream(Receiver<Bytes>),
+}
+
+impl Chunks {
+    pub(crate) fn of(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self::Ready(if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) })
+    }
+}
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Ready(chunks) => Poll::Ready(chunks.pop_front().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(receiver) => {
+                receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Ready(chunks) if chunks.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Ready(chunks) => SizeHint::with_exact(chunks.iter().map(|bytes| bytes.len() as u64).sum()),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// How answers to one request are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writer {
+    pub(crate) form: Form,
+    pub(crate) include: Include,
+    /// Seconds since 1970.
+    pub(crate) now: i64,
+}
+
+impl Writer {
+    /// An object, as its text.
+    pub(crate) fn object(&self, code: u16, kind: &'static Kind, text: &Bytes) -> Response<Chunks> {
+        let bytes = match self.form.shape {
+            Shape::Whole => return self.bytes(code, self.whole(kind, text)),
+            Shape::Table(version) => {
+                let object = rest::object(text);
+                let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+                let tables = Tables { kind, version, include: self.include, now: self.now };
+                tables.table(metadata, &[object], true)
+            }
+            Shape::Metadata => only_metadata(&rest::object(text), "meta.k8s.io/v1"),
+        };
+        self.value(code, &bytes)
+    }
+
+    /// An object in the language of the client.
+    pub(crate) fn whole(&self, kind: &Kind, text: &Bytes) -> Vec<u8> {
+        match self.form.media_type {
+            MediaType::Json if self.form.is_pretty => body::indented(text),
+            MediaType::Json => [text, &b"\n"[..]].concat(),
+            MediaType::Yaml => yaml::encode(&rest::object(text)).into_bytes(),
+            MediaType::Protobuf => {
+                let message = protobuf::encode(&rest::object(text), kind.of_type());
+                protobuf::Envelope::seal(&kind.api_version(), kind.kind, &message)
+            }
+        }
+    }
+
+    /// A list.
+    pub(crate) fn list(&self, kind: &'static Kind, listed: Listed) -> Response<Chunks> {
+        let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
+        if !listed.continue_at.is_empty() {
+            metadata["continue"] = listed.continue_at.into();
+        }
+        if let Some(remaining) = listed.remaining {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        match self.form.shape {
+            Shape::Whole if self.form.media_type == MediaType::Json && !self.form.is_pretty => respond(
+                200,
+                self.form.content_type(false),
+                Chunks::Ready(joined(kind, &metadata, listed.items)),
+            ),
+            Shape::Whole if self.form.media_type == MediaType::Protobuf => {
+                let bytes = protobuf_list(kind, &metadata, &listed.items);
+                self.bytes(200, bytes)
+            }
+            Shape::Whole => {
+                let objects: Vec<Value> =
+                    listed.items.iter().map(|text| without_kind(rest::object(text))).collect();
+                let list = json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+                                  "metadata": metadata, "items": objects});
+                self.value(200, &list)
+            }
+            Shape::Table(version) => {
+                let objects: Vec<Value> = listed.items.iter().map(|text| rest::object(text)).collect();
+                let tables = Tables { kind, version, include: self.include, now: self.now };
+                self.value(200, &tables.table(metadata, &objects, true))
+            }
+            Shape::Metadata => {
+                let items: Vec<Value> = listed
+                    .items
+                    .iter()
+                    .map(|text| only_metadata(&rest::object(text), "meta.k8s.io/v1"))
+                    .collect();
+                let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                                  "metadata": metadata, "items": items});
+                self.value(200, &list)
+            }
+        }
+    }
+
+    /// A document. What has no numbers for its fields in protobuf is answered in JSON.
+    pub(crate) fn value(&self, code: u16, value: &Value) -> Response<Chunks> {
+        if self.form.media_type == MediaType::Protobuf && numbered(value).is_none() {
+            let json = Self { form: Form::JSON, ..*self };
+            return json.value(code, value);
+        }
+        let mut bytes = self.document(value);
+        if self.form == (Form { is_pretty: false, media_type: MediaType::Json, ..self.form }) {
+            bytes.push(b'\n');
+        }
+        self.bytes(code, bytes)
+    }
+
+    /// A document in the language of the client.
+    pub(crate) fn document(&self, value: &Value) -> Vec<u8> {
+        match self.form.media_type {
+            MediaType::Json if self.form.is_pretty => body::indented(&plain(value)),
+            MediaType::Json => plain(value),
+            MediaType::Yaml => yaml::encode(value).into_bytes(),
+            MediaType::Protobuf => match numbered(value) {
+                Some((api_version, kind, of)) => {
+                    protobuf::Envelope::seal(api_version, kind, &protobuf::encode(value, of))
+                }
+                None => plain(value),
+            },
+        }
+    }
+
+    /// A refusal.
+    pub(crate) fn refusal(&self, status: &Status) -> Response<Chunks> {
+        let mut response = self.value(status.code, &status.json());
+        if let Some(seconds) = status.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status.code == 401 {
+            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    fn bytes(&self, code: u16, bytes: Vec<u8>) -> Response<Chunks> {
+        respond(code, self.form.content_type(false), Chunks::of(bytes))
+    }
+}
+
+/// The documents that have numbers for their fields, besides objects.
+fn numbered(value: &Value) -> Option<(&str, &str, TypeId)> {
+    let (api_version, kind) = (value["apiVersion"].as_str()?, value["kind"].as_str()?);
+    let name = match (api_version, kind) {
+        ("v1", "Status") => "meta.v1.Status",
+        ("autoscaling/v1", "Scale") => "autoscaling.v1.Scale",
+        _ => return None,
+    };
+    Some((api_version, kind, Schema::get().find(name)?))
+}
+
+/// A document as Go prints it: `kind` and `apiVersion` first.
+fn plain(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    body::put_document(&mut out, value);
+    out
+}
+
+/// An object in a list says neither kind nor version.
+fn without_kind(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("kind");
+        fields.remove("apiVersion");
+    }
+    object
+}
+
+/// Puts texts together without reading them: every text of a kind begins alike.
+fn joined(kind: &Kind, metadata: &Value, items: Vec<Bytes>) -> VecDeque<Bytes> {
+    let beginning = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version());
+    let head = format!(
+        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        kind.kind,
+        kind.api_version()
+    );
+    /// A chunk has at least so many bytes, so that small objects do not cost a system call each.
+    const CHUNK: usize = 64 * 1024;
+    let mut chunks = VecDeque::new();
+    let mut chunk = Vec::with_capacity(CHUNK + CHUNK / 4);
+    chunk.extend_from_slice(head.as_bytes());
+    for (at, text) in items.into_iter().enumerate() {
+        if at > 0 {
+            chunk.push(b',');
+        }
+        match text.strip_prefix(beginning.as_bytes()) {
+            Some(rest) => {
+                chunk.push(b'{');
+                chunk.extend_from_slice(rest);
+            }
+            None => chunk.extend_from_slice(&text),
+        }
+        if chunk.len() > CHUNK {
+            chunks.push_back(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK + CHUNK / 4)).into());
+        }
+    }
+    chunk.extend_from_slice(b"]}\n");
+    chunks.push_back(chunk.into());
+    chunks
+}
+
+fn protobuf_list(kind: &Kind, metadata: &Value, items: &[Bytes]) -> Vec<u8> {
+    let of = kind.of_type();
+    let messages = items.iter().map(|text| protobuf::encode(&rest::object(text), of));
+    let list = protobuf::join_list(metadata, messages);
+    protobuf::Envelope::seal(&kind.api_version(), &format!("{}List", kind.kind), &list)
+}
+
+/// Puts an answer together.
+pub(crate) fn respond(code: u16, content_type: &'static str, chunks: Chunks) -> Response<Chunks> {
+    let mut response = Response::new(chunks);
+    // Every code is one of ours.
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A text for people.
+pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Chunks> {
+    let mut response = respond(code, "text/plain; charset=utf-8", Chunks::of(text));
+    let sniff = HeaderName::from_static("x-content-type-options");
+    response.headers_mut().insert(sniff, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Adds what the client should know.
+pub(crate) fn warn(response: &mut Response<Chunks>, warnings: &[String]) {
+    for (at, warning) in warnings.iter().enumerate() {
+        if warnings[..at].contains(warning) {
+            continue;
+        }
+        let shown: String = warning.chars().filter(|char| !char.is_control()).collect();
+        let quoted = shown.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What is not about objects: discovery, health, version, metrics.
+
+use http::Method;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use hyper::Response;
+use serde_json::json;
+
+use super::answer::{self, Chunks, respond};
+use super::handle::Handling;
+use super::route::Route;
+use crate::discovery;
+use crate::status::Status;
+
+/// The type of metrics, as kube-apiserver names it.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+/// The checks of health that can be asked for by name.
+const CHECKS: [&str; 3] = ["ping", "store", "log"];
+
+/// Answers what such a route has.
+pub(crate) fn answer(handling: &Handling<'_>, route: &Route) -> Result<Response<Chunks>, Status> {
+    // Kubernetes' own health answers whatever the method is.
+    if let Route::Health { check, .. } = route {
+        return Ok(health(handling, check));
+    }
+    let is_read =
+        handling.method == Method::GET || handling.method == Method::HEAD && *route == Route::Metrics;
+    if !is_read {
+        return Err(Status::method_not_allowed());
+    }
+    let accept = handling.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let is_aggregated = accept.contains("as=APIGroupDiscoveryList") && accept.contains("v=v2;");
+    let document = match route {
+        Route::Version => version(),
+        Route::CoreVersions if is_aggregated => return Ok(aggregated(true)),
+        Route::CoreVersions => discovery::core_versions(&handling.server.address),
+        Route::Groups if is_aggregated => return Ok(aggregated(false)),
+        Route::Groups => discovery::groups(),
+        Route::Group(name) => discovery::group(name).ok_or_else(Status::no_such_path)?,
+        Route::Resources(group, version) => {
+            discovery::resources(group, version).ok_or_else(Status::no_such_path)?
+        }
+        Route::Metrics => return Ok(respond(200, METRICS, Chunks::of(handling.server.metrics.text()))),
+        Route::Index => index(),
+        Route::OpenApiV2 | Route::OpenApiV3(_) => return Err(Status::no_such_path()),
+        Route::Health { .. } | Route::Review(_) | Route::Resource(_) | Route::Nowhere => {
+            return Err(Status::no_such_path());
+        }
+    };
+    Ok(handling.writer.value(200, &document))
+}
+
+fn aggregated(is_core: bool) -> Response<Chunks> {
+    let mut bytes = discovery::aggregated(is_core).to_string();
+    bytes.push('\n');
+    let mut response = respond(200, "application/json", Chunks::of(bytes));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(discovery::AGGREGATED));
+    response
+}
+
+fn version() -> serde_json::Value {
+    json!({"major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1",
+           "minCompatibilityMinor": "35", "gitVersion": concat!("v1.36.2+signalbox.", env!("CARGO_PKG_VERSION")),
+           "gitCommit": "", "gitTreeState": "", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "",
+           "compiler": "rustc", "platform": concat!("linux/", "amd64")})
+}
+
+fn index() -> serde_json::Value {
+    let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    for group in discovery::groups()["groups"].as_array().into_iter().flatten() {
+        let name = group["name"].as_str().unwrap_or_default();
+        paths.push(format!("/apis/{name}"));
+        paths.push(format!("/apis/{name}/v1"));
+    }
+    let own = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    paths.extend(own.map(str::to_owned));
+    json!({"paths": paths})
+}
+
+fn health(handling: &Handling<'_>, check: &str) -> Response<Chunks> {
+    if !check.is_empty() && !CHECKS.contains(&check) {
+        return answer::text(404, "404 page not found\n");
+    }
+    if handling.query.get("verbose").is_some() {
+        let checks: String = CHECKS.iter().map(|check| format!("[+]{check} ok\n")).collect();
+        return answer::text(200, format!("{checks}healthz check passed\n"));
+    }
+    answer::text(200, "ok")
+}

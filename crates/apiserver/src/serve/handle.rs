@@ -1,0 +1,338 @@
+//! One request: what it is about, what it may, what becomes of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
+use http::{HeaderMap, Method};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use serde_json::{Value, json};
+
+use super::Server;
+use super::accept::{Form, Shape};
+use super::answer::{self, Chunks, Writer};
+use super::documents;
+use super::route::Route;
+use super::stream::Stream;
+use super::table::Include;
+use crate::body::{self, Expected, MediaType};
+use crate::kinds::{Kind, Scope};
+use crate::patch;
+use crate::rest::change::Change;
+use crate::rest::delete::Deleted;
+use crate::rest::{DeleteOptions, ListOptions, Place, Query, WriteOptions, Writes, Written, parts};
+use crate::schema::Schema;
+use crate::status::Status;
+
+/// The most bytes of a body.
+const MOST_BODY: usize = 3 * 1024 * 1024;
+/// How long a client may take for its body.
+const BODY_TIME: Duration = Duration::from_secs(60);
+/// The shortest time after which a watch ends by itself, in seconds; the longest is twice that.
+const WATCH_TIME: u64 = 1800;
+
+/// A request while it is answered.
+pub(crate) struct Handling<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) writer: Writer,
+    pub(crate) method: Method,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Incoming>,
+}
+
+impl<'a> Handling<'a> {
+    /// Begins to answer a request; or refuses it for what it accepts.
+    pub(crate) fn begin(server: &'a Server, request: Request<Incoming>) -> (Self, Result<(), Status>) {
+        let (head, body) = request.into_parts();
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let form = Form::parse(text(&ACCEPT).unwrap_or_default());
+        let (mut form, refusal) = match form {
+            Ok(form) => (form, Ok(())),
+            Err(status) => (Form::JSON, Err(status)),
+        };
+        // People read what these ask for.
+        let agent = text(&USER_AGENT).unwrap_or_default();
+        let is_read = ["curl", "Wget", "Mozilla"].iter().any(|name| agent.starts_with(name));
+        form.is_pretty = query.flag("pretty").unwrap_or(form.is_pretty || is_read);
+        let include = Include::parse(query.get("includeObject"));
+        let now = (server.rest.clock.now)().seconds;
+        let writer = Writer { form, include, now };
+        let handling =
+            Self { server, writer, method: head.method, query, headers: head.headers, body: Some(body) };
+        (handling, refusal)
+    }
+
+    fn header(&self, name: &HeaderName) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Answers a request for a route, in which the client may do that.
+    pub(crate) async fn answer(&mut self, route: Route) -> Result<Response<Chunks>, Status> {
+        match route {
+            Route::Resource(place) => self.resource(place).await,
+            Route::Review(review) => {
+                if self.method != Method::POST {
+                    return Err(Status::method_not_allowed());
+                }
+                let body = self.read_body().await?;
+                self.server.review(&review, &body, self)
+            }
+            Route::Nowhere => Err(Status::no_such_path()),
+            Route::Health { .. }
+            | Route::Version
+            | Route::Metrics
+            | Route::CoreVersions
+            | Route::Groups
+            | Route::Group(_)
+            | Route::Resources(..)
+            | Route::OpenApiV2
+            | Route::OpenApiV3(_)
+            | Route::Index => documents::answer(self, &route),
+        }
+    }
+
+    async fn resource(&mut self, place: Place) -> Result<Response<Chunks>, Status> {
+        let verb = verb(&self.method, &place, &self.query).ok_or_else(Status::method_not_allowed)?;
+        if !place.name.is_empty() {
+            let wrong = crate::names::path_segment(&place.name);
+            if let Some(why) = wrong.first() {
+                let name = body::quoted(&place.name);
+                return Err(Status::bad_request(format!("Name parameter invalid: {name}: {why}")));
+            }
+        }
+        match verb {
+            "get" => self.get(&place),
+            "list" => {
+                let options = ListOptions::parse(&self.query)?;
+                let listed = self.server.rest.list(&place, &options)?;
+                Ok(self.writer.list(place.kind, listed))
+            }
+            "watch" => self.watch(&place),
+            "create" => self.create(place).await,
+            "update" => self.update(place).await,
+            "patch" => self.patch(place).await,
+            "delete" => self.delete(place).await,
+            _ => self.delete_collection(place).await,
+        }
+    }
+
+    fn get(&self, place: &Place) -> Result<Response<Chunks>, Status> {
+        let options = ListOptions::parse(&self.query)?;
+        let text = self.server.rest.get(place, &options)?;
+        match parts::shown(place, &text)? {
+            parts::Shown::Object => Ok(self.writer.object(200, place.kind, &text)),
+            parts::Shown::Document(document) => Ok(self.writer.value(200, &document)),
+            parts::Shown::Nothing => Ok(answer::respond(204, "text/plain", Chunks::of(""))),
+        }
+    }
+
+    fn watch(&self, place: &Place) -> Result<Response<Chunks>, Status> {
+        if self.writer.form.media_type == MediaType::Yaml {
+            return Err(super::accept::not_acceptable());
+        }
+        let mut options = ListOptions::parse(&self.query)?;
+        options.watch = true;
+        let watching = self.server.rest.watch(place, &options)?;
+        let mut chance = crate::chance::Chance::new((self.server.rest.clock.seed)());
+        let timeout = options.timeout.unwrap_or_else(|| WATCH_TIME + chance.below(WATCH_TIME));
+        let mut writer = self.writer;
+        writer.form.is_pretty = false;
+        let stream = Stream {
+            kind: place.kind,
+            writer,
+            bookmarks: options.bookmarks,
+            timeout: Duration::from_secs(timeout),
+            stopping: self.server.stopping.clone(),
+            _counted: self.server.counts.watch(place.kind.plural),
+        };
+        Ok(stream.start(watching))
+    }
+
+    async fn create(&mut self, place: Place) -> Result<Response<Chunks>, Status> {
+        let options = WriteOptions::parse(&self.query, Writes::Create, self.header(&USER_AGENT))?;
+        if !place.part.is_empty() {
+            return self.create_part(place, options).await;
+        }
+        let (object, warnings) = self.decoded(&place, &options).await?;
+        let mut written = self.server.rest.create(place.clone(), object, options).await?;
+        written.warnings.splice(0..0, warnings);
+        Ok(self.written(place.kind, &written))
+    }
+
+    async fn create_part(&mut self, place: Place, options: WriteOptions) -> Result<Response<Chunks>, Status> {
+        let body = self.read_body().await?;
+        let given = body::plain(&body).map_err(Status::bad_request)?;
+        if place.part == "token" {
+            return self.server.token(&place, &given, self);
+        }
+        let answer = self.server.rest.create_part(place, given, options).await?;
+        Ok(self.writer.value(201, &answer))
+    }
+
+    async fn update(&mut self, place: Place) -> Result<Response<Chunks>, Status> {
+        let options = WriteOptions::parse(&self.query, Writes::Update, self.header(&USER_AGENT))?;
+        let (object, warnings) = self.decoded(&place, &options).await?;
+        self.change(place, Change::Put(object), (options, warnings)).await
+    }
+
+    async fn patch(&mut self, place: Place) -> Result<Response<Chunks>, Status> {
+        let content_type = self.header(&CONTENT_TYPE).to_owned();
+        let is_apply =
+            content_type.split(';').next().unwrap_or_default().trim() == "application/apply-patch+yaml";
+        let writes = if is_apply { Writes::Apply } else { Writes::Patch };
+        let kind = patch::Kind::of_content_type(&content_type);
+        if kind.is_none() && !is_apply {
+            return Err(unsupported_patch());
+        }
+        let options = WriteOptions::parse(&self.query, writes, self.header(&USER_AGENT))?;
+        let body = self.read_body().await?;
+        let change = match kind {
+            Some(kind) => Change::Patch(kind, body),
+            None => {
+                let wrong = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
+                Change::Apply(body::plain(&body).map_err(wrong)?)
+            }
+        };
+        self.change(place, change, (options, Vec::new())).await
+    }
+
+    async fn change(
+        &self,
+        place: Place,
+        change: Change,
+        (options, warnings): (WriteOptions, Vec<String>),
+    ) -> Result<Response<Chunks>, Status> {
+        let mut written = self.server.rest.change(place.clone(), change, options).await?;
+        written.warnings.splice(0..0, warnings);
+        if place.part == "scale" {
+            let scale = crate::rest::object(&written.object);
+            let mut response = self.writer.value(written.code, &scale);
+            answer::warn(&mut response, &written.warnings);
+            return Ok(response);
+        }
+        Ok(self.written(place.kind, &written))
+    }
+
+    fn written(&self, kind: &'static Kind, written: &Written) -> Response<Chunks> {
+        let mut response = self.writer.object(written.code, kind, &written.object);
+        answer::warn(&mut response, &written.warnings);
+        response
+    }
+
+    async fn delete(&mut self, place: Place) -> Result<Response<Chunks>, Status> {
+        let options = self.delete_options().await?;
+        let kind = place.kind;
+        match self.server.rest.delete(place, options).await? {
+            Deleted::Object(written) => Ok(self.written(kind, &written)),
+            Deleted::Gone(name, uid) => {
+                let mut details = json!({"name": name, "kind": kind.plural, "uid": uid});
+                if !kind.group.is_empty() {
+                    details["group"] = kind.group.into();
+                }
+                let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                                    "details": details});
+                Ok(self.writer.value(200, &status))
+            }
+        }
+    }
+
+    async fn delete_collection(&mut self, place: Place) -> Result<Response<Chunks>, Status> {
+        let options = self.delete_options().await?;
+        let list = ListOptions::parse(&self.query)?;
+        let listed = self.server.rest.delete_collection(&place, &list, &options).await?;
+        Ok(self.writer.list(place.kind, listed))
+    }
+
+    async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
+        let body = self.read_body().await?;
+        if body.is_empty() {
+            return DeleteOptions::parse(&self.query, None);
+        }
+        let of = Schema::get().find("meta.v1.DeleteOptions").expect("a test looks it up");
+        let expected = Expected { api_version: "meta.k8s.io/v1", kind: "DeleteOptions", of };
+        let content_type = self.header(&CONTENT_TYPE);
+        let decoded = body::decode(&body, content_type, &expected, body::Strictness::Ignore);
+        let (given, _) = decoded.map_err(|error| match error.code() {
+            415 => Status::unsupported_media_type(),
+            _ => Status::bad_request(error.reason()),
+        })?;
+        DeleteOptions::parse(&self.query, Some(&given))
+    }
+
+    /// Reads the body as an object of the kind; in canonical form.
+    async fn decoded(
+        &mut self,
+        place: &Place,
+        options: &WriteOptions,
+    ) -> Result<(Value, Vec<String>), Status> {
+        let body = self.read_body().await?;
+        let content_type = self.header(&CONTENT_TYPE);
+        let (group_version, kind, of) = parts::expected(place);
+        let expected = Expected { api_version: &group_version, kind, of };
+        let decoded = body::decode(&body, content_type, &expected, options.strictness);
+        let (object, warnings) = decoded.map_err(|error| match error.code() {
+            415 => Status::unsupported_media_type(),
+            _ => Status::bad_request(error.to_string()),
+        })?;
+        Ok((object, warnings.into_iter().map(|warning| warning.0).collect()))
+    }
+
+    /// Reads the body. One that is too large, or that does not come, is refused.
+    pub(crate) async fn read_body(&mut self) -> Result<Bytes, Status> {
+        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
+        let read = tokio::time::timeout(BODY_TIME, Limited::new(body, MOST_BODY).collect()).await;
+        let read = read.map_err(|_| Status::timed_out("the body of the request did not come in time"))?;
+        let collected = read.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Status::too_large(MOST_BODY)
+            } else {
+                Status::bad_request(format!("failed to read the body: {error}"))
+            }
+        })?;
+        Ok(collected.to_bytes())
+    }
+
+    /// Answers with a refusal, for people or for programs as asked.
+    pub(crate) fn refusal(&self, status: &Status) -> Response<Chunks> {
+        let form = Form { shape: Shape::Whole, ..self.writer.form };
+        Writer { form, ..self.writer }.refusal(status)
+    }
+}
+
+/// Answers what a request does to a place, in the words of authorization. `None`: nothing that can be done.
+pub(crate) fn verb(method: &Method, place: &Place, query: &Query) -> Option<&'static str> {
+    let is_collection = place.name.is_empty();
+    let verb = match method.as_str() {
+        "GET" if place.is_old_watch => "watch",
+        "GET" if is_collection && query.flag("watch").unwrap_or(false) => "watch",
+        "GET" if is_collection => "list",
+        "GET" => "get",
+        "POST" if is_collection != place.part.is_empty() => return None,
+        "POST" => "create",
+        "PUT" if !is_collection => "update",
+        "PATCH" if !is_collection => "patch",
+        "DELETE" if is_collection => "deletecollection",
+        "DELETE" => "delete",
+        _ => return None,
+    };
+    // Over all namespaces one can only look.
+    let needs_namespace = place.kind.scope == Scope::Namespaced && place.namespace.is_empty();
+    if place.is_old_watch && verb != "watch" || needs_namespace && !matches!(verb, "list" | "watch") {
+        return None;
+    }
+    let verbs = if place.part.is_empty() { place.kind.verbs } else { place.subresource()?.verbs };
+    verbs.contains(&verb).then_some(verb)
+}
+
+fn unsupported_patch() -> Status {
+    let mut status = Status::unsupported_media_type();
+    status.message = "the body of the request was in an unknown format - accepted media types include: \
+                      application/json-patch+json, application/merge-patch+json, \
+                      application/strategic-merge-patch+json, application/apply-patch+yaml"
+        .to_owned();
+    status
+}

@@ -1,0 +1,88 @@
+//! Objects as tables, and as nothing but their metadata.
+
+use serde_json::{Value, json};
+
+use super::accept::TableVersion;
+use crate::kinds::Kind;
+
+/// What a row says of its object besides its cells: the parameter `includeObject`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Include {
+    /// Nothing.
+    None,
+    /// Its metadata.
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl Include {
+    pub(crate) fn parse(text: Option<&str>) -> Self {
+        match text {
+            Some("None") => Self::None,
+            Some("Object") => Self::Object,
+            Some(_) | None => Self::Metadata,
+        }
+    }
+}
+
+/// How rows are made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tables {
+    pub(crate) kind: &'static Kind,
+    pub(crate) version: TableVersion,
+    pub(crate) include: Include,
+    /// Seconds since 1970.
+    pub(crate) now: i64,
+}
+
+impl Tables {
+    /// Answers a table of objects. `metadata`: that of their list.
+    pub(crate) fn table(&self, metadata: Value, objects: &[Value], has_columns: bool) -> Value {
+        let rows: Vec<Value> = objects.iter().map(|object| self.row(object)).collect();
+        let columns = if has_columns { self.columns() } else { Value::Null };
+        json!({"kind": "Table", "apiVersion": self.api_version(), "metadata": metadata,
+               "columnDefinitions": columns, "rows": rows})
+    }
+
+    fn api_version(&self) -> &'static str {
+        match self.version {
+            TableVersion::V1 => "meta.k8s.io/v1",
+            TableVersion::V1Beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+
+    fn columns(&self) -> Value {
+        let name = json!({"name": "Name", "type": "string", "format": "name", "priority": 0,
+                          "description": "The name of the object, unique among those of its kind in its namespace."});
+        let own = self.kind.rules.columns.iter().map(|column| {
+            json!({"name": column.name, "type": column.shape, "format": "", "description": column.description,
+                   "priority": column.priority})
+        });
+        if self.kind.rules.columns.is_empty() {
+            let created = json!({"name": "Created At", "type": "date", "format": "", "priority": 0,
+                                 "description": "When the object was created."});
+            return json!([name, created]);
+        }
+        std::iter::once(name).chain(own).collect()
+    }
+
+    fn row(&self, object: &Value) -> Value {
+        let mut cells = vec![object["metadata"]["name"].clone()];
+        if self.kind.rules.columns.is_empty() {
+            cells.push(object["metadata"]["creationTimestamp"].clone());
+        } else {
+            cells.extend((self.kind.rules.cells)(object, self.now));
+        }
+        match self.include {
+            Include::None => json!({"cells": cells}),
+            Include::Metadata => json!({"cells": cells, "object": only_metadata(object, self.api_version())}),
+            Include::Object => json!({"cells": cells, "object": object}),
+        }
+    }
+}
+
+/// Answers nothing but the metadata of an object.
+pub(crate) fn only_metadata(object: &Value, api_version: &str) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": object["metadata"]})
+}

@@ -1,0 +1,33 @@
+//! What must be there before anybody is served: the namespaces that every cluster has.
+
+use serde_json::json;
+
+use crate::kinds::Kind;
+use crate::rest::{Place, Rest, WriteOptions, create};
+use crate::status::Status;
+
+/// The namespaces that are always there.
+pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Creates what is missing.
+pub async fn prepare(rest: &Rest) -> Result<(), Status> {
+    rest.write(false, |writing| {
+        let kind = Kind::find("", "v1", "namespaces").expect("namespaces are served");
+        for name in NAMESPACES {
+            if writing.has(kind.table, name) {
+                continue;
+            }
+            let place = Place {
+                kind,
+                namespace: String::new(),
+                name: name.to_owned(),
+                part: String::new(),
+                is_old_watch: false,
+            };
+            let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            create::create(writing, &place, object, &WriteOptions::by("apiserver"))?;
+        }
+        Ok(())
+    })
+    .await
+}
