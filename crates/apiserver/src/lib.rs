@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+pub mod access;
 pub mod body;
 pub mod chance;
 pub mod discovery;
@@ -12,6 +13,7 @@ pub mod kinds;
 pub mod meta;
 pub mod mistake;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod rest;
 pub mod schema;

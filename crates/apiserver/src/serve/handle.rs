@@ -49,7 +49,9 @@ impl<'a> Handling<'a> {
         let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let form = Form::parse(text(&ACCEPT).unwrap_or_default());
+        // What is asked in words of its own is understood where it is answered.
+        let accept = text(&ACCEPT).filter(|accept| !Form::is_aggregated(accept));
+        let form = Form::parse(accept.unwrap_or_default());
         let (mut form, refusal) = match form {
             Ok(form) => (form, Ok(())),
             Err(status) => (Form::JSON, Err(status)),
@@ -91,6 +93,7 @@ impl<'a> Handling<'a> {
             | Route::Resources(..)
             | Route::OpenApiV2
             | Route::OpenApiV3(_)
+            | Route::Compact
             | Route::Index => documents::answer(self, &route),
         }
     }
@@ -334,5 +337,5 @@ fn unsupported_patch() -> Status {
                       application/json-patch+json, application/merge-patch+json, \
                       application/strategic-merge-patch+json, application/apply-patch+yaml"
         .to_owned();
-    status
+    status.about(json!({}))
 }

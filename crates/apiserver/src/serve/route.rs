@@ -29,6 +29,8 @@ pub(crate) enum Route {
     OpenApiV2,
     /// `/openapi/v3`, or a document of it.
     OpenApiV3(String),
+    /// `/debug/compact`: to forget the history up to a revision.
+    Compact,
     /// A list of paths.
     Index,
     /// What is only asked: reviews of access. Group and plural.
@@ -66,6 +68,7 @@ impl Route {
             [endpoint @ ("healthz" | "livez" | "readyz"), ref check @ ..] => {
                 Self::Health { endpoint: endpoint.to_owned(), check: check.join("/") }
             }
+            ["debug", "compact"] => Self::Compact,
             ["version"] => Self::Version,
             ["metrics"] => Self::Metrics,
             ["api"] => Self::CoreVersions,
