@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use testkit::answers::{self, Access, Lists, OwnServer, Setup, Tell};
+use testkit::answers::{self, Access, Compact, Lists, OwnServer, Setup, Tell};
 
 use super::Args;
 
@@ -27,7 +28,7 @@ pub(super) struct ApiArgs {
     /// Only cases whose names contain this
     #[arg(long, value_name = "TEXT", requires = "api", default_value = "")]
     filter: String,
-    /// A command that makes the server forget its history before {rv}; without it cases that need that are skipped
+    /// A command that makes the server forget its history before {rv} [default: restart this project's; skip such cases]
     #[arg(long, value_name = "COMMAND", requires = "api")]
     compact: Option<String>,
 }
@@ -75,10 +76,21 @@ fn play(root: &Path, args: &Args, (cases, lists): (&[answers::Case], &Lists), ho
     };
     println!("playing {} cases against {}", cases.len(), access.url);
     let kubectl = answers::installed_kubectl();
-    let setup = Setup { access, kubectl, compact: args.api.compact.clone(), home: home.join("home") };
+    let server = server.map(Mutex::new);
+    let by_command =
+        |before: &str| answers::compact_by(args.api.compact.as_deref().unwrap_or_default(), before);
+    let by_restart = |_: &str| match &server {
+        Some(server) => server.lock().unwrap_or_else(PoisonError::into_inner).restart(),
+        None => Err("not our server".into()),
+    };
+    let compact: Option<Compact<'_>> = match (&args.api.compact, &server) {
+        (Some(_), _) => Some(&by_command),
+        (None, Some(_)) => Some(&by_restart),
+        (None, None) => None,
+    };
+    let setup = Setup { access, kubectl, compact, home: home.join("home") };
     let mut tell = Tell { to: &mut |line| println!("{line}"), verbose: args.verbose };
     let summary = answers::run(cases, &setup, lists, &mut tell).map_err(anyhow::Error::msg)?;
-    drop(server);
     println!("{:.1} s", begin.elapsed().as_secs_f64());
     if !summary.failures.is_empty() {
         println!("not as expected: {}", summary.failures.join(" "));

@@ -12,13 +12,16 @@ use super::client::{Call, Client};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// No controllers ran when the answers were recorded.
-const FOR_RECORDED: [&str; 1] = ["--disable-controllers"];
+const FOR_RECORDED: [&str; 0] = [];
 
-/// A running server; dropping it kills it.
+/// A server; dropping it kills it.
 #[derive(Debug)]
 pub struct OwnServer {
-    child: Child,
+    program: PathBuf,
     data: PathBuf,
+    port: u16,
+    flags: Vec<String>,
+    child: Option<Child>,
     access: Access,
 }
 
@@ -26,8 +29,16 @@ impl OwnServer {
     /// Starts `signalbox apiserver` on a free loopback port, with its data in a folder, and waits until it is ready.
     pub fn start(program: &Path, data: &Path, flags: &[&str]) -> Result<Self, String> {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = port.map_err(|error| format!("a free port: {error}"))?.port();
-        Self::start_at(program, (data, port), flags)
+        let mut server = Self {
+            program: program.to_owned(),
+            data: data.to_owned(),
+            port: port.map_err(|error| format!("a free port: {error}"))?.port(),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            child: None,
+            access: Access::new("", ""),
+        };
+        server.restart()?;
+        Ok(server)
     }
 
     /// The same as the server was that gave the recorded answers.
@@ -35,24 +46,19 @@ impl OwnServer {
         Self::start(program, data, &FOR_RECORDED)
     }
 
-    /// The same at a given port, such as that of a server before it.
-    pub fn start_at(program: &Path, (data, port): (&Path, u16), flags: &[&str]) -> Result<Self, String> {
-        std::fs::create_dir_all(data).map_err(|error| format!("{}: {error}", data.display()))?;
-        let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log"));
+    /// Starts it again with its data at its port, after killing it if it still runs. Its history begins anew.
+    pub fn restart(&mut self) -> Result<(), String> {
+        self.kill();
+        std::fs::create_dir_all(&self.data).map_err(|error| format!("{}: {error}", self.data.display()))?;
+        let log = std::fs::File::options().create(true).append(true).open(self.data.with_extension("log"));
         let log = log.map_err(|error| format!("the server's log: {error}"))?;
-        let mut command = Command::new(program);
-        command
-            .arg("apiserver")
-            .arg("--data")
-            .arg(data)
-            .arg(format!("--listen=127.0.0.1:{port}"))
-            .args(flags);
+        let mut command = Command::new(&self.program);
+        command.arg("apiserver").arg("--data").arg(&self.data);
+        command.arg(format!("--listen=127.0.0.1:{}", self.port)).args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
-        // A process that cannot be reached is killed by Drop.
-        let mut server = Self { child, data: data.to_owned(), access: Access::new("", "") };
-        server.wait()?;
-        Ok(server)
+        let child = command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;
+        self.child = Some(child);
+        self.wait()
     }
 
     /// Where it is and who may ask.
@@ -67,33 +73,36 @@ impl OwnServer {
 
     /// Kills it, as a power cut would, and waits until it is gone.
     pub fn kill(&mut self) {
-        // It may have ended by itself.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            drop(child.kill());
+            drop(child.wait());
+        }
     }
 
     fn wait(&mut self) -> Result<(), String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("a runtime: {error}"))?;
         let end = Instant::now() + PATIENCE;
         let mut last = "it wrote no kubeconfig".to_owned();
         while Instant::now() < end {
-            if let Ok(Some(status)) = self.child.try_wait() {
+            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
                 return Err(format!("the API server ended with {status}:\n{}", self.log_tail()));
             }
-            match self.try_access().and_then(|access| Ok((runtime.block_on(is_ready(&access))?, access))) {
+            match self.try_access().and_then(|access| Ok((is_ready(&access)?, access))) {
                 Ok(((), access)) => {
                     self.access = access;
                     return Ok(());
                 }
                 Err(error) => last = error,
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(5));
         }
         Err(format!("the API server is not ready after {PATIENCE:?}: {last}\n{}", self.log_tail()))
     }
 
     fn try_access(&self) -> Result<Access, String> {
+        if !self.kubeconfig().exists() {
+            return Ok(Access::new(&format!("http://127.0.0.1:{}", self.port), ""));
+        }
         let text = std::fs::read_to_string(self.kubeconfig()).map_err(|error| error.to_string())?;
         Access::of_kubeconfig(&text)
     }
@@ -105,9 +114,16 @@ impl OwnServer {
     }
 }
 
-async fn is_ready(access: &Access) -> Result<(), String> {
-    let answer = Client::new(access).call(&Call::new(http::Method::GET, "/readyz")).await?;
-    if answer.code == 200 { Ok(()) } else { Err(format!("/readyz answers {}", answer.code)) }
+/// Asks in a thread of its own, so that it may be called from asynchronous code, too.
+fn is_ready(access: &Access) -> Result<(), String> {
+    let ask = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("a runtime: {error}"))?;
+        let call = Call::new(http::Method::GET, "/readyz");
+        let code = runtime.block_on(async { Client::new(access).call(&call).await })?.code;
+        if code == 200 { Ok(()) } else { Err(format!("/readyz answers {code}")) }
+    };
+    std::thread::scope(|scope| scope.spawn(ask).join()).unwrap_or_else(|_| Err("asking panicked".into()))
 }
 
 impl Drop for OwnServer {

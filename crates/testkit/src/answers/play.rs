@@ -25,23 +25,38 @@ const STREAM: Duration = Duration::from_secs(60);
 /// Writes are in the store's history by then, whatever the compaction command asks.
 const BEFORE_COMPACTION: Duration = Duration::from_millis(300);
 
+/// Makes a server forget its history before a resourceVersion.
+pub type Compact<'a> = &'a (dyn Fn(&str) -> Result<(), String> + Sync);
+
 /// What cases are played with.
-#[derive(Debug, Clone)]
-pub struct Setup {
+#[derive(Clone)]
+pub struct Setup<'a> {
     pub access: Access,
     /// Without it cases with kubectl are skipped.
     pub kubectl: Option<PathBuf>,
-    /// A command that forgets the server's history before `{rv}`; without it cases that need that are skipped.
-    pub compact: Option<String>,
+    /// Without it cases that need that are skipped.
+    pub compact: Option<Compact<'a>>,
     /// A folder for kubectl.
     pub home: PathBuf,
+}
+
+/// A command that makes a server forget its history before `{rv}`, run.
+pub fn compact_by(command: &str, before: &str) -> Result<(), String> {
+    let words = kubectl::words(&command.replace("{rv}", before))?;
+    let (program, arguments) = words.split_first().ok_or("the compaction command is empty")?;
+    let mut command = std::process::Command::new(program);
+    match command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} ended with {status}")),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
 }
 
 /// One case on its way.
 pub(super) struct Play<'a> {
     pub(super) case: &'a Case,
     pub(super) client: Client,
-    setup: &'a Setup,
+    setup: &'a Setup<'a>,
     filling: Filling,
     watches: BTreeMap<String, Frames>,
     /// Paths that were written to.
@@ -49,7 +64,7 @@ pub(super) struct Play<'a> {
 }
 
 impl<'a> Play<'a> {
-    pub(super) fn new(setup: &'a Setup, case: &'a Case) -> Self {
+    pub(super) fn new(setup: &'a Setup<'a>, case: &'a Case) -> Self {
         Self {
             case,
             client: Client::new(&setup.access),
@@ -177,17 +192,10 @@ impl<'a> Play<'a> {
     }
 
     async fn compact(&self, before: &str) -> Result<Map<String, Value>, String> {
-        let command = self.setup.compact.as_deref().ok_or("there is no compaction command")?;
-        let words = kubectl::words(&command.replace("{rv}", &self.filling.text(before)?))?;
-        let (program, arguments) = words.split_first().ok_or("the compaction command is empty")?;
+        let compact = self.setup.compact.ok_or("there is no way to compact")?;
+        let before = self.filling.text(before)?;
         tokio::time::sleep(BEFORE_COMPACTION).await;
-        let mut command = tokio::process::Command::new(program);
-        let status = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
-        match status {
-            Ok(status) if status.success() => Ok(Map::new()),
-            Ok(status) => Err(format!("{program} ended with {status}")),
-            Err(error) => Err(format!("{program}: {error}")),
-        }
+        compact(&before).map(|()| Map::new())
     }
 }
 

@@ -152,7 +152,7 @@ fn what_cannot_be_done_here_is_skipped_and_counted() {
     assert_eq!(closing, "0 passed, 0 failed, 2 skipped");
     assert_eq!(
         told,
-        "SKIPPED 1 cases that need kubectl, which is not installed\nSKIPPED 1 cases that need --compact"
+        "SKIPPED: 1 cases need kubectl, which is not installed\nSKIPPED: 1 cases need --compact"
     );
 }
 
