@@ -6,6 +6,8 @@
 #![deny(missing_docs)]
 
 pub mod access;
+pub mod address;
+pub mod age;
 pub mod body;
 pub mod chance;
 pub mod discovery;

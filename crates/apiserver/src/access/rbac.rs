@@ -198,7 +198,13 @@ impl Attributes<'_> {
         let (user, verb) = (quoted(&identity.user), self.verb);
         if self.resource.is_empty() {
             let message = format!("forbidden: User {user} cannot {verb} path {}", quoted(self.path));
-            return Status { code: 403, reason: "Forbidden", message, details: Some(Map::new()) };
+            return Status {
+                code: 403,
+                reason: "Forbidden",
+                message,
+                details: Some(Map::new()),
+                continue_at: None,
+            };
         }
         let dotted = |resource: &str| match self.group {
             "" => resource.to_owned(),
@@ -222,7 +228,7 @@ impl Attributes<'_> {
         let given = texts.into_iter().filter(|(_, text)| !text.is_empty());
         let details: Map<String, Value> =
             given.map(|(field, text)| (field.to_owned(), text.into())).collect();
-        Status { code: 403, reason: "Forbidden", message, details: Some(details) }
+        Status { code: 403, reason: "Forbidden", message, details: Some(details), continue_at: None }
     }
 }
 

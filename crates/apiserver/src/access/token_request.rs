@@ -118,7 +118,7 @@ fn bound(
         );
         let details = [("name", name), ("kind", kind)].map(|(field, text)| (field.to_owned(), text.into()));
         let details = Some(Map::from_iter(details));
-        return Err(Status { code: 409, reason: "Conflict", message, details });
+        return Err(Status { code: 409, reason: "Conflict", message, details, continue_at: None });
     }
     Ok((claim, name.to_owned(), uid.to_owned()))
 }

@@ -9,7 +9,7 @@ mod endpoints;
 mod event;
 mod ip_address;
 mod lease;
-mod namespace;
+pub mod namespace;
 mod node;
 mod pod;
 mod replica_set;
@@ -151,6 +151,15 @@ impl Kind {
     /// Answers its type.
     pub fn of_type(&self) -> TypeId {
         Schema::get().find(self.type_name).expect("a test looks up the type of every kind")
+    }
+
+    /// Answers the kind as which its objects are kept. Refusals speak of that one, whichever the client asked for.
+    pub fn stored(&self) -> &Self {
+        let is = |kind: &&&'static Self| kind.table == self.table && kind.rules.conversion.is_none();
+        match self.rules.conversion {
+            Some(_) => KINDS.iter().find(is).copied().unwrap_or(self),
+            None => self,
+        }
     }
 
     /// Answers under which key an object is kept.

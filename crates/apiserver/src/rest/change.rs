@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::body::{self, Expected, Strictness};
+use crate::kinds::namespace;
 use crate::meta;
 use crate::mistake::{self, Mistake, Path};
 use crate::patch::{self, PatchError};
@@ -206,22 +207,24 @@ pub(crate) fn finish(
     mut new: Value,
 ) -> Result<Written, Status> {
     let (kind, rules) = (place.kind, &place.kind.rules);
-    let is_status = place.part == "status";
-    if !is_status {
+    if !matches!(place.part.as_str(), "status" | "finalize") {
         (rules.begin)(writing, &mut new, Some(old))?;
     }
     keep_system_fields(&mut new, old);
-    if is_status {
-        (rules.prepare_status)(&mut new, old);
-    } else {
-        (rules.prepare_update)(&mut new, old);
+    match place.part.as_str() {
+        "status" => (rules.prepare_status)(&mut new, old),
+        "finalize" => namespace::prepare_finalize(&mut new, old),
+        _ => (rules.prepare_update)(&mut new, old),
     }
     body::canonical(&mut new, kind.of_type());
     let mut mistakes = meta::check_update(&new, old);
     // The rules of nearly every kind check it once more, and each mistake is listed as often.
     mistakes.extend(mistakes.clone());
-    let judge = if is_status { rules.validate_status } else { rules.validate_update };
-    mistakes.extend(judge(&new, old));
+    mistakes.extend(match place.part.as_str() {
+        "status" => (rules.validate_status)(&new, old),
+        "finalize" => namespace::validate_finalize(&new),
+        _ => (rules.validate_update)(&new, old),
+    });
     if !mistakes.is_empty() {
         return Err(mistake::refuse(kind, &place.name, &mistakes));
     }

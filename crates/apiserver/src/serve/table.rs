@@ -56,23 +56,22 @@ impl Tables {
         let name = json!({"name": "Name", "type": "string", "format": "name", "priority": 0,
                           "description": "The name of the object, unique among those of its kind in its namespace."});
         let own = self.kind.rules.columns.iter().map(|column| {
-            json!({"name": column.name, "type": column.shape, "format": "", "description": column.description,
+            let format = if column.name == "Name" { "name" } else { "" };
+            json!({"name": column.name, "type": column.shape, "format": format, "description": column.description,
                    "priority": column.priority})
         });
-        if self.kind.rules.columns.is_empty() {
-            let created = json!({"name": "Created At", "type": "date", "format": "", "priority": 0,
-                                 "description": "When the object was created."});
-            return json!([name, created]);
-        }
-        std::iter::once(name).chain(own).collect()
+        if self.has_all() { own.collect() } else { std::iter::once(name).chain(own).collect() }
+    }
+
+    /// Whether the kind says where among its columns the name is.
+    fn has_all(&self) -> bool {
+        self.kind.rules.columns.iter().any(|column| column.name == "Name")
     }
 
     fn row(&self, object: &Value) -> Value {
-        let mut cells = vec![object["metadata"]["name"].clone()];
-        if self.kind.rules.columns.is_empty() {
-            cells.push(object["metadata"]["creationTimestamp"].clone());
-        } else {
-            cells.extend((self.kind.rules.cells)(object, self.now));
+        let mut cells = (self.kind.rules.cells)(object, self.now);
+        if !self.has_all() {
+            cells.insert(0, object["metadata"]["name"].clone());
         }
         match self.include {
             Include::None => json!({"cells": cells}),
