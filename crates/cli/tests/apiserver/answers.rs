@@ -9,7 +9,8 @@ use super::machine::{Folder, ROOT, SIGNALBOX, brought};
 
 #[test]
 fn recorded_answers_are_given() {
-    let list = |name: &str| std::fs::read_to_string(format!("{ROOT}/conformance/api/{name}")).unwrap_or_default();
+    let list =
+        |name: &str| std::fs::read_to_string(format!("{ROOT}/conformance/api/{name}")).unwrap_or_default();
     let cases = answers::load(&Path::new(ROOT).join("conformance/api/cases")).unwrap();
     let lists = Lists::parse(&list("better.txt"), &list("expected-failures.txt"), &cases).unwrap();
     let folder = Folder::new();

@@ -61,7 +61,8 @@ fn nothing_acknowledged_is_lost() {
     let (mut rounds, mut revision) = (0, 0);
     while rounds < ROUNDS && begin.elapsed() < TIME {
         rounds += 1;
-        let writing: Vec<_> = writers.drain(..).map(|writer| runtime.spawn(writer.run(access.clone()))).collect();
+        let writing: Vec<_> =
+            writers.drain(..).map(|writer| runtime.spawn(writer.run(access.clone()))).collect();
         let following = runtime.spawn(follower.run(access.clone()));
         std::thread::sleep(Duration::from_micros(dice.below(120_000)));
         machine.server.kill();
@@ -74,7 +75,9 @@ fn nothing_acknowledged_is_lost() {
     }
     let acknowledged: u64 = writers.iter().map(|writer| writer.acknowledged).sum();
     let Follower { resumed, expired, .. } = follower;
-    println!("{rounds} kills, {acknowledged} acknowledged writes, {resumed} watches resumed, {expired} began anew");
+    println!(
+        "{rounds} kills, {acknowledged} acknowledged writes, {resumed} watches resumed, {expired} began anew"
+    );
     println!("{:.1} s", begin.elapsed().as_secs_f64());
     assert!(acknowledged > rounds * 10, "{acknowledged} writes were acknowledged");
     assert!(rounds >= ROUNDS / 2, "{rounds} rounds");
@@ -138,7 +141,9 @@ impl Writer {
                 let object = fresh(&name, (*collection == SERVICES, &label));
                 (Call::json(Method::POST, collection, &object), Asked::Labelled(label))
             }
-            Known::Present(_) if self.dice.below(3) == 0 => (Call::new(Method::DELETE, &path), Asked::Deleted),
+            Known::Present(_) if self.dice.below(3) == 0 => {
+                (Call::new(Method::DELETE, &path), Asked::Deleted)
+            }
             Known::Present(object) => {
                 let mut object = object.clone();
                 object["metadata"]["labels"]["n"] = json!(label);
@@ -164,7 +169,12 @@ impl Writer {
     /// Takes an object as it was answered to a write: its revision is beyond all before it.
     fn present(&mut self, object: Value) -> Known {
         let revision = revision(&object);
-        assert!(revision > self.revision, "{} was answered {revision} after {}", name(&object), self.revision);
+        assert!(
+            revision > self.revision,
+            "{} was answered {revision} after {}",
+            name(&object),
+            self.revision
+        );
         self.revision = revision;
         Known::Present(object)
     }
@@ -244,7 +254,12 @@ impl Follower {
                 self.resumed += u32::from(std::mem::take(&mut is_new));
             }
             let now = list(&mut client, CONFIG_MAPS, None).await?;
-            assert!(now.revision >= self.replica.revision, "{} after {}", now.revision, self.replica.revision);
+            assert!(
+                now.revision >= self.replica.revision,
+                "{} after {}",
+                now.revision,
+                self.replica.revision
+            );
             self.replica = now;
             self.expired += 1;
         }
@@ -273,8 +288,14 @@ fn a_lost_write_would_be_noticed() {
     ] {
         assert_eq!(known.may_be(found.map(object).as_ref()), expected, "{known:?} {found:?}");
     }
-    let service = |ip: &str, port: u16| json!({"spec": {"clusterIPs": [ip], "ports": [{"nodePort": port}, {}]}});
-    let all = |second| BTreeMap::from([(format!("{SERVICES}/a"), service("10.96.0.9", 30_100)), (format!("{SERVICES}/b"), second)]);
+    let service =
+        |ip: &str, port: u16| json!({"spec": {"clusterIPs": [ip], "ports": [{"nodePort": port}, {}]}});
+    let all = |second| {
+        BTreeMap::from([
+            (format!("{SERVICES}/a"), service("10.96.0.9", 30_100)),
+            (format!("{SERVICES}/b"), second),
+        ])
+    };
     nothing_is_held_twice(&all(service("10.96.0.8", 30_101)));
     for twice in [service("10.96.0.9", 30_101), service("10.96.0.8", 30_100)] {
         assert!(std::panic::catch_unwind(|| nothing_is_held_twice(&all(twice))).is_err());

@@ -132,7 +132,10 @@ fn manifests_are_applied_changed_and_deleted() {
     assert!(complaint.contains("spec.ports[0].port: Invalid value: 80000"), "{complaint}");
 
     let deleted = desk.ok("delete -f - --wait=true --timeout=20s", MANIFEST);
-    assert!(deleted.contains("namespace \"shop\" deleted") && deleted.contains("\"door\" deleted"), "{deleted}");
+    assert!(
+        deleted.contains("namespace \"shop\" deleted") && deleted.contains("\"door\" deleted"),
+        "{deleted}"
+    );
     assert!(desk.fails("get namespace shop", "").contains("NotFound"));
 }
 
@@ -178,7 +181,10 @@ fn objects_are_made_and_changed_by_hand() {
     desk.prints("get svc -l tier=back -o jsonpath={.items[*].metadata.annotations.note}", "this");
     desk.prints("label service web tier-", "service/web unlabeled");
 
-    desk.prints(r#"patch service web -p {"spec":{"ports":[{"port":80,"targetPort":9090}]}}"#, "service/web patched");
+    desk.prints(
+        r#"patch service web -p {"spec":{"ports":[{"port":80,"targetPort":9090}]}}"#,
+        "service/web patched",
+    );
     desk.prints(r#"patch service web --type=merge -p {"spec":{"type":"NodePort"}}"#, "service/web patched");
     let json = r#"patch service web --type=json -p [{"op":"replace","path":"/spec/ports/0/targetPort","value":"http"}]"#;
     desk.prints(json, "service/web patched");
@@ -238,14 +244,23 @@ fn objects_are_described_and_explained() {
     let Some(desk) = Desk::new() else { return };
     desk.ok("apply -f -", MANIFEST);
     let described = desk.ok("-n shop describe service door", "");
-    for expected in ["Name:                     door", "Selector:                 app=door", "TargetPort:               8080/TCP"] {
+    for expected in [
+        "Name:                     door",
+        "Selector:                 app=door",
+        "TargetPort:               8080/TCP",
+    ] {
         assert!(described.contains(expected), "{expected}\n{described}");
     }
     let described = desk.ok("-n shop describe deployment door", "");
     assert!(described.contains("Image:") && described.contains("registry.example/door:1"), "{described}");
     assert!(desk.ok("describe namespace shop", "").contains("Status:       Active"));
     let explained = desk.ok("explain service.spec.ports", "");
-    for expected in ["KIND:       Service", "FIELD: ports <[]ServicePort>", "nodePort\t<integer>", "port\t<integer> -required-"] {
+    for expected in [
+        "KIND:       Service",
+        "FIELD: ports <[]ServicePort>",
+        "nodePort\t<integer>",
+        "port\t<integer> -required-",
+    ] {
         assert!(explained.contains(expected), "{expected}\n{explained}");
     }
     assert!(desk.ok("explain endpointslice.endpoints.conditions", "").contains("serving\t<boolean>"));
@@ -261,7 +276,8 @@ fn objects_are_described_and_explained() {
 fn changes_are_watched_and_waited_for() {
     let Some(desk) = Desk::new() else { return };
     desk.ok("create configmap first --from-literal=k=v", "");
-    let mut command = desk.command("get configmaps -w --output-watch-events -o name --field-selector=metadata.name!=x");
+    let mut command =
+        desk.command("get configmaps -w --output-watch-events -o name --field-selector=metadata.name!=x");
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || {

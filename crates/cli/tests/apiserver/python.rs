@@ -9,7 +9,8 @@ use super::machine::{Machine, ROOT, brought};
 #[test]
 fn a_client_library_works() {
     let python = PathBuf::from(format!("{ROOT}/target/tools/python/bin/python"));
-    let Some(python) = brought(Some(python).filter(|python| python.exists()), "Python with kubernetes") else {
+    let Some(python) = brought(Some(python).filter(|python| python.exists()), "Python with kubernetes")
+    else {
         return;
     };
     let mut machine = Machine::start();

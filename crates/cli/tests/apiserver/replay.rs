@@ -17,7 +17,9 @@ pub(crate) struct Replica {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
     Change,
-    Bookmark { ends_initial: bool },
+    Bookmark {
+        ends_initial: bool,
+    },
     /// The history is gone: list again.
     Expired,
 }
@@ -80,7 +82,11 @@ pub(crate) fn revision(object: &Value) -> u64 {
 }
 
 /// Lists a collection, in pages where a limit is given; they must be of one moment.
-pub(crate) async fn list(client: &mut Client, path: &str, limit: Option<usize>) -> Result<Replica, CallError> {
+pub(crate) async fn list(
+    client: &mut Client,
+    path: &str,
+    limit: Option<usize>,
+) -> Result<Replica, CallError> {
     let joined = |more: &str| format!("{path}{}{more}", if path.contains('?') { "&" } else { "?" });
     let Some(limit) = limit else {
         return Ok(Replica::of_list(&client.call(&Call::new(http::Method::GET, path)).await?.json()));

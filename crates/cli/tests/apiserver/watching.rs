@@ -169,7 +169,8 @@ async fn write(mut client: Client, acknowledged: Arc<Mutex<Written>>, (writer, m
             2 => Call::json(Method::PUT, &path, &object),
             3 | 4 => {
                 let tier = if dice.below(2) == 0 { json!(null) } else { json!("y") };
-                let patch = json!({"metadata": {"labels": {"tier": tier}}, "data": {"n": number.to_string()}});
+                let patch =
+                    json!({"metadata": {"labels": {"tier": tier}}, "data": {"n": number.to_string()}});
                 Call::new(Method::PATCH, &path).with_body("application/merge-patch+json", patch.to_string())
             }
             _ => Call::new(Method::DELETE, &path),
@@ -219,7 +220,8 @@ async fn begin(
             (replica, question)
         }
         _ => {
-            let question = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+            let question =
+                "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
             (Replica::default(), question.to_owned())
         }
     };
@@ -234,7 +236,8 @@ async fn follow(mut watching: Watching, (end, history): (&Replica, &History), sa
     let mut replica = watching.replica;
     while watching.is_initial || replica.objects != end.objects {
         let Ok(frame) = timeout(PATIENCE, watching.frames.next()).await else {
-            let missing = end.objects.iter().filter(|(name, object)| replica.objects.get(*name) != Some(object));
+            let missing =
+                end.objects.iter().filter(|(name, object)| replica.objects.get(*name) != Some(object));
             let missing: Vec<_> = missing.map(|(name, _)| name).collect();
             let known: Vec<_> = replica.objects.keys().collect();
             panic!("{said}: known are {known:?} at {}, not as listed: {missing:?}", replica.revision);

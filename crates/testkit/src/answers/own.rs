@@ -1,6 +1,9 @@
 //! This project's own API server as a child process, for as long as the value lives.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// No controllers ran when the answers were recorded.
 const FOR_RECORDED: [&str; 0] = [];
+/// The administrator of the recorded answers, some of which tell the name.
+const TOKEN: &str = "admintoken";
+const ADMINISTRATOR: &str = "admintoken,admin,admin,\"system:masters\"\n";
 
 /// A server; dropping it kills it.
 #[derive(Debug)]
@@ -29,13 +35,15 @@ impl OwnServer {
     /// Starts `signalbox apiserver` on a free loopback port, with its data in a folder, and waits until it is ready.
     pub fn start(program: &Path, data: &Path, flags: &[&str]) -> Result<Self, String> {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let port = port.map_err(|error| format!("a free port: {error}"))?.port();
+        let access = Access::new(&format!("https://127.0.0.1:{port}"), TOKEN);
         let mut server = Self {
             program: program.to_owned(),
             data: data.to_owned(),
-            port: port.map_err(|error| format!("a free port: {error}"))?.port(),
+            port,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             child: None,
-            access: Access::new("", ""),
+            access,
         };
         server.restart()?;
         Ok(server)
@@ -50,11 +58,17 @@ impl OwnServer {
     pub fn restart(&mut self) -> Result<(), String> {
         self.kill();
         std::fs::create_dir_all(&self.data).map_err(|error| format!("{}: {error}", self.data.display()))?;
-        let log = std::fs::File::options().create(true).append(true).open(self.data.with_extension("log"));
+        let tokens = self.data.with_extension("tokens");
+        let mut options = File::options();
+        options.create(true).truncate(true).write(true).mode(0o600);
+        let written = options.open(&tokens).and_then(|mut file| file.write_all(ADMINISTRATOR.as_bytes()));
+        written.map_err(|error| format!("{}: {error}", tokens.display()))?;
+        let log = File::options().create(true).append(true).open(self.data.with_extension("log"));
         let log = log.map_err(|error| format!("the server's log: {error}"))?;
         let mut command = Command::new(&self.program);
         command.arg("apiserver").arg("--data").arg(&self.data);
-        command.arg(format!("--listen=127.0.0.1:{}", self.port)).args(&self.flags);
+        command.arg(format!("--listen=127.0.0.1:{}", self.port)).arg("--token-auth-file").arg(&tokens);
+        command.args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;
         self.child = Some(child);
@@ -82,29 +96,18 @@ impl OwnServer {
 
     fn wait(&mut self) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
-        let mut last = "it wrote no kubeconfig".to_owned();
+        let mut last = String::new();
         while Instant::now() < end {
             if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
                 return Err(format!("the API server ended with {status}:\n{}", self.log_tail()));
             }
-            match self.try_access().and_then(|access| Ok((is_ready(&access)?, access))) {
-                Ok(((), access)) => {
-                    self.access = access;
-                    return Ok(());
-                }
+            match is_ready(&self.access) {
+                Ok(()) => return Ok(()),
                 Err(error) => last = error,
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         Err(format!("the API server is not ready after {PATIENCE:?}: {last}\n{}", self.log_tail()))
-    }
-
-    fn try_access(&self) -> Result<Access, String> {
-        if !self.kubeconfig().exists() {
-            return Ok(Access::new(&format!("http://127.0.0.1:{}", self.port), ""));
-        }
-        let text = std::fs::read_to_string(self.kubeconfig()).map_err(|error| error.to_string())?;
-        Access::of_kubeconfig(&text)
     }
 
     fn log_tail(&self) -> String {
