@@ -289,8 +289,9 @@ impl<'a> Handling<'a> {
             Deleted::Object(written) => Ok(self.written(kind, &written)),
             Deleted::Gone(name, uid) => {
                 let mut details = json!({"name": name, "kind": kind.plural, "uid": uid});
-                if !kind.group.is_empty() {
-                    details["group"] = kind.group.into();
+                let group = kind.stored().group;
+                if !group.is_empty() {
+                    details["group"] = group.into();
                 }
                 let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
                                     "details": details});
