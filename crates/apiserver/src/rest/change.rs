@@ -75,6 +75,7 @@ impl Changing<'_> {
         let place = self.place;
         let live = managers::scale_of(place.kind, old);
         let mut warnings = Vec::new();
+        let is_apply = matches!(change, Change::Apply(_));
         let mut new = match change {
             Change::Put(new) => new,
             Change::Patch(kind, patch) => self.patched(&live, (kind, &patch), &mut warnings)?,
@@ -87,11 +88,13 @@ impl Changing<'_> {
         };
         check_place(place, &mut new)?;
         check_name(place, &new)?;
-        managers::record(writing, place, self.options, (Some(&live), &mut new));
+        if !is_apply {
+            managers::record(writing, place, self.options, (Some(&live), &mut new));
+        }
         let mut object = managers::rescale(place, old, &new)?;
         check_revision(place, old, &mut object)?;
         let mut written = finish(writing, place, old, object)?;
-        let scale = managers::scale_of(place.kind, &rest::object(&written.object));
+        let scale = crate::scale::scale_of(&rest::object(&written.object));
         written.object = body::text(&scale, crate::scale::KIND.of_type()).into();
         written.warnings.splice(0..0, warnings);
         Ok(written)
@@ -286,6 +289,9 @@ fn keep_system_fields(new: &mut Value, old: &Value) {
                 new[field] = known.clone();
             }
         }
+    }
+    if let Some(meta) = new.as_object_mut() {
+        meta.remove("selfLink");
     }
     if new["uid"].as_str().unwrap_or_default().is_empty() {
         new["uid"] = old["uid"].clone();
