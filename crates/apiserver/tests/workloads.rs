@@ -11,12 +11,11 @@ use apiserver::body::time::Instant;
 use apiserver::body::{Expected, Strictness, canonical, decode};
 use apiserver::chance::Chance;
 use apiserver::kinds::Kind;
-use apiserver::patch;
 use apiserver::rest::change::Change;
 use apiserver::rest::delete::Deleted;
-use apiserver::rest::parts::{self, Shown};
 use apiserver::rest::{Clock, DeleteOptions, Place, Query, Rest, WriteOptions};
 use apiserver::status::Status;
+use apiserver::{patch, scale};
 use serde_json::{Value, json};
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/api/cases");
@@ -158,10 +157,8 @@ impl World {
             return Ok((200, json!({"columnDefinitions": columns, "rows": rows}), Vec::new()));
         }
         let object = found.into_iter().next().ok_or_else(|| request.place.not_found())?;
-        match parts::shown(&request.place, &object.to_string().into()) {
-            Shown::Document(document) => Ok((200, document, Vec::new())),
-            Shown::Object | Shown::Nothing => Ok((200, object, Vec::new())),
-        }
+        let is_scale = request.place.part == "scale";
+        Ok((200, if is_scale { scale::scale_of(&object) } else { object }, Vec::new()))
     }
 }
 
