@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use apiserver::allocate::{Cluster, NodePorts};
 use apiserver::body::time::Instant;
 use apiserver::body::{Expected, Strictness, canonical, decode};
 use apiserver::chance::Chance;
@@ -90,7 +91,13 @@ impl World {
         let _ = std::fs::remove_file(&file);
         let store = store::Store::open(&file, store::Window::default()).unwrap();
         let rest = Rest { store, clock: Clock { now: || NOW, seed: || [7; 16] } };
-        start::prepare(&rest).await.unwrap();
+        let cluster = Cluster {
+            service_ranges: Vec::new(),
+            node_ports: NodePorts::default(),
+            server: Vec::new(),
+            server_port: 6443,
+        };
+        start::prepare(&rest, cluster).await.unwrap();
         Self { rest, saved: BTreeMap::new() }
     }
 
