@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use apiserver::body::{Expected, Strictness, decode};
 use apiserver::kinds::Kind;
-use apiserver::manage::{ApplyError, Configuration, Manager, apply, scale, update};
+use apiserver::manage::{ApplyError, Configuration, Manager, apply, resets, scale, update};
 use apiserver::patch;
 use apiserver::schema::{Schema, TypeId};
 use apiserver::status::Status;
@@ -137,14 +137,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The fields that a path resets.
-fn ignored(subresource: &str) -> &'static [&'static [&'static str]] {
-    match subresource {
-        "status" => &[&["spec"], &["metadata", "ownerReferences"]],
-        _ => &[&["status"]],
-    }
-}
-
 #[derive(Default)]
 struct World {
     objects: BTreeMap<String, Value>,
@@ -211,7 +203,7 @@ fn updated(request: &Request<'_>, body: &Value, live: Option<&Value>) -> Value {
     };
     let mut new = request.completed(&patched);
     let api_version = request.kind.api_version();
-    let ignored = ignored(request.subresource);
+    let ignored = resets(request.kind, request.subresource);
     let manager = Manager {
         name: &request.manager,
         api_version: &api_version,
@@ -241,7 +233,7 @@ fn applied(request: &Request<'_>, body: &Value, live: Option<&Value>) -> Result<
         api_version: &api_version,
         subresource: request.subresource,
         time: TIME,
-        ignored: ignored(request.subresource),
+        ignored: resets(request.kind, request.subresource),
     };
     let applied = apply(of, live, Configuration { object: body, force: request.force }, &manager)?;
     let answer = typed(&request.step["response"]["body"]);
