@@ -19,6 +19,7 @@ pub mod names;
 pub mod openapi;
 pub mod patch;
 pub mod rest;
+pub mod scale;
 pub mod schema;
 pub mod select;
 pub mod serve;

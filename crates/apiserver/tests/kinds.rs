@@ -166,12 +166,7 @@ impl World {
         self.refuse(kind, &name, &found)?;
         let warnings = (rules.warnings)(&new, Some(&old));
         canonical(&mut new, of);
-        let finalizers = new["metadata"]["finalizers"].as_array().map_or(0, Vec::len);
-        let is_gone = match kind.plural {
-            "namespaces" => namespace::is_gone(&new),
-            _ => new["metadata"]["deletionTimestamp"].is_string() && finalizers == 0,
-        };
-        if is_gone {
+        if (rules.is_finished)(&new) {
             self.objects.remove(&Self::key(place));
             return Ok((200, new, warnings));
         }
@@ -180,18 +175,13 @@ impl World {
 
     fn delete(&mut self, place: &Place) -> Result<Answer, Status> {
         let (kind, old) = (place.kind, self.old(place)?);
+        let mut marked = old.clone();
         let now = Instant { seconds: 1_767_225_600, nanos: 0 };
-        if kind.plural == "namespaces" {
-            match namespace::deletion(&old, now) {
-                namespace::Deletion::Marked(marked) => {
-                    return Ok((200, self.keep(kind, Self::key(place), marked), Vec::new()));
-                }
-                namespace::Deletion::Waiting => return Ok((200, old, Vec::new())),
-                namespace::Deletion::Ordinary => {}
-            }
+        if (kind.rules.mark_deleted)(&mut marked, now) {
+            let answer = if marked == old { old } else { self.keep(kind, Self::key(place), marked) };
+            return Ok((200, answer, Vec::new()));
         }
         if old["metadata"]["finalizers"].is_array() {
-            let mut marked = old;
             marked["metadata"]["deletionTimestamp"] = NOW.into();
             marked["metadata"]["deletionGracePeriodSeconds"] = 0.into();
             return Ok((200, self.keep(kind, Self::key(place), marked), Vec::new()));

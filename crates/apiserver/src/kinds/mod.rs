@@ -8,16 +8,18 @@ mod endpoint_slice;
 mod endpoints;
 mod event;
 mod ip_address;
+pub(crate) mod labels;
 mod lease;
 pub mod namespace;
 mod node;
-mod pod;
+pub mod pod;
 mod replica_set;
 mod rules;
 mod secret;
 mod service;
 mod service_account;
 mod service_cidr;
+mod workload;
 
 use serde_json::Value;
 

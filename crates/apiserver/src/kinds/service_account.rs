@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::rules::list;
-use super::{ALL_VERBS, Kind, Rules, Scope};
+use super::{ALL_VERBS, Kind, Rules, Scope, Subresource};
 
 /// Who a pod is.
 pub(super) const KIND: Kind = Kind {
@@ -17,7 +17,7 @@ pub(super) const KIND: Kind = Kind {
     categories: &[],
     scope: Scope::Namespaced,
     verbs: ALL_VERBS,
-    subresources: &[],
+    subresources: &[TOKEN],
     selectable: &[],
     table: "serviceaccounts",
     rules: RULES,
@@ -68,3 +68,9 @@ mod tests {
         assert_eq!(warnings(&object, Some(&object)).len(), 0);
     }
 }
+/// Asking for a token.
+const TOKEN: Subresource = Subresource {
+    name: "token",
+    kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
+    verbs: &["create"],
+};

@@ -6,22 +6,27 @@ use serde_json::{Map, Value, json};
 
 use super::{Dialect, descriptions, operations};
 use crate::body::canonical;
-use crate::kinds::{KINDS, Kind};
+use crate::discovery::served;
+use crate::kinds::Kind;
 use crate::schema::{Field, Schema, Shape, Topology, Type, TypeId};
 
-/// What JSON leaves out when it is empty and must be given all the same, and the one kind whose metadata must be given.
+/// What must be given although it is not always printed, as the API's documents say.
 const ALSO_REQUIRED: &[(&str, &str)] = &[
+    ("authentication.v1.TokenReviewSpec", "token"),
     ("core.v1.Event", "metadata"),
-    ("discovery.v1.EndpointSlice", "endpoints"),
     ("events.v1.Event", "eventTime"),
     ("networking.v1.IPAddressSpec", "parentRef"),
+];
+/// What need not be given although it is always printed.
+const NOT_REQUIRED: &[(&str, &str)] = &[
+    ("authentication.v1.TokenRequest", "spec"),
+    ("authentication.v1.TokenRequestSpec", "audiences"),
+    ("authentication.v1.TokenRequestStatus", "expirationTimestamp"),
+    ("authentication.v1.TokenRequestStatus", "token"),
 ];
 /// Types that are shared as a whole although nothing in the schema holds one outside of an atomic list.
 const ALSO_ATOMIC: &[&str] =
     &["core.v1.EndpointAddress", "core.v1.EndpointPort", "discovery.v1.EndpointPort"];
-/// Objects that say what they are without being of a kind that is served.
-const SELF_DESCRIBED: &[&str] = &["autoscaling.v1.Scale", "meta.v1.DeleteOptions", "meta.v1.Status"];
-
 /// What has a definition of its own.
 #[derive(Debug, Clone, Copy)]
 enum Definition {
@@ -209,7 +214,7 @@ fn described_type(dialect: Dialect, of: TypeId) -> Value {
     let kind = schema.of(of);
     let mut always = json!({});
     canonical(&mut always, of);
-    let kinds = kinds_of(kind);
+    let kinds = kinds_of(of);
     let mut properties = if kinds.is_empty() { Map::new() } else { type_meta() };
     let mut required: Vec<&str> = Vec::new();
     for (owner, field) in fields(kind) {
@@ -359,10 +364,11 @@ fn describe(schema: &mut Value, text: Option<&str>) {
     }
 }
 
+/// Whether a field must be given: what is always printed, but for metadata, which is `{}` when nothing is said.
 fn is_required(owner: &Type, field: &Field, always: &Value) -> bool {
-    let is_metadata = field.name == "metadata";
-    (field.is_required && !is_metadata && always.get(field.name).is_some())
-        || ALSO_REQUIRED.contains(&(owner.name, field.name))
+    let name = (owner.name, field.name);
+    let is_printed = field.is_required && always.get(field.name).is_some();
+    ALSO_REQUIRED.contains(&name) || is_printed && field.name != "metadata" && !NOT_REQUIRED.contains(&name)
 }
 
 /// Whether objects of a type are shared as a whole: whoever holds one says so.
@@ -375,19 +381,24 @@ fn is_atomic(of: TypeId) -> bool {
 }
 
 /// Answers as which kinds objects of a type describe themselves; none for what is only a part of others.
-fn kinds_of(kind: &Type) -> Vec<Value> {
-    if kind.name == "meta.v1.DeleteOptions" {
-        let mut versions: Vec<(&str, &str)> = KINDS.iter().map(|kind| (kind.group, kind.version)).collect();
-        versions.dedup();
-        return versions.into_iter().map(|(group, version)| gvk(group, version, "DeleteOptions")).collect();
+fn kinds_of(of: TypeId) -> Vec<Value> {
+    let name = Schema::get().of(of).name;
+    if name == "meta.v1.Status" {
+        return vec![gvk("", "v1", "Status")];
     }
-    if SELF_DESCRIBED.contains(&kind.name) {
-        let mut words = kind.name.split('.');
-        let group = words.next().filter(|group| *group != "meta").unwrap_or_default();
-        return vec![gvk(group, words.next().unwrap_or_default(), words.next().unwrap_or_default())];
+    let mut found: Vec<(&str, &str, &str)> = Vec::new();
+    for kind in served() {
+        if name == "meta.v1.DeleteOptions" {
+            found.push((kind.group, kind.version, "DeleteOptions"));
+        }
+        if name == kind.type_name {
+            found.push((kind.group, kind.version, kind.kind));
+        }
+        let exchanged = kind.subresources.iter().filter(|part| operations::type_of(kind, part) == Some(of));
+        found.extend(exchanged.filter_map(|part| part.kind));
     }
-    let same = KINDS.iter().filter(|known| known.type_name == kind.name);
-    same.map(|known| gvk(known.group, known.version, known.kind)).collect()
+    found.dedup();
+    found.into_iter().map(|(group, version, kind)| gvk(group, version, kind)).collect()
 }
 
 /// Answers group, version and kind as an extension says them.
@@ -403,4 +414,26 @@ fn type_meta() -> Map<String, Value> {
         (name.to_owned(), schema)
     };
     ["apiVersion", "kind"].into_iter().map(field).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_name_what_exists() {
+        let schema = Schema::get();
+        for (of, field) in ALSO_REQUIRED.iter().chain(NOT_REQUIRED) {
+            assert!(schema.field(type_named(of), field).is_some(), "{of} {field}");
+        }
+        for (of, field) in NOT_REQUIRED {
+            assert!(
+                schema.field(type_named(of), field).unwrap().is_required,
+                "{of} {field} needs no exception"
+            );
+        }
+        for of in ALSO_ATOMIC {
+            assert!(schema.find(of).is_some(), "{of}");
+        }
+    }
 }

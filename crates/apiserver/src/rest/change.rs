@@ -220,6 +220,7 @@ pub(crate) fn finish(
     let mut mistakes = meta::check_update(&new, old);
     // The rules of nearly every kind check it once more, and each mistake is listed as often.
     mistakes.extend(mistakes.clone());
+    mistakes.extend(meta::finalizers(&new, kind));
     mistakes.extend(match place.part.as_str() {
         "status" => (rules.validate_status)(&new, old),
         "finalize" => namespace::validate_finalize(&new),

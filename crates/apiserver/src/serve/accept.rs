@@ -83,16 +83,6 @@ impl Form {
         is_possible.then_some(form)
     }
 
-    /// Answers whether discovery is wanted in one document.
-    pub(crate) fn is_aggregated(accept: &str) -> bool {
-        accept.split(',').any(|clause| {
-            let parts: Vec<&str> = clause.split(';').map(str::trim).collect();
-            ["application/json", "g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"]
-                .iter()
-                .all(|part| parts.contains(part))
-        })
-    }
-
     /// Answers the header `Content-Type`.
     pub(crate) fn content_type(self, is_stream: bool) -> &'static str {
         match (self.media_type, is_stream) {

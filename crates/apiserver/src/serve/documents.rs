@@ -5,11 +5,12 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::Response;
 use serde_json::json;
 
-use super::accept::Form;
+use super::accept::not_acceptable;
 use super::answer::{self, Chunks, respond};
 use super::handle::Handling;
 use super::route::Route;
 use crate::discovery;
+use crate::openapi;
 use crate::status::Status;
 
 /// The type of metrics, as kube-apiserver names it.
@@ -34,7 +35,11 @@ pub(crate) fn answer(handling: &Handling<'_>, route: &Route) -> Result<Response<
         return Err(Status::method_not_allowed());
     }
     let accept = handling.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let is_aggregated = Form::is_aggregated(accept);
+    let form = discovery::Form::wanted(accept);
+    let is_aggregated = form == Some(discovery::Form::Aggregated);
+    if form.is_none() && matches!(route, Route::CoreVersions | Route::Groups) {
+        return Err(not_acceptable());
+    }
     let document = match route {
         Route::Version => version(),
         Route::CoreVersions if is_aggregated => return Ok(aggregated(true)),
@@ -47,7 +52,15 @@ pub(crate) fn answer(handling: &Handling<'_>, route: &Route) -> Result<Response<
         }
         Route::Metrics => return Ok(respond(200, METRICS, Chunks::of(handling.server.metrics.text()))),
         Route::Index => index(),
-        Route::OpenApiV2 | Route::OpenApiV3(_) => return Err(Status::no_such_path()),
+        Route::OpenApiV2 if accept.contains("proto-openapi.spec.v2") => {
+            return Ok(respond(200, openapi::V2_PROTOBUF_ANSWER, Chunks::of(openapi::v2_protobuf())));
+        }
+        Route::OpenApiV2 => return Ok(respond(200, "application/json", Chunks::of(openapi::v2()))),
+        Route::OpenApiV3(path) if path.is_empty() => openapi::v3_index(),
+        Route::OpenApiV3(path) => {
+            let document = openapi::v3(path).ok_or_else(Status::no_such_path)?;
+            return Ok(respond(200, "application/json", Chunks::of(document)));
+        }
         Route::Compact | Route::Health { .. } | Route::Review(_) | Route::Resource(_) | Route::Nowhere => {
             return Err(Status::no_such_path());
         }

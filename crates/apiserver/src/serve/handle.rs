@@ -14,10 +14,14 @@ use super::Server;
 use super::accept::{Form, Shape};
 use super::answer::{self, Chunks, Writer};
 use super::documents;
-use super::route::Route;
+use super::gate;
+use super::route::{Question, Route};
 use super::stream::Stream;
 use super::table::Include;
+use crate::access::review::Court;
+use crate::access::{Facts, Identity, token_request};
 use crate::body::{self, Expected, MediaType};
+use crate::chance::Chance;
 use crate::kinds::{Kind, Scope};
 use crate::patch;
 use crate::rest::change::Change;
@@ -41,6 +45,7 @@ pub(crate) struct Handling<'a> {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<Incoming>,
+    pub(crate) identity: Identity,
 }
 
 impl<'a> Handling<'a> {
@@ -49,8 +54,9 @@ impl<'a> Handling<'a> {
         let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
-        // What is asked in words of its own is understood where it is answered.
-        let accept = text(&ACCEPT).filter(|accept| !Form::is_aggregated(accept));
+        // Discovery and OpenAPI have forms of their own.
+        let has_own_forms = ["/api", "/apis", "/openapi/v2"].contains(&head.uri.path().trim_end_matches('/'));
+        let accept = text(&ACCEPT).filter(|_| !has_own_forms);
         let form = Form::parse(accept.unwrap_or_default());
         let (mut form, refusal) = match form {
             Ok(form) => (form, Ok(())),
@@ -63,8 +69,15 @@ impl<'a> Handling<'a> {
         let include = Include::parse(query.get("includeObject"));
         let now = (server.rest.clock.now)().seconds;
         let writer = Writer { form, include, now };
-        let handling =
-            Self { server, writer, method: head.method, query, headers: head.headers, body: Some(body) };
+        let handling = Self {
+            server,
+            writer,
+            method: head.method,
+            query,
+            headers: head.headers,
+            body: Some(body),
+            identity: Identity::anonymous(),
+        };
         (handling, refusal)
     }
 
@@ -90,8 +103,7 @@ impl<'a> Handling<'a> {
                 if self.method != Method::POST {
                     return Err(Status::method_not_allowed());
                 }
-                let body = self.read_body().await?;
-                self.server.review(&review, &body, self)
+                self.review(&review).await
             }
             Route::Nowhere => Err(Status::no_such_path()),
             Route::Health { .. }
@@ -180,10 +192,42 @@ impl<'a> Handling<'a> {
         let body = self.read_body().await?;
         let given = body::plain(&body).map_err(Status::bad_request)?;
         if place.part == "token" {
-            return self.server.token(&place, &given, self);
+            return self.token(&place, &given);
         }
         let answer = self.server.rest.create_part(place, given, options).await?;
         Ok(self.writer.value(201, &answer))
+    }
+
+    /// Signs a token for a ServiceAccount.
+    fn token(&self, place: &Place, given: &Value) -> Result<Response<Chunks>, Status> {
+        let id = Chance::new((self.server.rest.clock.seed)()).uid();
+        let answer =
+            self.in_court(|court| token_request::answer((&place.namespace, &place.name), given, id, court))?;
+        Ok(self.writer.value(201, &answer))
+    }
+
+    /// Answers a question about access.
+    async fn review(&mut self, question: &Question) -> Result<Response<Chunks>, Status> {
+        let body = self.read_body().await?;
+        let (kind, api_version) = (question.kind, question.kind.api_version());
+        let expected = Expected { api_version: &api_version, kind: kind.kind, of: kind.of_type() };
+        let decoded = body::decode(&body, self.header(&CONTENT_TYPE), &expected, body::Strictness::Ignore);
+        let (mut asked, _) = decoded.map_err(|error| refuse_body(&error))?;
+        if !question.namespace.is_empty() {
+            asked["metadata"]["namespace"] = question.namespace.as_str().into();
+        }
+        let answer = self.in_court(|court| question.review.answer(&self.identity, &asked, court))?;
+        let text = Bytes::from(body::text(&answer, kind.of_type()));
+        Ok(self.writer.object(201, kind, &text))
+    }
+
+    fn in_court<T>(&self, judge: impl FnOnce(&Court<'_>) -> T) -> T {
+        let rest = &self.server.rest;
+        let object_of =
+            |plural: &str, namespace: &str, name: &str| gate::object_of(rest, plural, namespace, name);
+        let facts = Facts { now: self.writer.now, object_of: &object_of };
+        let access = &self.server.access;
+        judge(&Court { policy: &access.policy, tokens: &access.tokens, facts: &facts })
     }
 
     async fn update(&mut self, place: Place) -> Result<Response<Chunks>, Status> {
@@ -287,10 +331,7 @@ impl<'a> Handling<'a> {
         let (group_version, kind, of) = parts::expected(place);
         let expected = Expected { api_version: &group_version, kind, of };
         let decoded = body::decode(&body, content_type, &expected, options.strictness);
-        let (object, warnings) = decoded.map_err(|error| match error.code() {
-            415 => Status::unsupported_media_type(),
-            _ => Status::bad_request(error.to_string()),
-        })?;
+        let (object, warnings) = decoded.map_err(|error| refuse_body(&error))?;
         Ok((object, warnings.into_iter().map(|warning| warning.0).collect()))
     }
 
@@ -339,6 +380,13 @@ pub(crate) fn verb(method: &Method, place: &Place, query: &Query) -> Option<&'st
     }
     let verbs = if place.part.is_empty() { place.kind.verbs } else { place.subresource()?.verbs };
     verbs.contains(&verb).then_some(verb)
+}
+
+fn refuse_body(error: &body::BodyError) -> Status {
+    match error.code() {
+        415 => Status::unsupported_media_type(),
+        _ => Status::bad_request(error.to_string()),
+    }
 }
 
 fn unsupported_patch() -> Status {

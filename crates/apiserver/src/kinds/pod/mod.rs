@@ -1,4 +1,27 @@
 //! Containers that share addresses.
+//!
+//! The parts of a Pod that templates of Pods have too (`defaults::spec`, `spec::check`, `warnings::of`) are written for
+//! both.
+
+mod admission;
+mod affinity;
+mod amounts;
+pub mod binding;
+mod containers;
+pub(in crate::kinds) mod defaults;
+mod env;
+mod image;
+pub(in crate::kinds) mod life;
+mod network;
+mod probes;
+pub(in crate::kinds) mod read;
+mod scheduling;
+pub(in crate::kinds) mod spec;
+mod status;
+mod table;
+mod update;
+mod volumes;
+pub(in crate::kinds) mod warnings;
 
 use super::{ALL_VERBS, FieldValue, Kind, Rules, STATUS, Scope, Selectable};
 
@@ -29,5 +52,21 @@ pub(super) const KIND: Kind = Kind {
         },
     ],
     table: "pods",
-    rules: Rules::PLAIN,
+    rules: Rules {
+        defaults: defaults::pod,
+        prepare: life::prepare,
+        prepare_update: life::prepare_update,
+        validate: spec::check_pod,
+        validate_update: update::check,
+        prepare_status: status::prepare,
+        validate_status: status::check,
+        warnings: warnings::of_pod,
+        begin: admission::begin,
+        is_answered_when_deleted: true,
+        is_graceful: true,
+        grace: life::grace,
+        columns: table::COLUMNS,
+        cells: table::cells,
+        ..Rules::PLAIN
+    },
 };
