@@ -8,6 +8,7 @@
 pub mod access;
 pub mod address;
 pub mod age;
+pub mod allocate;
 pub mod body;
 pub mod chance;
 pub mod discovery;
@@ -18,6 +19,7 @@ pub mod mistake;
 pub mod names;
 pub mod openapi;
 pub mod patch;
+pub mod range;
 pub mod rest;
 pub mod scale;
 pub mod schema;

@@ -16,7 +16,7 @@ pub mod pod;
 mod replica_set;
 mod rules;
 mod secret;
-mod service;
+pub(crate) mod service;
 mod service_account;
 mod service_cidr;
 mod workload;
@@ -116,6 +116,11 @@ pub(crate) const ALL_VERBS: &[&str] =
 pub(crate) const PART_VERBS: &[&str] = &["get", "patch", "update"];
 /// The status of an object, which is the whole object with only its status taken.
 pub(crate) const STATUS: Subresource = Subresource { name: "status", kind: None, verbs: PART_VERBS };
+/// What the containers of a Pod said.
+pub(crate) const LOG: Subresource = Subresource { name: "log", kind: None, verbs: &["get"] };
+/// Which node a Pod is given to.
+pub(crate) const BINDING: Subresource =
+    Subresource { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] };
 /// How many of something there are.
 pub(crate) const SCALE: Subresource =
     Subresource { name: "scale", kind: Some(("autoscaling", "v1", "Scale")), verbs: PART_VERBS };

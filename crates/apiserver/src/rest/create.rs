@@ -37,7 +37,7 @@ pub(crate) fn create(
 ) -> Result<Written, Status> {
     check_place(place, &mut object)?;
     (place.kind.rules.defaults)(&mut object);
-    managers::record(writing, place, options, (None, &mut object))?;
+    managers::record(writing, place, options, (None, &mut object));
     finish(writing, place, object)
 }
 

@@ -148,7 +148,7 @@ impl<'a> Handling<'a> {
     fn get(&self, place: &Place) -> Result<Response<Chunks>, Status> {
         let options = ListOptions::parse(&self.query)?;
         let text = self.server.rest.get(place, &options)?;
-        match parts::shown(place, &text)? {
+        match parts::shown(place, &text) {
             parts::Shown::Object => Ok(self.writer.object(200, place.kind, &text)),
             parts::Shown::Document(document) => Ok(self.writer.value(200, &document)),
             parts::Shown::Nothing => Ok(answer::respond(204, "text/plain", Chunks::of(""))),
@@ -194,7 +194,7 @@ impl<'a> Handling<'a> {
         if place.part == "token" {
             return self.token(&place, &given);
         }
-        let answer = self.server.rest.create_part(place, given, options).await?;
+        let answer = self.server.rest.bind(place, given, options).await?;
         Ok(self.writer.value(201, &answer))
     }
 

@@ -23,7 +23,7 @@ mod update;
 mod volumes;
 pub(in crate::kinds) mod warnings;
 
-use super::{ALL_VERBS, FieldValue, Kind, Rules, STATUS, Scope, Selectable};
+use super::{ALL_VERBS, BINDING, FieldValue, Kind, LOG, Rules, STATUS, Scope, Selectable};
 
 /// Containers that share addresses.
 pub(super) const KIND: Kind = Kind {
@@ -37,7 +37,7 @@ pub(super) const KIND: Kind = Kind {
     categories: &["all"],
     scope: Scope::Namespaced,
     verbs: ALL_VERBS,
-    subresources: &[STATUS],
+    subresources: &[BINDING, LOG, STATUS],
     selectable: &[
         Selectable { label: "spec.nodeName", value: FieldValue::Text("/spec/nodeName") },
         Selectable { label: "spec.restartPolicy", value: FieldValue::Text("/spec/restartPolicy") },
