@@ -17,6 +17,14 @@ pub struct Range {
 }
 
 impl Range {
+    /// Answers the address behind the first one: that of the Service `kubernetes`, where the range is the cluster's.
+    pub fn first(self) -> IpAddr {
+        match self.masked().address {
+            IpAddr::V4(address) => IpAddr::V4(u32::from(address).saturating_add(1).into()),
+            IpAddr::V6(address) => IpAddr::V6(u128::from(address).saturating_add(1).into()),
+        }
+    }
+
     /// Reads a range, leniently. One that is written as IPv6 and is IPv4 is none.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, length) = address::lenient_range(text)?;

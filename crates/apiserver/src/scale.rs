@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kinds::{Kind, Rules, Scope, labels};
+use crate::kinds::{Column, Kind, Rules, Scope, created, labels};
 use crate::meta;
 use crate::mistake::{Mistake, Path, refuse};
 use crate::names;
@@ -23,7 +23,18 @@ pub static KIND: Kind = Kind {
     subresources: &[],
     selectable: &[],
     table: "",
-    rules: Rules::PLAIN,
+    rules: Rules {
+        columns: &[
+            Column::new("Desired", "integer", "How many Pods there shall be."),
+            Column::new("Available", "integer", "How many Pods there are."),
+            Column::AGE,
+        ],
+        cells: |scale, now| {
+            let count = |of: &str| scale[of]["replicas"].as_i64().unwrap_or(0);
+            vec![count("spec").into(), count("status").into(), created(scale, now)]
+        },
+        ..Rules::PLAIN
+    },
 };
 
 /// Answers the scale of a Deployment or a ReplicaSet.

@@ -269,7 +269,6 @@ fn compare(case: &str, step: &Value, (code, body, warnings): &Answer) {
 /// Plays a case; answers whether all of it is about these kinds.
 async fn play(case: &Value) -> bool {
     let (name, steps) = (case["case"].as_str().unwrap(), case["steps"].as_array().unwrap());
-    let mut world = World::new(name).await;
     let is_ours = |step: &Value| {
         let is_apply = step["headers"]["Content-Type"].as_str().is_some_and(|text| text.contains("apply"));
         let path = step["request"].as_str().unwrap_or_default();
@@ -285,6 +284,7 @@ async fn play(case: &Value) -> bool {
     if !steps.iter().all(is_ours) || case.get("managed").is_some() {
         return false;
     }
+    let mut world = World::new(name).await;
     for step in steps {
         let Some(request) = Request::parse(step, &world.saved) else { return false };
         let answer = world.answer(&request).await;

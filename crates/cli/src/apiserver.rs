@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::apiserver::access::{Authority, Names, Policy, StaticTokens, Tokens, kubeconfig};
+use ::apiserver::allocate::{Cluster, NodePorts};
 use ::apiserver::body::time::Instant;
+use ::apiserver::range::Range;
 use ::apiserver::rest::{Clock, Rest};
 use ::apiserver::serve::{Access, Door, Server, listen};
 use ::apiserver::start;
@@ -34,6 +36,15 @@ pub(crate) struct Args {
     /// More names and addresses under which clients reach it, for its certificate
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     tls_san: Vec<String>,
+    /// From where Services get their addresses: a range, or one of each family, the usual one first
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', default_value = "10.96.0.0/12,fd00:10:96::/112", value_parser = range)]
+    service_cluster_ip_range: Vec<Range>,
+    /// Which ports of the nodes Services can have
+    #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767", value_parser = node_ports)]
+    service_node_port_range: NodePorts,
+    /// Where Pods find the server [default: the address of --listen]
+    #[arg(long, value_name = "ADDRESS")]
+    advertise_address: Vec<IpAddr>,
     /// The domain of the cluster
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     cluster_domain: String,
@@ -48,6 +59,30 @@ pub(crate) struct Args {
     v: u8,
 }
 
+impl Args {
+    fn server(&self) -> Vec<IpAddr> {
+        if self.advertise_address.is_empty() {
+            vec![self.listen.ip()]
+        } else {
+            self.advertise_address.clone()
+        }
+    }
+}
+
+fn range(text: &str) -> Result<Range, String> {
+    Range::parse(text).map(Range::masked).ok_or_else(|| format!("{text:?} is no range of addresses"))
+}
+
+fn node_ports(text: &str) -> Result<NodePorts, String> {
+    let wrong = || format!("{text:?} is no range of ports such as 30000-32767");
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let ports = NodePorts {
+        first: first.trim().parse().map_err(|_| wrong())?,
+        last: last.trim().parse().map_err(|_| wrong())?,
+    };
+    if ports.first == 0 || ports.first > ports.last { Err(wrong()) } else { Ok(ports) }
+}
+
 /// Runs until a signal ends it.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_log(Format::Text, args.v, None);
@@ -59,8 +94,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let names = Names {
         hostname: crate::proxy::host_name(),
         domain: args.cluster_domain.clone(),
-        addresses: vec![IpAddr::from([10, 96, 0, 1])],
-        extra: args.tls_san.iter().cloned().chain(Some(args.listen.ip().to_string())).collect(),
+        addresses: args.service_cluster_ip_range.iter().map(|range| range.first()).collect(),
+        extra: args.tls_san.iter().cloned().chain(args.server().iter().map(IpAddr::to_string)).collect(),
     };
     let authority =
         Authority::open(&args.data, &names, now()).map_err(|error| anyhow!("failed to {error}"))?;
@@ -80,10 +115,19 @@ async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Resu
     watch_process(&metrics);
     let access = access(args, authority)?;
     let rest = Rest { store, clock: Clock { now, seed: ::apiserver::chance::seed } };
-    start::prepare(&rest).await.map_err(|status| anyhow!("failed to prepare: {}", status.message))?;
     let listener =
         listen(args.listen).await.with_context(|| format!("failed to listen at {}", args.listen))?;
     let address = listener.local_addr().context("failed to learn where it listens")?;
+    let cluster = Cluster {
+        service_ranges: args.service_cluster_ip_range.clone(),
+        node_ports: args.service_node_port_range,
+        server: args.server(),
+        server_port: address.port(),
+    };
+    let wrong = start::prepare(&rest, cluster).await;
+    for wrong in wrong.map_err(|status| anyhow!("failed to prepare: {}", status.message))? {
+        warn!(what = %wrong, "repaired");
+    }
     let tls = Arc::new(authority.server_config().map_err(|error| anyhow!("failed to {error}"))?);
     let file = args.data.join("kubeconfig");
     kubeconfig::write(&file, &authority.admin_kubeconfig(&format!("https://{}", reached(address))))

@@ -40,8 +40,6 @@ pub struct Store {
 /// What readers see: locked for a copy of pointers, see docs/decisions/0002.
 pub(crate) struct Shared {
     state: RwLock<State>,
-    /// The last revision that readers see.
-    published: tokio::sync::watch::Sender<u64>,
 }
 
 impl Shared {
@@ -50,12 +48,8 @@ impl Shared {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn publish(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state);
-        let revision = state.revision;
-        drop(state);
-        self.published.send_replace(revision);
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -65,8 +59,7 @@ impl Store {
     pub fn open(file: &Path, window: Window) -> Result<Self, OpenError> {
         let (disk, loaded) = disk::Disk::open(file)?;
         let state = State::new(loaded, window);
-        let published = tokio::sync::watch::Sender::new(state.revision);
-        let shared = Arc::new(Shared { state: RwLock::new(state), published });
+        let shared = Arc::new(Shared { state: RwLock::new(state) });
         let writer = Writer::start(disk, shared.clone())?;
         Ok(Self { shared, writer })
     }
@@ -111,7 +104,7 @@ impl Store {
 
     /// Forgets the changes up to a revision: watches and lists from before it are answered with [`Expired`].
     pub fn compact(&self, upto: u64) {
-        self.shared.publish(|state| state.compact(upto));
+        self.shared.change(|state| state.compact(upto));
     }
 }
 

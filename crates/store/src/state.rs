@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use tokio::sync::watch::{Receiver, Sender};
+
 use crate::{Expired, Value};
 
 /// The value of a key.
@@ -81,6 +83,12 @@ struct Table {
     bytes: usize,
     /// The history is known from this revision on.
     oldest: u64,
+    /// The last change that was forgotten; compaction moves `oldest` also where nothing was.
+    forgotten: u64,
+    /// The last revision that changed it.
+    newest: u64,
+    /// Says that it changed, to those who watch it.
+    news: Sender<()>,
 }
 
 /// What was on the disk.
@@ -102,7 +110,8 @@ impl State {
 
     fn table(&mut self, name: &str) -> &mut Table {
         if !self.tables.contains_key(name) {
-            self.tables.insert(name.into(), Table { oldest: self.oldest, ..Table::default() });
+            let (oldest, newest) = (self.oldest, self.oldest);
+            self.tables.insert(name.into(), Table { oldest, newest, ..Table::default() });
         }
         self.tables.get_mut(name).expect("it was made if it was missing")
     }
@@ -186,15 +195,46 @@ impl State {
         if revision < oldest {
             return Err(Expired { asked: revision, oldest });
         }
-        let changes = found.map(|table| {
-            let start = table.changes.partition_point(|change| change.revision <= revision);
-            table.changes.range(start..)
-        });
-        Ok(changes.into_iter().flatten())
+        Ok(found.map(|table| table.changes_after(revision)).into_iter().flatten())
     }
 
-    /// Carries out what is on the disk already.
-    pub(crate) fn apply(&mut self, revision: u64, writes: Vec<(Box<str>, Arc<str>, Option<Value>)>) {
+    /// Answers the changes of a table after a revision, oldest first, to somebody who was told all of them up to it.
+    pub(crate) fn next_changes<'a>(
+        &'a self,
+        table: &str,
+        revision: u64,
+    ) -> Result<impl Iterator<Item = &'a Arc<Change>> + use<'a>, Expired> {
+        let found = self.tables.get(table);
+        if let Some(oldest) = found.map(|table| table.forgotten).filter(|forgotten| revision < *forgotten) {
+            return Err(Expired { asked: revision, oldest });
+        }
+        Ok(found.map(|table| table.changes_after(revision)).into_iter().flatten())
+    }
+
+    /// Answers what tells when a table changes. `None`: the table is not known yet.
+    pub(crate) fn news(&self, table: &str) -> Option<Receiver<()>> {
+        self.tables.get(table).map(|table| table.news.subscribe())
+    }
+
+    /// Answers what tells when a table changes, which may be yet to come.
+    pub(crate) fn begin_news(&mut self, table: &str) -> Receiver<()> {
+        self.table(table).news.subscribe()
+    }
+
+    /// Answers up to which revision everything has been handed out to somebody who has it up to `position`: if the table
+    /// did not change since, there is nothing more.
+    pub(crate) fn handed_out(&self, table: &str, position: u64) -> u64 {
+        let newest = self.tables.get(table).map_or(self.oldest, |table| table.newest);
+        if position >= newest { position.max(self.revision) } else { position }
+    }
+
+    /// Carries out what is on the disk already, and adds to `changed` whom to tell.
+    pub(crate) fn apply(
+        &mut self,
+        revision: u64,
+        writes: Vec<(Box<str>, Arc<str>, Option<Value>)>,
+        changed: &mut Vec<Sender<()>>,
+    ) {
         let window = self.window;
         for (name, key, after) in writes {
             let table = self.table(&name);
@@ -203,6 +243,10 @@ impl State {
                 None => table.entries.remove(&key),
             };
             table.remember(Change { revision, key, before, after }, window);
+            if table.newest != revision {
+                table.newest = revision;
+                changed.push(table.news.clone());
+            }
         }
         self.revision = revision;
     }
@@ -220,6 +264,11 @@ impl State {
 }
 
 impl Table {
+    fn changes_after(&self, revision: u64) -> impl Iterator<Item = &Arc<Change>> {
+        let start = self.changes.partition_point(|change| change.revision <= revision);
+        self.changes.range(start..)
+    }
+
     fn remember(&mut self, change: Change, window: Window) {
         self.bytes += weight(&change);
         self.changes.push_back(Arc::new(change));
@@ -232,6 +281,7 @@ impl Table {
         let Some(change) = self.changes.pop_front() else { return };
         self.bytes -= weight(&change);
         self.oldest = self.oldest.max(change.revision);
+        self.forgotten = change.revision;
     }
 }
 

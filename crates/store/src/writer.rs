@@ -148,11 +148,13 @@ impl Thread {
         let written = if revisions.is_empty() { Ok(()) } else { self.disk.write(last, digest, &pending) };
         match written {
             Ok(()) => {
-                self.shared.publish(|state| {
+                let mut changed = Vec::new();
+                self.shared.change(|state| {
                     for (revision, writes) in revisions {
-                        state.apply(revision, writes);
+                        state.apply(revision, writes, &mut changed);
                     }
                 });
+                changed.iter().for_each(|news| news.send_replace(()));
                 waiting.into_iter().for_each(|(revision, tell)| tell(Ok(revision)));
             }
             Err(reason) => {

@@ -265,6 +265,49 @@ fn a_watch_that_cannot_keep_up_is_told_so() {
 }
 
 #[test]
+fn a_watch_is_not_woken_by_other_tables_and_knows_how_far_it_is() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.file(), Window { changes: 10, bytes: 1 << 20 }).unwrap();
+    block_on(async {
+        let mut watch = store.watch("pods", 0).unwrap();
+        let mut next = Box::pin(watch.next());
+        let wakes = std::sync::Arc::<Wakes>::default();
+        let waker = std::task::Waker::from(wakes.clone());
+        assert!(next.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        for number in 0..30 {
+            store.write(move |_| Ok::<_, ()>((vec![write(1, number, Some(1))], ()))).await.unwrap();
+        }
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
+        store.write(move |_| Ok::<_, ()>((vec![write(0, 1, Some(1))], ()))).await.unwrap();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        let batch = next.await.unwrap();
+        assert_eq!((batch.changes.len(), batch.upto), (1, 31));
+        assert_eq!((watch.position(), watch.upto()), (31, 31));
+        store.write(move |_| Ok::<_, ()>((vec![write(1, 1, None)], ()))).await.unwrap();
+        assert_eq!((watch.position(), watch.upto()), (31, 32));
+        store.write(move |_| Ok::<_, ()>((vec![write(0, 1, None)], ()))).await.unwrap();
+        assert_eq!((watch.position(), watch.upto()), (31, 31), "one is not handed out yet");
+        assert_eq!(watch.next().await.unwrap().upto, 33);
+        // What was forgotten was not of this table.
+        store.write(move |_| Ok::<_, ()>((vec![write(1, 1, Some(1))], ()))).await.unwrap();
+        store.compact(34);
+        assert_eq!(watch.upto(), 34);
+        store.write(move |_| Ok::<_, ()>((vec![write(0, 2, Some(1))], ()))).await.unwrap();
+        let batch = watch.next().await;
+        assert_eq!(batch.map(|batch| (batch.changes.len(), batch.upto)), Ok((1, 35)));
+    });
+}
+
+#[derive(Default)]
+struct Wakes(AtomicU32);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
 fn writes_at_the_same_time_see_each_other() {
     let folder = Folder::new();
     let store = Store::open(&folder.file(), Window::default()).unwrap();

@@ -36,15 +36,18 @@ impl fmt::Display for NodePorts {
 }
 
 impl NodePorts {
+    /// Reads `30000-32767`. Port 0 is none, and the last is not before the first.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-')?;
+        let ports = Self { first: first.parse().ok()?, last: last.parse().ok()? };
+        (ports.first > 0 && ports.first <= ports.last).then_some(ports)
+    }
+
     /// Answers what was set up.
     pub(super) fn read(writing: &Writing<'_>) -> Self {
         let text = writing.get(SETTINGS, NODE_PORTS);
         let text = text.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let parsed = text.and_then(|text| {
-            let (first, last) = text.split_once('-')?;
-            Some(Self { first: first.parse().ok()?, last: last.parse().ok()? })
-        });
-        parsed.unwrap_or_default()
+        text.and_then(Self::parse).unwrap_or_default()
     }
 
     /// Sets it up, if it is not so already.
@@ -122,5 +125,13 @@ mod tests {
         assert_eq!(small.bands()[0], 30_000..=30_009);
         assert!(small.bands()[1].is_empty());
         assert!(NodePorts { first: 2, last: 1 }.bands().iter().all(RangeInclusive::is_empty));
+    }
+
+    #[test]
+    fn ports_are_read() {
+        assert_eq!(NodePorts::parse(&NodePorts::default().to_string()), Some(NodePorts::default()));
+        for text in ["", "1", "2-1", "0-9", "1-65536", "a-b"] {
+            assert_eq!(NodePorts::parse(text), None, "{text}");
+        }
     }
 }

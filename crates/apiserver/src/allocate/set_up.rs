@@ -28,11 +28,10 @@ pub struct Cluster {
 /// Makes what is missing: the ServiceCIDR `kubernetes`, and in the namespace `default` the Service `kubernetes` with its
 /// EndpointSlice and Endpoints, which follow the server when it moves. Answers what could not be made.
 ///
-/// A ServiceCIDR that is there stays as it is, whatever the ranges are now.
+/// A ServiceCIDR that is there may get a second family; otherwise it stays as it is, whatever the ranges are now.
 pub fn set_up(writing: &mut Writing<'_>, cluster: &Cluster) -> Vec<String> {
     cluster.node_ports.write(writing);
-    make_range(writing, cluster);
-    let mut wrong = Vec::new();
+    let mut wrong: Vec<String> = make_range(writing, cluster).into_iter().collect();
     if let Err(why) = make_service(writing, cluster) {
         wrong.push(why);
     }
@@ -50,16 +49,27 @@ pub fn set_up(writing: &mut Writing<'_>, cluster: &Cluster) -> Vec<String> {
     wrong
 }
 
-fn make_range(writing: &mut Writing<'_>, cluster: &Cluster) {
-    if writing.has(ranges::kind().table, ranges::OWN) || cluster.service_ranges.is_empty() {
-        return;
+/// Answers why the ranges are not as they shall be.
+fn make_range(writing: &mut Writing<'_>, cluster: &Cluster) -> Option<String> {
+    let wanted: Vec<String> = cluster.service_ranges.iter().map(|range| range.masked().to_string()).collect();
+    let Some(mut known) = writing.object(ranges::kind(), ranges::OWN) else {
+        let mut object = json!({"kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1",
+                                "metadata": {"name": ranges::OWN, "finalizers": [ranges::FINALIZER]},
+                                "spec": {"cidrs": wanted}, "status": {}});
+        ranges::set_ready(writing, &mut object, ("True", "", "Kubernetes Service CIDR is ready"));
+        put_new(writing, ranges::kind(), object);
+        return None;
+    };
+    let is = known["spec"]["cidrs"].take();
+    if is == json!(wanted) {
+        return None;
     }
-    let ranges: Vec<String> = cluster.service_ranges.iter().map(|range| range.masked().to_string()).collect();
-    let mut object = json!({"kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1",
-                            "metadata": {"name": ranges::OWN, "finalizers": [ranges::FINALIZER]},
-                            "spec": {"cidrs": ranges}, "status": {}});
-    ranges::set_ready(writing, &mut object, ("True", "", "Kubernetes Service CIDR is ready"));
-    put_new(writing, ranges::kind(), object);
+    if is != json!(wanted[..wanted.len().min(1)]) {
+        return Some(format!("the ServiceCIDR kubernetes stays {is}, it is not {}", json!(wanted)));
+    }
+    known["spec"]["cidrs"] = json!(wanted);
+    writing.put_object(ranges::kind(), &mut known);
+    None
 }
 
 fn services() -> &'static Kind {
@@ -71,7 +81,12 @@ fn service(writing: &Writing<'_>) -> Option<Value> {
 }
 
 fn make_service(writing: &mut Writing<'_>, cluster: &Cluster) -> Result<(), String> {
-    if service(writing).is_some() {
+    if let Some(mut known) = service(writing) {
+        let target = &mut known["spec"]["ports"][0]["targetPort"];
+        if *target != cluster.server_port {
+            *target = cluster.server_port.into();
+            writing.put_object(services(), &mut known);
+        }
         return Ok(());
     }
     let range = ranges::own(writing).into_iter().next();

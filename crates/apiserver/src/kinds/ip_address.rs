@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::rules::created;
 use super::{ALL_VERBS, Column, Kind, Rules, Scope};
-use crate::age::age;
 use crate::mistake::{Mistake, Path};
 use crate::{names, range};
 
@@ -30,19 +30,12 @@ pub(super) const KIND: Kind = Kind {
             wrong.extend(changed(new, old));
             wrong
         },
-        columns: COLUMNS,
-        cells: |object, now| {
-            vec![parent(object).into(), age(&object["metadata"]["creationTimestamp"], now).into()]
-        },
+        // Kubernetes forgets the heading of the age, which it shows.
+        columns: &[Column::new("ParentRef", "string", "What has the address."), Column::AGE],
+        cells: |object, now| vec![parent(object).into(), created(object, now)],
         ..Rules::PLAIN
     },
 };
-
-/// Kubernetes forgets the heading of the age, which it shows.
-const COLUMNS: &[Column] = &[
-    Column { name: "ParentRef", shape: "string", description: "What has the address.", priority: 0 },
-    Column { name: "Age", shape: "string", description: "How long ago it was made.", priority: 0 },
-];
 
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["spec"]["parentRef"][field].as_str().unwrap_or_default()

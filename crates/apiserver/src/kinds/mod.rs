@@ -25,6 +25,7 @@ use serde_json::Value;
 
 use crate::schema::{Schema, TypeId};
 
+pub(crate) use rules::created;
 pub use rules::{Column, Conversion, Rules};
 
 /// A kind in one version of its group.

@@ -23,6 +23,13 @@ pub(super) const KIND: Kind = Kind {
     rules: RULES,
 };
 
+/// Asking for a token.
+const TOKEN: Subresource = Subresource {
+    name: "token",
+    kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
+    verbs: &["create"],
+};
+
 const RULES: Rules = Rules {
     prepare: names_only,
     prepare_update: |new, _| names_only(new),
@@ -68,9 +75,3 @@ mod tests {
         assert_eq!(warnings(&object, Some(&object)).len(), 0);
     }
 }
-/// Asking for a token.
-const TOKEN: Subresource = Subresource {
-    name: "token",
-    kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
-    verbs: &["create"],
-};

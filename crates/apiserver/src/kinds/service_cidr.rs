@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::rules::created;
 use super::{ALL_VERBS, Column, Kind, Rules, STATUS, Scope};
-use crate::age::age;
 use crate::mistake::{Mistake, Path};
 use crate::range::{self, Range};
 
@@ -32,19 +32,11 @@ pub(super) const KIND: Kind = Kind {
             wrong.extend(changed(new, old));
             wrong
         },
-        columns: COLUMNS,
-        cells: |object, now| {
-            let age = age(&object["metadata"]["creationTimestamp"], now);
-            vec![ranges(object).join(",").into(), age.into()]
-        },
+        columns: &[Column::new("CIDRs", "string", "The ranges of addresses."), Column::AGE],
+        cells: |object, now| vec![ranges(object).join(",").into(), created(object, now)],
         ..Rules::PLAIN
     },
 };
-
-const COLUMNS: &[Column] = &[
-    Column { name: "CIDRs", shape: "string", description: "The ranges of addresses.", priority: 0 },
-    Column { name: "Age", shape: "string", description: "How long ago it was made.", priority: 0 },
-];
 
 fn ranges(object: &Value) -> Vec<&str> {
     object["spec"]["cidrs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()

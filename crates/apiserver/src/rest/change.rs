@@ -290,6 +290,9 @@ fn keep_system_fields(new: &mut Value, old: &Value) {
             }
         }
     }
+    if let Some(meta) = new.as_object_mut() {
+        meta.remove("selfLink");
+    }
     if new["uid"].as_str().unwrap_or_default().is_empty() {
         new["uid"] = old["uid"].clone();
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::body;
 use crate::kinds::Kind;
 use crate::kinds::pod::binding;
 use crate::rest::{self, Place, Rest, WriteOptions, create};
@@ -15,8 +16,8 @@ use crate::status::Status;
 pub enum Shown {
     /// The object.
     Object,
-    /// Something else.
-    Document(Value),
+    /// Something else, of this kind.
+    Part(&'static Kind, Bytes),
     /// Nothing, and that is right.
     Nothing,
 }
@@ -24,7 +25,10 @@ pub enum Shown {
 /// Answers what a GET of a place shows, whose object is this.
 pub fn shown(place: &Place, text: &Bytes) -> Shown {
     match place.part.as_str() {
-        "scale" => Shown::Document(scale::scale_of(&rest::object(text))),
+        "scale" => {
+            let scale = scale::scale_of(&rest::object(text));
+            Shown::Part(&scale::KIND, body::text(&scale, scale::KIND.of_type()).into())
+        }
         // Nobody here runs Pods, so that none has said anything.
         "log" => Shown::Nothing,
         _ => Shown::Object,

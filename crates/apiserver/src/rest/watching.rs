@@ -114,9 +114,13 @@ impl Watching {
         }
     }
 
-    /// Answers up to which revision everything was told.
+    /// Answers up to which revision everything was told, also by there being nothing to tell.
     pub fn position(&self) -> u64 {
-        self.position
+        let tells_initial = !self.initial.is_empty() || self.initial_end.is_some();
+        match &self.watch {
+            Some(watch) if !tells_initial => watch.upto(),
+            Some(_) | None => self.position,
+        }
     }
 
     fn some_initial(&mut self) -> Vec<Event> {

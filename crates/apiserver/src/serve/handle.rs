@@ -66,7 +66,12 @@ impl<'a> Handling<'a> {
         let agent = text(&USER_AGENT).unwrap_or_default();
         let is_read = ["curl", "Wget", "Mozilla"].iter().any(|name| agent.starts_with(name));
         form.is_pretty = query.flag("pretty").unwrap_or(form.is_pretty || is_read);
-        let include = Include::parse(query.get("includeObject"));
+        let include = Include::parse(query.get("includeObject").unwrap_or_default());
+        let (include, refusal) = match (include, form.shape) {
+            (Ok(include), _) => (include, refusal),
+            (Err(status), Shape::Table(_)) => (Include::None, refusal.and(Err(status))),
+            (Err(_), Shape::Whole | Shape::Metadata) => (Include::None, refusal),
+        };
         let now = (server.rest.clock.now)().seconds;
         let writer = Writer { form, include, now };
         let handling = Self {
@@ -150,8 +155,8 @@ impl<'a> Handling<'a> {
         let text = self.server.rest.get(place, &options)?;
         match parts::shown(place, &text) {
             parts::Shown::Object => Ok(self.writer.object(200, place.kind, &text)),
-            parts::Shown::Document(document) => Ok(self.writer.value(200, &document)),
-            parts::Shown::Nothing => Ok(answer::respond(204, "text/plain", Chunks::of(""))),
+            parts::Shown::Part(kind, text) => Ok(self.writer.object(200, kind, &text)),
+            parts::Shown::Nothing => Ok(answer::nothing()),
         }
     }
 
@@ -266,10 +271,7 @@ impl<'a> Handling<'a> {
         let mut written = self.server.rest.change(place.clone(), change, options).await?;
         written.warnings.splice(0..0, warnings);
         if place.part == "scale" {
-            let scale = crate::rest::object(&written.object);
-            let mut response = self.writer.value(written.code, &scale);
-            answer::warn(&mut response, &written.warnings);
-            return Ok(response);
+            return Ok(self.written(&crate::scale::KIND, &written));
         }
         Ok(self.written(place.kind, &written))
     }
@@ -287,8 +289,9 @@ impl<'a> Handling<'a> {
             Deleted::Object(written) => Ok(self.written(kind, &written)),
             Deleted::Gone(name, uid) => {
                 let mut details = json!({"name": name, "kind": kind.plural, "uid": uid});
-                if !kind.group.is_empty() {
-                    details["group"] = kind.group.into();
+                let group = kind.stored().group;
+                if !group.is_empty() {
+                    details["group"] = group.into();
                 }
                 let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
                                     "details": details});
@@ -350,6 +353,11 @@ impl<'a> Handling<'a> {
         Ok(collected.to_bytes())
     }
 
+    /// Reads what the client still sends, so that its next request on this connection is understood.
+    pub(crate) async fn drain(&mut self) {
+        drop(self.read_body().await);
+    }
+
     /// Answers with a refusal, for people or for programs as asked.
     pub(crate) fn refusal(&self, status: &Status) -> Response<Chunks> {
         let form = Form { shape: Shape::Whole, ..self.writer.form };
@@ -390,10 +398,5 @@ fn refuse_body(error: &body::BodyError) -> Status {
 }
 
 fn unsupported_patch() -> Status {
-    let mut status = Status::unsupported_media_type();
-    status.message = "the body of the request was in an unknown format - accepted media types include: \
-                      application/json-patch+json, application/merge-patch+json, \
-                      application/strategic-merge-patch+json, application/apply-patch+yaml"
-        .to_owned();
-    status.about(json!({}))
+    Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about(json!({}))
 }

@@ -189,6 +189,7 @@ impl Server {
                 }
             }
         };
+        handling.drain().await;
         let took = (!is_watch).then(|| begin.elapsed());
         self.counts.answered((verb, resource, &part), response.status().as_u16(), took);
         response

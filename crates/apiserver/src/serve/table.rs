@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::accept::TableVersion;
+use crate::body::quoted;
 use crate::kinds::Kind;
+use crate::status::Status;
 
 /// What a row says of its object besides its cells: the parameter `includeObject`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +19,17 @@ pub(crate) enum Include {
 }
 
 impl Include {
-    pub(crate) fn parse(text: Option<&str>) -> Self {
+    /// Reads it; a word that is none is the answer.
+    pub(crate) fn parse(text: &str) -> Result<Self, Status> {
         match text {
-            Some("None") => Self::None,
-            Some("Object") => Self::Object,
-            Some(_) | None => Self::Metadata,
+            "None" => Ok(Self::None),
+            "Object" => Ok(Self::Object),
+            "" | "Metadata" => Ok(Self::Metadata),
+            other => Err(Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', \
+                 'None', or empty",
+                quoted(other)
+            ))),
         }
     }
 }
@@ -74,7 +82,7 @@ impl Tables {
             cells.insert(0, object["metadata"]["name"].clone());
         }
         match self.include {
-            Include::None => json!({"cells": cells}),
+            Include::None => json!({"cells": cells, "object": null}),
             Include::Metadata => json!({"cells": cells, "object": only_metadata(object, self.api_version())}),
             Include::Object => json!({"cells": cells, "object": object}),
         }

@@ -1,7 +1,8 @@
 //! What is in the store besides the Services: what a start makes, what is given out of small ranges, and what is repaired.
 
-use apiserver::allocate::{NodePorts, repair, settle};
+use apiserver::allocate::{Cluster, NodePorts, repair, set_up, settle};
 use apiserver::kinds::Kind;
+use apiserver::range::Range;
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Server, Target};
@@ -41,6 +42,37 @@ fn a_start_makes_the_server_known() {
     assert_eq!(
         address.unwrap()["spec"]["parentRef"],
         json!({"resource": "services", "namespace": "default", "name": "kubernetes"})
+    );
+}
+
+#[test]
+fn another_start_follows_the_server() {
+    let mut server = Server::new(&["10.96.0.0/12"], NodePorts::default(), 1);
+    let start = |ranges: &[&str], at: &str, port: u16| Cluster {
+        service_ranges: ranges.iter().map(|text| Range::parse(text).unwrap()).collect(),
+        node_ports: NodePorts { first: 31_000, last: 31_999 },
+        server: vec![at.parse().unwrap()],
+        server_port: port,
+    };
+    let moved = start(&["10.96.0.0/12", "fd00::/112"], "192.0.2.2", 443);
+    assert_eq!(server.write(move |writing| Ok(set_up(writing, &moved))).unwrap(), [] as [&str; 0]);
+    let slices = Kind::find("discovery.k8s.io", "v1", "endpointslices").unwrap();
+    let slice = server.get(slices, "default", "kubernetes").unwrap();
+    assert_eq!(slice["endpoints"][0]["addresses"], json!(["192.0.2.2"]));
+    assert_eq!((&slice["ports"][0]["port"], &slice["metadata"]["generation"]), (&json!(443), &json!(2)));
+    let service = server.get(services(), "default", "kubernetes").unwrap();
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], 443);
+    let given = post(
+        &mut server,
+        "a",
+        json!({"type": "NodePort", "ipFamilyPolicy": "RequireDualStack", "ports": [{"port": 80}]}),
+    );
+    assert_eq!(given.body["spec"]["ipFamilies"], json!(["IPv4", "IPv6"]));
+    assert!(given.body["spec"]["ports"][0]["nodePort"].as_i64().unwrap() >= 31_000);
+    let other = start(&["10.0.0.0/24"], "192.0.2.2", 443);
+    assert_eq!(
+        server.write(move |writing| Ok(set_up(writing, &other))).unwrap(),
+        ["the ServiceCIDR kubernetes stays [\"10.96.0.0/12\",\"fd00::/112\"], it is not [\"10.0.0.0/24\"]"]
     );
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{amounts, read};
+use super::{affinity, amounts, read};
 
 /// Makes a new Pod what a new Pod is.
 pub(super) fn prepare(pod: &mut Value) {
@@ -14,6 +14,7 @@ pub(super) fn prepare(pod: &mut Value) {
             "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates",
         }]);
     }
+    affinity::add_own_labels(pod);
 }
 
 /// Takes the status back and counts the generation.

@@ -1,6 +1,6 @@
 //! What a Pod may say about the nodes that it can be on.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::read::{self, list, number, text, wrongs};
 use crate::kinds::labels;
@@ -53,11 +53,8 @@ fn toleration(toleration: &Value, path: &Path) -> Vec<Mistake> {
         }
         "Exists" if value.is_empty() => {}
         "Exists" => {
-            // Kubernetes prints its own struct here (in another order).
-            let whole = json!({"Key": key, "Operator": operator, "Value": value, "Effect": effect,
-                               "TolerationSeconds": seconds});
             let why = "value must be empty when `operator` is 'Exists'";
-            found.push(Mistake::invalid(&path.child("operator"), whole, why));
+            found.push(Mistake::invalid(&path.child("operator"), value, why));
         }
         other => found.push(Mistake::not_supported(&path.child("operator"), other, &["Equal", "Exists"])),
     }
@@ -129,15 +126,30 @@ pub(super) fn pod_term(term: &Value, path: &Path) -> Vec<Mistake> {
 pub(super) fn node_term(term: &Value, path: &Path) -> Vec<Mistake> {
     let expressions = read::places(term, "matchExpressions", path);
     let mut found: Vec<Mistake> = expressions.flat_map(|(at, one)| node_requirement(one, &at)).collect();
-    for (at, one) in read::places(term, "matchFields", path) {
-        if text(one, "key") != "metadata.name" {
-            let why = "not a valid field selector key";
-            found.push(Mistake::invalid(&at.child("key"), text(one, "key"), why));
-        }
-        if list(one, "values").len() != 1 {
+    found.extend(read::places(term, "matchFields", path).flat_map(|(at, one)| node_field(one, &at)));
+    found
+}
+
+fn node_field(one: &Value, path: &Path) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    match text(one, "operator") {
+        "In" | "NotIn" if list(one, "values").len() == 1 => {}
+        "In" | "NotIn" => {
             let why = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
-            found.push(Mistake::required(&at.child("values"), why));
+            found.push(Mistake::required(&path.child("values"), why));
         }
+        other => {
+            found.push(Mistake::invalid(&path.child("operator"), other, "not a valid selector operator"))
+        }
+    }
+    let key = text(one, "key");
+    if key != "metadata.name" {
+        found.push(Mistake::invalid(&path.child("key"), key, "not a valid field selector key"));
+        return found;
+    }
+    for (at, name) in read::places(one, "values", path) {
+        let name = name.as_str().unwrap_or_default();
+        found.extend(wrongs(&at, name, names::dns_subdomain(name)));
     }
     found
 }
@@ -163,5 +175,9 @@ fn node_requirement(one: &Value, path: &Path) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = wrong.into_iter().collect();
     let key = text(one, "key");
     found.extend(wrongs(&path.child("key"), key, names::qualified_name(key)));
+    for (at, value) in read::places(one, "values", path) {
+        let value = value.as_str().unwrap_or_default();
+        found.extend(wrongs(&at, value, names::label_value(value)));
+    }
     found
 }

@@ -9,6 +9,13 @@ use crate::names;
 /// Conditions whose types are no qualified names, or known.
 const KNOWN_CONDITIONS: [&str; 4] = ["PodScheduled", "Ready", "Initialized", "ContainersReady"];
 
+/// Lists of what containers do, and of those containers.
+const STATUSES: [(&str, &str); 3] = [
+    ("containerStatuses", "containers"),
+    ("initContainerStatuses", "initContainers"),
+    ("ephemeralContainerStatuses", "ephemeralContainers"),
+];
+
 /// Takes back all but the status and what metadata a kubelet may write.
 pub(super) fn prepare(new: &mut Value, old: &Value) {
     new["spec"] = old["spec"].clone();
@@ -20,6 +27,27 @@ pub(super) fn prepare(new: &mut Value, old: &Value) {
     }
     if text(&new["status"], "qosClass").is_empty() && old["status"]["qosClass"].is_string() {
         new["status"]["qosClass"] = old["status"]["qosClass"].clone();
+    }
+    keep_generations(&mut new["status"], &old["status"]);
+}
+
+/// Which generation was observed is not forgotten by clients that do not know of it.
+fn keep_generations(new: &mut Value, old: &Value) {
+    const FIELD: &str = "observedGeneration";
+    let keep = |new: &mut Value, old: &Value| {
+        let known = read::number(old, FIELD);
+        if read::number(new, FIELD) == 0 && known != 0 {
+            new[FIELD] = known.into();
+        }
+    };
+    keep(new, old);
+    // There may be several conditions of a type.
+    let mut known: Vec<&Value> = list(old, "conditions").iter().collect();
+    for condition in new.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        let same = known.iter().position(|known| known["type"] == condition["type"]);
+        if let Some(same) = same {
+            keep(condition, known.remove(same));
+        }
     }
 }
 
@@ -41,34 +69,38 @@ pub(super) fn check(new: &Value, old: &Value) -> Vec<Mistake> {
     if *class != old["status"]["qosClass"] {
         found.push(Mistake::invalid(&path.child("qosClass"), class.clone(), "field is immutable"));
     }
-    for of in ["containerStatuses", "initContainerStatuses"] {
-        found.extend(risen(new, old, of));
+    for (of, containers) in STATUSES {
+        found.extend(risen((new, old), of, containers));
     }
-    for of in ["podIPs", "hostIPs"] {
-        found.extend(addresses(status, of, &path));
+    found.extend(addresses(status, "podIPs", &path));
+    let (first, only) = (status["hostIPs"][0]["ip"].as_str(), text(status, "hostIP"));
+    if let Some(first) = first.filter(|first| *first != only) {
+        let why = "must be equal to `hostIP`";
+        found.push(Mistake::invalid(&path.child("hostIPs").index(0).child("ip"), first, why));
     }
+    found.extend(addresses(status, "hostIPs", &path));
     found
 }
 
 /// Mistakes for containers that run again although they shall not.
-fn risen(new: &Value, old: &Value, of: &str) -> Vec<Mistake> {
-    let policy = text(&old["spec"], "restartPolicy");
+fn risen((new, old): (&Value, &Value), of: &str, containers: &str) -> Vec<Mistake> {
+    // Those for debugging never run again.
+    let is_once = containers == "ephemeralContainers";
+    let policy = if is_once { "Never" } else { text(&old["spec"], "restartPolicy") };
     let mut found = Vec::new();
     if policy == "Always" {
         return found;
     }
-    let containers =
-        list(&old["spec"], if of == "containerStatuses" { "containers" } else { "initContainers" });
-    for old_status in list(&old["status"], of) {
-        let (name, ended) = (text(old_status, "name"), &old_status["state"]["terminated"]);
-        let has_own_policy = containers
+    for (at, was) in read::places(&old["status"], of, &Path::new("status")) {
+        let (name, ended) = (text(was, "name"), &was["state"]["terminated"]);
+        let has_own_policy = list(&old["spec"], containers)
             .iter()
             .any(|container| text(container, "name") == name && container["restartPolicy"].is_string());
         let may_rise = policy == "OnFailure" && read::number(ended, "exitCode") != 0;
         if !ended.is_object() || may_rise || has_own_policy {
             continue;
         }
-        for (at, status) in read::places(&new["status"], of, &Path::new("status")) {
+        for status in list(&new["status"], of) {
             if text(status, "name") == name && !status["state"]["terminated"].is_object() {
                 let why = "may not be transitioned to non-terminated state";
                 found.push(Mistake::forbidden(&at.child("state"), why));
@@ -79,21 +111,24 @@ fn risen(new: &Value, old: &Value, of: &str) -> Vec<Mistake> {
 }
 
 fn addresses(status: &Value, of: &str, path: &Path) -> Vec<Mistake> {
-    let all: Vec<&str> = list(status, of).iter().map(|one| text(one, "ip")).collect();
-    let mut found: Vec<Mistake> = all
-        .iter()
-        .enumerate()
-        .filter_map(|(at, address)| read::not_an_ip(&path.child(of).index(at), address))
-        .collect();
+    let (path, all) = (path.child(of), list(status, of).iter().map(|one| text(one, "ip")));
+    let all: Vec<&str> = all.collect();
+    let each = all.iter().enumerate();
+    let mut found: Vec<Mistake> =
+        each.filter_map(|(at, address)| read::not_an_ip(&path.index(at), address)).collect();
+    if all.len() < 2 {
+        return found;
+    }
+    // Kubernetes prints its own structs here.
+    let printed = |address: &str| json!({"IP": address});
     let families: Vec<bool> =
         all.iter().filter_map(|address| read::legacy_ip(address)).map(|ip| ip.is_ipv4()).collect();
-    let is_pair = matches!(families[..], [one, other] if one != other);
-    if all.len() > 1 && !is_pair {
-        // Kubernetes prints its own struct here.
-        let whole: Value = all.iter().map(|address| json!({"IP": address})).collect();
-        let why = "may specify no more than one IP for each IP family";
-        found.push(Mistake::invalid(&path.child(of), whole, why));
+    if !matches!(families[..], [one, other] if one != other) {
+        let whole: Value = all.iter().map(|address| printed(address)).collect();
+        found.push(Mistake::invalid(&path, whole, "may specify no more than one IP for each IP family"));
     }
+    let again = all.iter().enumerate().filter(|(at, address)| all[..*at].contains(address));
+    found.extend(again.map(|(at, address)| Mistake::duplicate(&path.index(at), printed(address))));
     found
 }
 
@@ -130,5 +165,15 @@ mod tests {
               for each IP family"
             ]
         );
+    }
+
+    #[test]
+    fn what_was_observed_is_not_forgotten() {
+        let old = json!({"observedGeneration": 2, "conditions": [{"type": "a", "observedGeneration": 1}, {"type": "b"}]});
+        let mut new = json!({"conditions": [{"type": "b"}, {"type": "a"}, {"type": "a"}]});
+        keep_generations(&mut new, &old);
+        let wanted = json!({"observedGeneration": 2,
+                            "conditions": [{"type": "b"}, {"type": "a", "observedGeneration": 1}, {"type": "a"}]});
+        assert_eq!(new, wanted);
     }
 }

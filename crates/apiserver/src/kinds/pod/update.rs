@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::read::{self, list, number, text};
-use super::spec;
+use super::{scheduling, spec};
 use crate::mistake::{Mistake, Path};
 
 const MOST_SECONDS: i64 = 2_147_483_647;
@@ -33,8 +33,15 @@ pub(super) fn check(new: &Value, old: &Value) -> Vec<Mistake> {
     if is_final {
         return found;
     }
-    found.extend(tolerations(new, old, &path.child("tolerations")));
-    found.extend(gates(new, old, &path.child("schedulingGates")));
+    match tolerations(new, old, &path.child("tolerations")) {
+        Some(changed) => found.push(changed),
+        // Kubernetes judges them once more, and each mistake is listed as often.
+        None => found.extend(scheduling::tolerations(new, &path)),
+    }
+    found.extend(gates(new, old, &path));
+    if is_gated(old) {
+        found.extend(node_selector(new, old, &path));
+    }
     let adjusted = adjusted(new, old);
     if adjusted != *old {
         // Kubernetes shows a difference in Go's words, which no program can rely on.
@@ -74,11 +81,27 @@ fn tolerations(new: &Value, old: &Value, path: &Path) -> Option<Mistake> {
 }
 
 fn gates(new: &Value, old: &Value, path: &Path) -> Vec<Mistake> {
-    let old = list(old, "schedulingGates");
-    let added = list(new, "schedulingGates").iter().filter(|gate| !old.contains(gate));
-    let why =
-        |gate| format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "name"));
-    added.map(|gate| Mistake::forbidden(path, why(gate))).collect()
+    let known: Vec<&str> = list(old, "schedulingGates").iter().map(|gate| text(gate, "name")).collect();
+    let mut found = Vec::new();
+    for (at, gate) in read::places(new, "schedulingGates", path) {
+        let name = text(gate, "name");
+        if !known.contains(&name) {
+            let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            found.push(Mistake::forbidden(&at.child("name"), why));
+        }
+    }
+    found
+}
+
+/// What is not scheduled yet can be bound to fewer nodes.
+fn node_selector(new: &Value, old: &Value, path: &Path) -> Option<Mistake> {
+    let is_kept = read::pairs(old, "nodeSelector").all(|(key, value)| new["nodeSelector"][key] == value);
+    let why = "only additions are allowed to spec.nodeSelector (no mutations or deletions)";
+    (!is_kept).then(|| Mistake::invalid(&path.child("nodeSelector"), new["nodeSelector"].clone(), why))
+}
+
+fn is_gated(spec: &Value) -> bool {
+    !list(spec, "schedulingGates").is_empty()
 }
 
 /// `new` with what may change taken from `old`.
@@ -93,6 +116,9 @@ fn adjusted(new: &Value, old: &Value) -> Value {
     }
     for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
         keep(&mut adjusted, old, field);
+    }
+    if is_gated(old) {
+        keep(&mut adjusted, old, "nodeSelector");
     }
     let seconds = |spec: &Value| number(spec, "terminationGracePeriodSeconds");
     if seconds(old) < 0 && seconds(new) == 1 {
@@ -169,6 +195,12 @@ mod tests {
             [
                 "spec.containers: Required value",
                 "spec.containers: Forbidden: pod updates may not add or remove containers"
+            ]
+        );
+        assert_eq!(
+            judged(|spec| spec["schedulingGates"] = json!([{"name": "g"}])),
+            [
+                "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'"
             ]
         );
         assert_eq!(judged(|spec| spec["nodeName"] = "n".into()), [format!("spec: Forbidden: {CHANGEABLE}")]);

@@ -8,18 +8,14 @@ use super::spec::{Spec, node_port};
 use crate::age::age;
 use crate::kinds::Column;
 
-const fn text(name: &'static str, description: &'static str, priority: u8) -> Column {
-    Column { name, shape: "string", description, priority }
-}
-
 /// What is shown besides the name.
 pub(super) const COLUMNS: &[Column] = &[
-    text("Type", "How the Service is reached.", 0),
-    text("Cluster-IP", "The first address of the Service.", 0),
-    text("External-IP", "Where the Service is reached from outside of the cluster.", 0),
-    text("Port(s)", "The ports of the Service, with their ports of the nodes.", 0),
-    text("Age", "How long ago it was made.", 0),
-    text("Selector", "The labels of the Pods behind the Service.", 1),
+    Column::new("Type", "string", "How the Service is reached."),
+    Column::new("Cluster-IP", "string", "The first address of the Service."),
+    Column::new("External-IP", "string", "Where the Service is reached from outside of the cluster."),
+    Column::new("Port(s)", "string", "The ports of the Service, with their ports of the nodes."),
+    Column::AGE,
+    Column::wide("Selector", "string", "The labels of the Pods behind the Service."),
 ];
 
 /// Answers the cells of a row.

@@ -324,3 +324,159 @@ fn internal_traffic(spec: Spec<'_>) -> Vec<Mistake> {
     }
     wrong
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mistake::aggregate;
+
+    /// What is wrong when these fields are set, by pointers, in a Service that is right.
+    fn judged(set: Value, judge: impl Fn(&Value) -> Vec<Mistake>) -> String {
+        let mut service = json!({
+            "metadata": {"annotations": {}},
+            "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"],
+                     "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+                     "ports": [{"port": 80, "targetPort": 80, "protocol": "TCP"}]},
+            "status": {"loadBalancer": {}},
+        });
+        for (pointer, value) in set.as_object().into_iter().flatten() {
+            let (place, key) = pointer.rsplit_once('/').unwrap();
+            service.pointer_mut(place).unwrap()[key] = value.clone();
+        }
+        match &judge(&service)[..] {
+            [] => String::new(),
+            wrong => aggregate(wrong),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_kubernetes_words() {
+        for (set, wanted) in [
+            (json!({}), ""),
+            (
+                json!({"/spec/type": "X"}),
+                r#"spec.type: Unsupported value: "X": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort""#,
+            ),
+            (
+                json!({"/spec/ports": [{"port": 0, "targetPort": "a--b", "protocol": "TCP", "appProtocol": "/"}]}),
+                "[spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive, \
+              spec.ports[0].targetPort: Invalid value: \"a--b\": must not contain consecutive hyphens, \
+              spec.ports[0].appProtocol: Invalid value: \"/\": prefix part must be non-empty, \
+              spec.ports[0].appProtocol: Invalid value: \"/\": name part must be non-empty, \
+              spec.ports[0].appProtocol: Invalid value: \"/\": name part must consist of alphanumeric characters, '-', '_' or '.', \
+              and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', \
+              regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')]",
+            ),
+            (
+                json!({"/spec/sessionAffinity": "X"}),
+                r#"spec.sessionAffinity: Unsupported value: "X": supported values: "ClientIP", "None""#,
+            ),
+            (
+                json!({"/spec/sessionAffinity": "ClientIP"}),
+                "spec.sessionAffinityConfig: Required value: when session affinity type is ClientIP",
+            ),
+            (
+                json!({"/spec/sessionAffinity": "ClientIP", "/spec/sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86_401}}}),
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater than 0 and less than 86400",
+            ),
+            (
+                json!({"/spec/clusterIPs": ["None", "10.96.0.9"], "/spec/clusterIP": "None"}),
+                r#"spec.clusterIPs: Invalid value: ["None","10.96.0.9"]: 'None' must be the first and only value"#,
+            ),
+            (
+                json!({"/spec/externalTrafficPolicy": "Local"}),
+                r#"spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services"#,
+            ),
+            (
+                json!({"/spec/healthCheckNodePort": 7}),
+                "spec.healthCheckNodePort: Invalid value: 7: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+            ),
+            (
+                json!({"/spec/loadBalancerClass": "a/b"}),
+                "spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'",
+            ),
+            (
+                json!({"/spec/loadBalancerSourceRanges": ["10.0.0.0/8", " 10.0.0.0/40"]}),
+                "[spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer', \
+              spec.LoadBalancerSourceRanges[1]: Invalid value: \"10.0.0.0/40\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)]",
+            ),
+            (
+                json!({"/spec/trafficDistribution": "Near"}),
+                r#"spec.trafficDistribution: Unsupported value: "Near": supported values: "PreferClose", "PreferSameNode", "PreferSameZone""#,
+            ),
+            (
+                json!({"/spec/type": "NodePort", "/spec/externalTrafficPolicy": "Cluster", "/spec/ports": [
+                {"name": "a", "port": 80, "targetPort": 80, "protocol": "TCP", "nodePort": 30_000},
+                {"name": "b", "port": 81, "targetPort": 81, "protocol": "TCP", "nodePort": 30_000},
+                {"name": "c", "port": 81, "targetPort": 81, "protocol": "UDP", "nodePort": 30_000}]}),
+                "spec.ports[1].nodePort: Duplicate value: 30000",
+            ),
+            (
+                json!({"/metadata/annotations": {TOPOLOGY_HINTS: "auto", TOPOLOGY_MODE: "Auto"}}),
+                "metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: \"Auto\": must match \
+              annotations[service.kubernetes.io/topology-aware-hints] when both are specified",
+            ),
+        ] {
+            assert_eq!(judged(set.clone(), create), wanted, "{set}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_change_is_said_in_kubernetes_words() {
+        let old = json!({"spec": {"type": "LoadBalancer", "clusterIPs": ["10.96.0.9", "fd00::9"], "clusterIP": "10.96.0.9",
+                                  "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack",
+                                  "externalTrafficPolicy": "Local", "healthCheckNodePort": 30_000}});
+        let balanced = |mut set: Value| {
+            let fields = [
+                ("type", json!("LoadBalancer")),
+                ("allocateLoadBalancerNodePorts", json!(true)),
+                ("externalTrafficPolicy", json!("Local")),
+                ("healthCheckNodePort", json!(30_000)),
+            ];
+            for (field, value) in fields {
+                set[format!("/spec/{field}")] = value;
+            }
+            set
+        };
+        for (set, wanted) in [
+            (json!({}), ""),
+            (
+                json!({"/spec/ipFamilyPolicy": "PreferDualStack"}),
+                "[spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary clusterIP, \
+              spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary ipFamily]",
+            ),
+            (
+                json!({"/spec/clusterIP": "10.96.0.8", "/spec/clusterIPs": ["10.96.0.8"]}),
+                r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.8"]: may not change once set"#,
+            ),
+            (
+                json!({"/spec/loadBalancerClass": "x/y"}),
+                r#"spec.loadBalancerClass: Invalid value: "x/y": may not change once set"#,
+            ),
+        ] {
+            assert_eq!(judged(balanced(set.clone()), |new| update(new, &old)), wanted, "{set}");
+        }
+    }
+
+    #[test]
+    fn only_load_balancers_have_ingress() {
+        let set = |kind: &str, ingress: Value| json!({"/spec/type": kind, "/status/loadBalancer": {"ingress": ingress}});
+        for (set, wanted) in [
+            (
+                set("NodePort", json!([{"ip": "192.0.2.1"}])),
+                "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'",
+            ),
+            (
+                set("LoadBalancer", json!([{"hostname": "a", "ipMode": "VIP"}])),
+                "status.loadBalancer.ingress[0].ipMode: Forbidden: may not be specified when `ip` is not set",
+            ),
+            (
+                set("LoadBalancer", json!([{"ip": "192.0.2.1"}])),
+                "status.loadBalancer.ingress[0].ipMode: Required value: must be specified when `ip` is set",
+            ),
+            (set("LoadBalancer", json!([])), ""),
+        ] {
+            assert_eq!(judged(set.clone(), |new| status(new, new)), wanted, "{set}");
+        }
+    }
+}
