@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use apiserver::allocate::{Cluster, NodePorts, set_up};
+use apiserver::allocate::{Cluster, NodePorts};
 use apiserver::body::time::Instant;
 use apiserver::body::{Expected, Strictness, decode};
 use apiserver::kinds::Kind;
@@ -328,14 +328,13 @@ async fn recorded_owners_of_stored_objects() {
             let _ = std::fs::remove_file(&file);
             let store = store::Store::open(&file, store::Window::default()).unwrap();
             let rest = Rest { store, clock: Clock { now: || NOW, seed: || [7; 16] } };
-            start::prepare(&rest).await.unwrap();
             let cluster = Cluster {
                 service_ranges: vec![Range::parse("10.96.0.0/12").unwrap()],
                 node_ports: NodePorts::default(),
                 server: vec!["192.0.2.1".parse().unwrap()],
                 server_port: 6443,
             };
-            rest.write(false, move |writing| Ok(set_up(writing, &cluster))).await.unwrap();
+            assert!(start::prepare(&rest, cluster).await.unwrap().is_empty());
             let mut revisions: BTreeMap<String, Value> = BTreeMap::new();
             for step in case["steps"].as_array().unwrap() {
                 let request = Request::of(step).unwrap();
