@@ -345,6 +345,7 @@ static READER: Role = Role {
                 "nodes",
                 "nodes/status",
                 "pods",
+                "pods/log",
                 "pods/status",
                 "serviceaccounts",
                 "services",

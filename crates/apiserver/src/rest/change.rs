@@ -65,7 +65,10 @@ impl Changing<'_> {
                 return managers::apply(writing, place, self.options, (Some(&old), applied));
             }
         };
-        let mut written = self.update(writing, &old, new, is_put)?;
+        if is_put {
+            self.check_uid(&old, &new)?;
+        }
+        let mut written = self.update(writing, &old, new)?;
         written.warnings.splice(0..0, warnings);
         Ok(written)
     }
@@ -158,20 +161,11 @@ impl Changing<'_> {
         }
     }
 
-    fn update(
-        &self,
-        writing: &mut Writing<'_>,
-        old: &Value,
-        mut new: Value,
-        is_put: bool,
-    ) -> Result<Written, Status> {
+    fn update(&self, writing: &mut Writing<'_>, old: &Value, mut new: Value) -> Result<Written, Status> {
         let place = self.place;
         check_place(place, &mut new)?;
         check_name(place, &new)?;
         (place.kind.rules.defaults)(&mut new);
-        if is_put {
-            self.check_uid(old, &new)?;
-        }
         check_revision(place, old, &mut new)?;
         managers::record(writing, place, self.options, (Some(old), &mut new));
         finish(writing, place, old, new)

@@ -162,12 +162,12 @@ impl Server {
         let path = request.uri().path().to_owned();
         let route = Route::parse(&path);
         let (mut handling, acceptable) = Handling::begin(self, request);
-        let (verb, resource, part) = match &route {
-            Route::Resource(place) => {
+        let (verb, resource, part) = match route.place() {
+            Some(place) => {
                 let verb = handle::verb(&handling.method, place, &handling.query).unwrap_or("other");
                 (verb, place.kind.plural, place.part.clone())
             }
-            _ => ("other", "", String::new()),
+            None => ("other", "", String::new()),
         };
         let is_watch = verb == "watch";
         let asked = (&route, path.as_str());

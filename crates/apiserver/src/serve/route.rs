@@ -83,6 +83,11 @@ impl Route {
         }
     }
 
+    /// Answers which objects it is about, if it is about objects.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        if let Self::Resource(place) = self { Some(place) } else { None }
+    }
+
     fn review(group: &str, version: &str, rest: &[&str]) -> Option<Self> {
         let (namespace, plural) = match rest {
             ["namespaces", namespace, plural] => (*namespace, *plural),

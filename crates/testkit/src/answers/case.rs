@@ -104,7 +104,7 @@ pub(super) struct Kubectl {
     pub(super) grep: Option<Vec<String>>,
 }
 
-/// Reads all case files of a folder, sorted by their names.
+/// Reads all case files of a folder, sorted by their names; those that have the server forget its history come last.
 pub fn load(folder: &Path) -> Result<Vec<Case>, CaseError> {
     let failed = |error| CaseError::Read(folder.to_owned(), error);
     let entries = std::fs::read_dir(folder).map_err(failed)?;
@@ -117,6 +117,8 @@ pub fn load(folder: &Path) -> Result<Vec<Case>, CaseError> {
         let text = std::fs::read_to_string(&path).map_err(|error| CaseError::Read(path, error))?;
         cases.extend(parse(&text).map_err(|error| CaseError::Case(stem, error.to_string()))?);
     }
+    // What they forget, others count on.
+    cases.sort_by_key(Case::needs_compaction);
     Ok(cases)
 }
 
