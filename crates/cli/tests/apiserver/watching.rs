@@ -15,7 +15,7 @@ use super::replay::{Dice, Replica, Told, bare, block_on, list, name, revision};
 
 const COLLECTION: &str = "/api/v1/namespaces/default/configmaps";
 const WRITERS: u64 = 4;
-const WRITES: u64 = 150;
+const WRITES: u64 = 100;
 const WATCHERS: u64 = 40;
 const SEEDS: [u64; 3] = [1, 2, 3];
 /// A watch has told everything by then.
