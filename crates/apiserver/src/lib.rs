@@ -7,6 +7,7 @@
 
 pub mod body;
 pub mod chance;
+pub mod collect;
 pub mod discovery;
 pub mod kinds;
 pub mod meta;
