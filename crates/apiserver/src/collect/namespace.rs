@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::graph::goes_with_namespace;
-use super::{Action, Condition, Meta, Object, What};
+use super::{Action, Condition, Meta, Object, What, kinds};
 use crate::kinds::{KINDS, Kind};
 use crate::rest::delete::{FOREGROUND, ORPHAN};
 use crate::rest::options::Propagation;
@@ -28,12 +28,13 @@ pub(crate) fn decide(
     let (pods, others): (Vec<&Kind>, Vec<&Kind>) =
         KINDS.iter().copied().filter(|kind| goes_with_namespace(kind)).partition(|kind| kind.table == "pods");
     let mut remaining = Remaining::default();
-    for kinds in [pods, others] {
+    for group in [pods, others] {
         let mut deletes = Vec::new();
-        for kind in kinds {
+        for kind in group {
             let all = content(kind);
             remaining.count(kind, &all);
-            if kind.rules.conversion.is_none() {
+            // Kinds that share a table have the same objects.
+            if kinds().contains(&kind) {
                 deletes.extend(all.into_iter().filter_map(|(object, meta)| delete(object, &meta)));
             }
         }
