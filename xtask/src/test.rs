@@ -14,6 +14,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         println!("NOT ROOT: tests that need network namespaces and the conformance cases are left out.");
         println!("          Run `sudo -E cargo xtask test` for all of them.");
     }
+    crate::tools::bring_api_tools(root)?;
     step("formatting", cargo(root, &["fmt", "--all", "--check"]))?;
     step("invariants", crate::tidy::run(root))?;
     step(

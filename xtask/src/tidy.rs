@@ -59,6 +59,8 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "health",
             "backend-nftables",
             "agent",
+            "store",
+            "apiserver",
         ],
     ),
     ("testkit", &["model", "objects", "sys", "desired"]),

@@ -1,6 +1,7 @@
 //! Discovery: what this server serves, in the forms that clients ask for: the old one, a document for each group and
 //! version, and the aggregated one, two documents for everything.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use base64::Engine;
@@ -8,10 +9,72 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
+use crate::access::Review;
 use crate::kinds::{KINDS, Kind, Scope, Subresource};
 
 /// The media type of the aggregated form.
 pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// The groups in the order of their priority, which is Kubernetes' own; the core group has a document of its own.
+const GROUPS: [&str; 8] = [
+    "",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "networking.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+];
+
+/// A form of the documents about groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The old one.
+    PerVersion,
+    /// The aggregated one.
+    Aggregated,
+}
+
+impl Form {
+    /// Answers which form a client would like best, by its header `Accept`; `None`: one that there is not.
+    ///
+    /// The aggregated form was once served as `v2beta1`, which is gone: clients that know it fall back to the old form.
+    pub fn wanted(accept: &str) -> Option<Self> {
+        let mut ranges: Vec<(f32, Option<Self>)> =
+            accept.split(',').filter(|range| !range.trim().is_empty()).map(form_of).collect();
+        if ranges.is_empty() {
+            return Some(Self::PerVersion);
+        }
+        ranges.sort_by_key(|(quality, _)| Reverse((quality * 1000.0) as u32));
+        ranges.into_iter().filter(|(quality, _)| *quality > 0.0).find_map(|(_, form)| form)
+    }
+}
+
+/// Answers how much a range of media types is liked, and which form it is.
+fn form_of(range: &str) -> (f32, Option<Form>) {
+    let mut words = range.split(';').map(str::trim);
+    let media_type = words.next().unwrap_or_default();
+    let parameters: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
+    let parameter = |name: &str| parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let quality = parameter("q").and_then(|text| text.parse().ok()).unwrap_or(1.0);
+    let form = match (parameter("g"), parameter("v"), parameter("as")) {
+        (_, _, None) => Some(Form::PerVersion),
+        (Some("apidiscovery.k8s.io"), Some("v2"), Some("APIGroupDiscoveryList")) => Some(Form::Aggregated),
+        (_, _, Some(_)) => None,
+    };
+    let is_ours = ["*/*", "application/*", "application/json"].contains(&media_type);
+    (quality, form.filter(|_| is_ours))
+}
+
+/// Answers every kind that has a place in the paths, those that are kept nowhere included, in the order in which they are
+/// shown.
+pub fn served() -> Vec<&'static Kind> {
+    let asked = Review::ALL.into_iter().map(Review::kind);
+    let mut kinds: Vec<&'static Kind> = KINDS.iter().copied().chain(asked).collect();
+    kinds.sort_by_key(|kind| (GROUPS.iter().position(|group| *group == kind.group), kind.plural));
+    kinds
+}
 
 /// Answers `/api`; `server`: how clients reach this server, `host:port`.
 pub fn core_versions(server: &str) -> Value {
@@ -35,9 +98,10 @@ pub fn group(name: &str) -> Option<Value> {
 
 /// Answers `/api/v1` and `/apis/GROUP/VERSION`; `None`: there is no such version.
 pub fn resources(group: &str, version: &str) -> Option<Value> {
-    let kinds = || KINDS.iter().filter(|kind| (kind.group, kind.version) == (group, version));
-    let first = kinds().next()?;
-    let resources: Vec<Value> = kinds().flat_map(|kind| resource_entries(kind)).collect();
+    let mut kinds = served();
+    kinds.retain(|kind| (kind.group, kind.version) == (group, version));
+    let first = kinds.first()?;
+    let resources: Vec<Value> = kinds.iter().flat_map(|kind| resource_entries(kind)).collect();
     let mut list =
         json!({"kind": "APIResourceList", "groupVersion": first.api_version(), "resources": resources});
     if !group.is_empty() {
@@ -55,24 +119,31 @@ pub fn aggregated(is_core: bool) -> Value {
 
 /// The named groups, in the order of their priority.
 fn group_names() -> Vec<&'static str> {
-    let mut seen = BTreeSet::new();
-    KINDS.iter().map(|kind| kind.group).filter(|group| !group.is_empty() && seen.insert(*group)).collect()
+    GROUPS.into_iter().filter(|group| !group.is_empty()).collect()
 }
 
 fn group_entry(name: &str) -> Value {
-    let mut seen = BTreeSet::new();
-    let kinds = KINDS.iter().filter(|kind| kind.group == name);
-    let versions = kinds.map(|kind| kind.version).filter(|version| seen.insert(*version));
-    let versions: Vec<Value> = versions
+    let versions: Vec<Value> = versions(name)
+        .into_iter()
         .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
         .collect();
     json!({"name": name, "versions": versions, "preferredVersion": versions[0]})
 }
 
+/// The versions of a group.
+fn versions(group: &str) -> Vec<&'static str> {
+    let mut seen = BTreeSet::new();
+    let kinds = served().into_iter().filter(|kind| kind.group == group);
+    kinds.map(|kind| kind.version).filter(|version| seen.insert(*version)).collect()
+}
+
 fn resource_entries(kind: &Kind) -> Vec<Value> {
     let namespaced = kind.scope == Scope::Namespaced;
     let mut own = json!({"name": kind.plural, "singularName": kind.singular, "namespaced": namespaced,
-                         "kind": kind.kind, "verbs": kind.verbs, "storageVersionHash": storage_hash(kind)});
+                         "kind": kind.kind, "verbs": kind.verbs});
+    if KINDS.contains(&kind) {
+        own["storageVersionHash"] = storage_hash(kind).into();
+    }
     add_names(&mut own, kind);
     let part = |part: &Subresource| {
         let name = format!("{}/{}", kind.plural, part.name);
@@ -104,16 +175,13 @@ fn storage_hash(kind: &Kind) -> String {
 }
 
 fn aggregated_group(name: &str) -> Value {
-    let mut seen = BTreeSet::new();
-    let kinds = || KINDS.iter().filter(|kind| kind.group == name);
-    let versions = kinds().map(|kind| kind.version).filter(|version| seen.insert(*version));
     let version = |version: &str| {
-        let resources: Vec<Value> =
-            kinds().filter(|kind| kind.version == version).map(|kind| aggregated_resource(kind)).collect();
+        let kinds = served().into_iter().filter(|kind| (kind.group, kind.version) == (name, version));
+        let resources: Vec<Value> = kinds.map(aggregated_resource).collect();
         json!({"version": version, "resources": resources, "freshness": "Current"})
     };
     let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
-    json!({"metadata": metadata, "versions": versions.map(version).collect::<Vec<_>>()})
+    json!({"metadata": metadata, "versions": versions(name).into_iter().map(version).collect::<Vec<_>>()})
 }
 
 fn aggregated_resource(kind: &Kind) -> Value {
@@ -140,46 +208,61 @@ fn aggregated_resource(kind: &Kind) -> Value {
 mod tests {
     use super::*;
 
-    /// Against what Kubernetes' API server answers, as recorded.
     #[test]
-    fn documents_are_kubernetes_own() {
-        let apps = resources("apps", "v1").expect("apps is served");
-        let names: Vec<&str> =
-            apps["resources"].as_array().expect("a list").iter().filter_map(|r| r["name"].as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "deployments",
-                "deployments/scale",
-                "deployments/status",
-                "replicasets",
-                "replicasets/scale",
-                "replicasets/status"
-            ]
-        );
-        assert_eq!(apps["resources"][0]["storageVersionHash"], "8aSe+NMegvE=");
-        assert_eq!(apps["resources"][3]["storageVersionHash"], "P1RzHs8/mWQ=");
-        assert_eq!(apps["resources"][1]["group"], "autoscaling");
-        assert_eq!(apps["apiVersion"], "v1");
-        let core = resources("", "v1").expect("the core group is served");
-        assert_eq!(core.get("apiVersion"), None);
-        let pods =
-            core["resources"].as_array().expect("a list").iter().find(|r| r["name"] == "pods").expect("pods");
-        assert_eq!(pods["storageVersionHash"], "xPOwRZ+Yhw8=");
-        let groups = groups();
-        let names: Vec<&str> =
-            groups["groups"].as_array().expect("a list").iter().filter_map(|g| g["name"].as_str()).collect();
-        assert_eq!(
-            names,
-            ["apps", "events.k8s.io", "networking.k8s.io", "coordination.k8s.io", "discovery.k8s.io"]
-        );
-        assert_eq!(group("apps").expect("apps is served")["preferredVersion"]["groupVersion"], "apps/v1");
+    fn every_group_has_its_place() {
+        for kind in served() {
+            assert!(GROUPS.contains(&kind.group), "{}", kind.group);
+        }
+        for group in GROUPS {
+            assert_eq!(versions(group), ["v1"], "{group}");
+        }
+        assert!(served().starts_with(&KINDS[..9]), "kinds are in the same order");
         assert_eq!((group("nope"), resources("apps", "v9")), (None, None));
-        let all = aggregated(false);
+        assert_eq!(group("apps").expect("apps is served")["preferredVersion"]["groupVersion"], "apps/v1");
+    }
+
+    #[test]
+    fn questions_are_served_and_not_stored() {
+        let list = resources("authentication.k8s.io", "v1").expect("it is served");
         assert_eq!(
-            all["items"][2]["versions"][0]["resources"][1]["subresources"][0]["subresource"],
-            "status"
+            list["resources"],
+            json!([
+                {"name": "selfsubjectreviews", "singularName": "selfsubjectreview", "namespaced": false,
+                 "kind": "SelfSubjectReview", "verbs": ["create"]},
+                {"name": "tokenreviews", "singularName": "tokenreview", "namespaced": false,
+                 "kind": "TokenReview", "verbs": ["create"]},
+            ])
         );
-        assert_eq!(aggregated(true)["items"][0]["versions"][0]["resources"][0]["shortNames"], json!(["cm"]));
+        let list = resources("", "v1").expect("it is served");
+        let token =
+            list["resources"].as_array().unwrap().iter().find(|r| r["name"] == "serviceaccounts/token");
+        assert_eq!(
+            token,
+            Some(&json!({"name": "serviceaccounts/token", "singularName": "", "namespaced": true,
+                         "group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest",
+                         "verbs": ["create"]}))
+        );
+    }
+
+    #[test]
+    fn clients_get_the_form_they_like_best() {
+        let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+                       application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+        for (accept, form) in [
+            ("", Some(Form::PerVersion)),
+            ("*/*", Some(Form::PerVersion)),
+            ("application/json, */*", Some(Form::PerVersion)),
+            (AGGREGATED, Some(Form::Aggregated)),
+            (kubectl, Some(Form::Aggregated)),
+            (old, None),
+            (&format!("{old},application/json"), Some(Form::PerVersion)),
+            (&format!("application/json;q=0.5, {AGGREGATED};q=0.9"), Some(Form::Aggregated)),
+            (&format!("{AGGREGATED};q=0.2,application/json"), Some(Form::PerVersion)),
+            (&format!("{AGGREGATED};q=0"), None),
+            ("text/html", None),
+        ] {
+            assert_eq!(Form::wanted(accept), form, "{accept}");
+        }
     }
 }

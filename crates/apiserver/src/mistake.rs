@@ -108,11 +108,25 @@ pub struct Mistake {
     pub value: Value,
     /// More words; may be empty.
     pub detail: String,
+    /// The text that shows the value where that is not its JSON: what Go prints of its structs has an order of its own.
+    shown: Option<String>,
 }
 
 impl Mistake {
     fn new(why: Why, field: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
-        Self { why, field: field.clone(), value: value.into(), detail: detail.into() }
+        Self { why, field: field.clone(), value: value.into(), detail: detail.into(), shown: None }
+    }
+
+    /// With the fields of the value in an order, those of its parts if it is a list.
+    pub fn ordered(mut self, fields: &[&str]) -> Self {
+        self.shown = Some(ordered(&self.value, fields));
+        self
+    }
+
+    /// With more words.
+    pub fn detailed(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
     }
 
     /// What it names does not exist.
@@ -178,9 +192,10 @@ impl Mistake {
             | Why::TooMany
             | Why::TypeInvalid => {
                 message.push_str(": ");
-                match self.value.as_str() {
-                    Some(text) => message.push_str(&quoted(text)),
-                    None => message.push_str(&self.value.to_string()),
+                match (&self.shown, self.value.as_str()) {
+                    (Some(shown), _) => message.push_str(shown),
+                    (None, Some(text)) => message.push_str(&quoted(text)),
+                    (None, None) => message.push_str(&self.value.to_string()),
                 }
             }
         }
@@ -206,6 +221,20 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// Prints an object with its fields in an order.
+fn ordered(value: &Value, fields: &[&str]) -> String {
+    if let Some(parts) = value.as_array() {
+        let parts: Vec<String> = parts.iter().map(|part| ordered(part, fields)).collect();
+        return format!("[{}]", parts.join(","));
+    }
+    if !value.is_object() {
+        return value.to_string();
+    }
+    let known = fields.iter().filter_map(|name| Some((name, value.get(name)?)));
+    let known: Vec<String> = known.map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", known.join(","))
+}
+
 /// Answers the mistakes in one text, each once, as an error of several errors has it.
 pub fn aggregate(mistakes: &[Mistake]) -> String {
     let mut seen: Vec<String> = Vec::new();
@@ -223,6 +252,7 @@ pub fn aggregate(mistakes: &[Mistake]) -> String {
 
 /// Refuses an object for its mistakes.
 pub fn refuse(kind: &Kind, name: &str, mistakes: &[Mistake]) -> Status {
+    let kind = kind.stored();
     refuse_as(kind.group, kind.kind, name, mistakes)
 }
 
@@ -252,6 +282,9 @@ mod tests {
             "spec.ports[0].protocol: Too many: 3: must have at most 1 item",
         );
         check(Mistake::invalid(&Path::default(), 7, "no"), "<nil>: Invalid value: 7: no");
+        let value = serde_json::json!([{"a": 1, "b": "x"}, {"b": null}]);
+        let mistake = Mistake::duplicate(&Path::new("z"), value).ordered(&["b", "a"]).detailed("y");
+        check(mistake, r#"z: Duplicate value: [{"b":"x","a":1},{"b":null}]: y"#);
         let twice = [Mistake::required(&path, ""), Mistake::required(&path, "")];
         assert_eq!(aggregate(&twice), "spec.ports[0].protocol: Required value");
         let slice = Kind::find("discovery.k8s.io", "v1", "endpointslices").expect("it is served");

@@ -181,6 +181,40 @@ pub fn path_segment(text: &str) -> Vec<String> {
     }
 }
 
+/// A key of a ConfigMap or a Secret.
+pub fn data_key(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 253 {
+        wrong.push(too_long_in_characters(253));
+    }
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+        let words = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
+        wrong.push(unmatched(words, "[-._a-zA-Z0-9]+", &["key.name", "KEY_NAME", "key-name"]));
+    }
+    match text {
+        "." | ".." => wrong.push(format!("must not be '{text}'")),
+        _ if text.starts_with("..") => wrong.push("must not start with '..'".to_owned()),
+        _ => {}
+    }
+    wrong
+}
+
+/// The name of a host in full, with or without a final dot: what is wrong, and of which part.
+pub fn host_name(text: &str) -> Vec<(String, String)> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let wrong = dns_subdomain(name);
+    if !wrong.is_empty() {
+        return vec![(name.to_owned(), wrong.join(","))];
+    }
+    let labels: Vec<&str> = name.split('.').collect();
+    if labels.len() < 2 {
+        let why = "should be a domain with at least two segments separated by dots";
+        return vec![(name.to_owned(), why.to_owned())];
+    }
+    let wrong = labels.into_iter().map(|label| (label.to_owned(), dns_label(label).join(",")));
+    wrong.filter(|(_, why)| !why.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,5 +245,20 @@ mod tests {
         }
         assert_eq!(label_value(""), [] as [&str; 0]);
         assert_eq!(path_segment("a/b%c").len(), 2);
+        for right in ["a", ".a", "A_b-c.d", "..."] {
+            assert_eq!(data_key(right).len(), usize::from(right == "..."), "{right}");
+        }
+        assert_eq!(data_key(".."), ["must not be '..'"]);
+        assert_eq!(
+            data_key("a b"),
+            [
+                "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+            ]
+        );
+        assert_eq!(host_name("a.example.com."), []);
+        assert_eq!(host_name("a")[0].1, "should be a domain with at least two segments separated by dots");
+        let long = "a".repeat(64);
+        let wrong = (long.clone(), "must be no more than 63 characters".to_owned());
+        assert_eq!(host_name(&format!("x.{long}.y")), [wrong]);
     }
 }

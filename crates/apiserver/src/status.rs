@@ -194,10 +194,12 @@ impl Status {
 
 /// `services`, `ipaddresses.networking.k8s.io`.
 fn resource(kind: &Kind) -> String {
+    let kind = kind.stored();
     if kind.group.is_empty() { kind.plural.to_owned() } else { format!("{}.{}", kind.plural, kind.group) }
 }
 
 fn object(kind: &Kind, name: &str) -> Value {
+    let kind = kind.stored();
     let mut details = json!({"name": name, "kind": kind.plural});
     if !kind.group.is_empty() {
         details["group"] = kind.group.into();
@@ -225,6 +227,7 @@ mod tests {
             json!({"message": "ipaddresses.networking.k8s.io \"10.96.0.37\" not found", "reason": "NotFound", "code": 404,
                    "details": {"name": "10.96.0.37", "group": "networking.k8s.io", "kind": "ipaddresses"}}),
         );
+        assert_eq!(Status::not_found(kind("events.k8s.io", "events"), "e").message, "events \"e\" not found");
         check(
             Status::already_exists(kind("", "namespaces"), "n-twice"),
             json!({"message": "namespaces \"n-twice\" already exists", "reason": "AlreadyExists", "code": 409,

@@ -87,14 +87,23 @@ impl<'a> Writing<'a> {
 
     /// Answers an object of a kind.
     pub fn object(&self, kind: &Kind, key: &str) -> Option<Value> {
-        self.get(kind.table, key).and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        let stored = self.get(kind.table, key).and_then(|bytes| serde_json::from_slice(&bytes).ok())?;
+        Some(match kind.rules.conversion {
+            None => stored,
+            Some(conversion) => (conversion.from_stored)(stored),
+        })
     }
 
     /// Writes an object, which gets the revision of the transaction.
     pub fn put_object(&mut self, kind: &Kind, object: &mut Value) {
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let key = kind.key(object);
-        let text = crate::body::text(object, kind.of_type());
+        let text = match kind.rules.conversion {
+            None => crate::body::text(object, kind.of_type()),
+            Some(conversion) => {
+                crate::body::text(&(conversion.to_stored)(object.clone()), kind.stored().of_type())
+            }
+        };
         self.put(kind.table, &key, text);
     }
 

@@ -1,13 +1,16 @@
-//! `signalbox apiserver`: the API on this machine.
+//! `signalbox apiserver`: Kubernetes' API from this machine.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ::apiserver::access::{Authority, Names, Policy, StaticTokens, Tokens, kubeconfig};
+use ::apiserver::allocate::{Cluster, NodePorts};
 use ::apiserver::body::time::Instant;
+use ::apiserver::range::Range;
 use ::apiserver::rest::{Clock, Rest};
-use ::apiserver::serve::{Server, listen};
+use ::apiserver::serve::{Access, Door, Server, listen};
 use ::apiserver::start;
 use anyhow::{Context, anyhow};
 use clap::Args as Arguments;
@@ -16,20 +19,68 @@ use telemetry::{Format, Metrics, watch_process};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
+
+/// How often the server looks whether its certificate nears its end.
+const RENEWAL: Duration = Duration::from_secs(6 * 3600);
 
 /// Where things are, and who may reach them.
 #[derive(Debug, Arguments)]
 pub(crate) struct Args {
-    /// The directory of everything that is kept: objects, certificates, kubeconfig
+    /// The directory of everything that is kept: objects, certificates, the administrator's kubeconfig
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where to listen
+    /// Where to listen; port 0: any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6443")]
     listen: SocketAddr,
-    /// How much to log: 0 to 4, as kube-apiserver's
+    /// More names and addresses under which clients reach it, for its certificate
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    tls_san: Vec<String>,
+    /// From where Services get their addresses: a range, or one of each family, the usual one first
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', default_value = "10.96.0.0/12,fd00:10:96::/112", value_parser = range)]
+    service_cluster_ip_range: Vec<Range>,
+    /// Which ports of the nodes Services can have
+    #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767", value_parser = node_ports)]
+    service_node_port_range: NodePorts,
+    /// Where Pods find the server [default: the address of --listen]
+    #[arg(long, value_name = "ADDRESS")]
+    advertise_address: Vec<IpAddr>,
+    /// The domain of the cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
+    /// Tokens that are always good: lines of token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    token_auth_file: Option<PathBuf>,
+    /// A role for somebody: user:NAME=ROLE, group:NAME=ROLE or serviceaccount:NAMESPACE/NAME=ROLE
+    #[arg(long, value_name = "WHO=ROLE")]
+    grant: Vec<String>,
+    /// How much to log: 0 to 4
     #[arg(short, long, default_value_t = 2)]
     v: u8,
+}
+
+impl Args {
+    fn server(&self) -> Vec<IpAddr> {
+        if self.advertise_address.is_empty() {
+            vec![self.listen.ip()]
+        } else {
+            self.advertise_address.clone()
+        }
+    }
+}
+
+fn range(text: &str) -> Result<Range, String> {
+    Range::parse(text).map(Range::masked).ok_or_else(|| format!("{text:?} is no range of addresses"))
+}
+
+fn node_ports(text: &str) -> Result<NodePorts, String> {
+    let wrong = || format!("{text:?} is no range of ports such as 30000-32767");
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let ports = NodePorts {
+        first: first.trim().parse().map_err(|_| wrong())?,
+        last: last.trim().parse().map_err(|_| wrong())?,
+    };
+    if ports.first == 0 || ports.first > ports.last { Err(wrong()) } else { Ok(ports) }
 }
 
 /// Runs until a signal ends it.
@@ -37,43 +88,105 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_log(Format::Text, args.v, None);
     std::fs::create_dir_all(&args.data)
         .with_context(|| format!("failed to make the directory {}", args.data.display()))?;
+    // Whoever has the store open has the directory.
     let file = args.data.join("objects.redb");
     let store = Store::open(&file, Window::default()).map_err(|error| anyhow!("failed to {error}"))?;
-    let metrics = Metrics::default();
-    watch_process(&metrics);
+    let names = Names {
+        hostname: crate::proxy::host_name(),
+        domain: args.cluster_domain.clone(),
+        addresses: args.service_cluster_ip_range.iter().map(|range| range.first()).collect(),
+        extra: args.tls_san.iter().cloned().chain(args.server().iter().map(IpAddr::to_string)).collect(),
+    };
+    let authority =
+        Authority::open(&args.data, &names, now()).map_err(|error| anyhow!("failed to {error}"))?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("failed to start threads")?;
-    runtime.block_on(serve(args, store, metrics))
+    let ended = runtime.block_on(serve(args, store, &authority));
+    // A profile or a body that is being read keeps nobody waiting.
+    runtime.shutdown_background();
+    ended
 }
 
-async fn serve(args: &Args, store: Store, metrics: Metrics) -> anyhow::Result<()> {
-    let rest = Rest { store, clock: Clock { now, seed } };
-    start::prepare(&rest).await.map_err(|status| anyhow!("failed to prepare: {}", status.message))?;
+async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Result<()> {
+    let metrics = Metrics::default();
+    watch_process(&metrics);
+    let access = access(args, authority)?;
+    let rest = Rest { store, clock: Clock { now, seed: ::apiserver::chance::seed } };
     let listener =
         listen(args.listen).await.with_context(|| format!("failed to listen at {}", args.listen))?;
     let address = listener.local_addr().context("failed to learn where it listens")?;
-    let (stop, stopping) = watch::channel(false);
-    let server = Arc::new(Server::new(rest, metrics, address, stopping));
-    info!(%address, "serving");
-    let serving = tokio::spawn(server.run(listener));
-    let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    let cluster = Cluster {
+        service_ranges: args.service_cluster_ip_range.clone(),
+        node_ports: args.service_node_port_range,
+        server: args.server(),
+        server_port: address.port(),
+    };
+    let wrong = start::prepare(&rest, cluster).await;
+    for wrong in wrong.map_err(|status| anyhow!("failed to prepare: {}", status.message))? {
+        warn!(what = %wrong, "repaired");
     }
+    let tls = Arc::new(authority.server_config().map_err(|error| anyhow!("failed to {error}"))?);
+    let file = args.data.join("kubeconfig");
+    kubeconfig::write(&file, &authority.admin_kubeconfig(&format!("https://{}", reached(address))))
+        .map_err(|error| anyhow!("failed to {error}"))?;
+    let (stop, stopping) = watch::channel(false);
+    let server = Arc::new(Server::new(rest, metrics, Door { address, tls, access }, stopping));
+    info!(%address, kubeconfig = %file.display(), "serving");
+    let mut serving = tokio::spawn(server.run(listener));
+    let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = tokio::signal::ctrl_c() => None,
+        () = renew(authority) => None,
+        ended = &mut serving => Some(ended),
+    };
     info!("stopping");
     stop.send_replace(true);
-    serving.await.context("failed to stop")
+    match ended {
+        Some(ended) => ended.context("failed to serve"),
+        None => serving.await.context("failed to stop"),
+    }
+}
+
+fn access(args: &Args, authority: &Authority) -> anyhow::Result<Access> {
+    let fixed = match &args.token_auth_file {
+        Some(file) => StaticTokens::open(file).map_err(|error| anyhow!("failed to {error}"))?,
+        None => StaticTokens::default(),
+    };
+    let mut policy = Policy::default();
+    for grant in &args.grant {
+        policy.grant(grant).map_err(|error| anyhow!("failed to {error}"))?;
+    }
+    let issuer = format!("https://kubernetes.default.svc.{}", args.cluster_domain);
+    Ok(Access { tokens: Tokens { fixed, key: authority.token_key(), issuer }, policy })
+}
+
+/// Where a client on this machine reaches a server that listens there.
+fn reached(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Has a new certificate made before the old one ends, for ever.
+async fn renew(authority: &Authority) {
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        match authority.renew_if_needed(now()) {
+            Ok(true) => info!("the certificate was renewed"),
+            Ok(false) => {}
+            Err(error) => warn!("failed to {error}"),
+        }
+    }
 }
 
 fn now() -> Instant {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Instant { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
-}
-
-fn seed() -> [u8; 16] {
-    ::apiserver::chance::seed()
 }

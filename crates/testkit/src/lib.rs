@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests need the clock and the environment")]
 
+pub mod answers;
 pub mod apiserver;
 pub mod cases;
 pub mod generate;

@@ -1,6 +1,7 @@
 //! `cargo xtask conformance`: what was recorded from the real kube-proxy, against the proxy under test, with real
-//! packets. The cases and their meaning: `conformance/README.md`.
+//! packets. The cases and their meaning: `conformance/README.md`. With `--api`: what was recorded from the real API server.
 
+mod api;
 mod better;
 mod edit;
 mod expected;
@@ -68,6 +69,8 @@ pub(crate) struct Args {
     /// Show what came of every probe
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    api: api::ApiArgs,
 }
 
 pub(crate) use proxy::build as build_product;
@@ -75,6 +78,9 @@ pub(crate) use proxy::build as build_product;
 /// Runs the selected cases; fails unless each passes or is known to fail.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the project's folder")?;
+    if args.api.api {
+        return api::run(root, args);
+    }
     let mut all = cases::load(&root.join("conformance/dataplane"))?;
     better::replace_quirks(&mut all, &args.mode, &list(root, "better", &args.mode)?)?;
     let known = expected_failures(root, &args.mode, &all)?;

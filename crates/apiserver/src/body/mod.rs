@@ -232,3 +232,26 @@ pub fn plain(bytes: &[u8]) -> Result<Value, String> {
     };
     fit::any(tree.node)
 }
+
+/// Prints bytes as an object has them.
+pub(crate) fn text_of(bytes: &[u8]) -> String {
+    base64::encode(bytes)
+}
+
+/// Reads bytes as an object has them.
+pub(crate) fn bytes_of(text: &str) -> Vec<u8> {
+    base64::decode(text).unwrap_or_default()
+}
+
+/// Answers why bytes are no JSON object, in Go's words.
+pub(crate) fn object_mistake(bytes: &[u8]) -> Option<String> {
+    match json::parse(bytes) {
+        Err(why) => Some(why),
+        Ok(node) => match node.kind() {
+            "object" | "null" => None,
+            kind => {
+                Some(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
+            }
+        },
+    }
+}

@@ -8,21 +8,24 @@ mod endpoint_slice;
 mod endpoints;
 mod event;
 mod ip_address;
+pub(crate) mod labels;
 mod lease;
-mod namespace;
+pub mod namespace;
 mod node;
-mod pod;
+pub mod pod;
 mod replica_set;
 mod rules;
 mod secret;
-mod service;
+pub(crate) mod service;
 mod service_account;
 mod service_cidr;
+mod workload;
 
 use serde_json::Value;
 
 use crate::schema::{Schema, TypeId};
 
+pub(crate) use rules::created;
 pub use rules::{Column, Conversion, Rules};
 
 /// A kind in one version of its group.
@@ -114,6 +117,11 @@ pub(crate) const ALL_VERBS: &[&str] =
 pub(crate) const PART_VERBS: &[&str] = &["get", "patch", "update"];
 /// The status of an object, which is the whole object with only its status taken.
 pub(crate) const STATUS: Subresource = Subresource { name: "status", kind: None, verbs: PART_VERBS };
+/// What the containers of a Pod said.
+pub(crate) const LOG: Subresource = Subresource { name: "log", kind: None, verbs: &["get"] };
+/// Which node a Pod is given to.
+pub(crate) const BINDING: Subresource =
+    Subresource { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] };
 /// How many of something there are.
 pub(crate) const SCALE: Subresource =
     Subresource { name: "scale", kind: Some(("autoscaling", "v1", "Scale")), verbs: PART_VERBS };
@@ -151,6 +159,15 @@ impl Kind {
     /// Answers its type.
     pub fn of_type(&self) -> TypeId {
         Schema::get().find(self.type_name).expect("a test looks up the type of every kind")
+    }
+
+    /// Answers the kind as which its objects are kept. Refusals speak of that one, whichever the client asked for.
+    pub fn stored(&self) -> &Self {
+        let is = |kind: &&&'static Self| kind.table == self.table && kind.rules.conversion.is_none();
+        match self.rules.conversion {
+            Some(_) => KINDS.iter().find(is).copied().unwrap_or(self),
+            None => self,
+        }
     }
 
     /// Answers under which key an object is kept.

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::age::age;
+use crate::body::time::Instant;
 use crate::mistake::Mistake;
 use crate::names;
 use crate::status::Status;
@@ -48,15 +50,17 @@ pub struct Rules {
     /// Refuses to delete what must stay.
     pub check_delete: fn(&Value) -> Result<(), Status>,
     /// Marks an object as being deleted in the kind's own way, at a time; answers whether it stays for that.
-    pub mark_deleted: fn(&mut Value, &str) -> bool,
+    pub mark_deleted: fn(&mut Value, Instant) -> bool,
     /// Whether it is marked and given time before it goes; then `grace` says how long.
     pub is_graceful: bool,
     /// How long it stays when it is deleted, in seconds, when the client asks for nothing (`None`) or for so long;
     /// `None`: it goes at once. Only Pods stay.
     pub grace: fn(&Value, Option<i64>) -> Option<i64>,
-    /// The columns of its table, without the first, which is its name.
+    /// What every client of the kind is warned of, whatever it asks for; in the `Warning` header.
+    pub deprecation: Option<&'static str>,
+    /// The columns of its table, without the first, which is its name. If one of them is called `Name`, they are all.
     pub columns: &'static [Column],
-    /// The cells of its row, without the first. `now`: seconds since 1970.
+    /// The cells of its row, for each of the columns. `now`: seconds since 1970.
     pub cells: fn(&Value, i64) -> Vec<Value>,
     /// Makes what is stored of what is sent, and back, for a kind that shares its table with another.
     pub conversion: Option<Conversion>,
@@ -106,10 +110,66 @@ impl Rules {
         mark_deleted: |_, _| false,
         is_graceful: false,
         grace: |_, _| None,
-        columns: &[],
-        cells: |_, _| Vec::new(),
+        deprecation: None,
+        columns: &[Column::AGE],
+        cells: |object, now| vec![created(object, now)],
         conversion: None,
     };
+}
+
+impl Column {
+    /// How long ago the object was made.
+    pub const AGE: Self = Self::new("Age", "string", "How long ago it was made.");
+
+    /// A column that is always shown.
+    pub const fn new(name: &'static str, shape: &'static str, description: &'static str) -> Self {
+        Self { name, shape, description, priority: 0 }
+    }
+
+    /// A column that is shown with `-o wide`.
+    pub const fn wide(name: &'static str, shape: &'static str, description: &'static str) -> Self {
+        Self { name, shape, description, priority: 1 }
+    }
+}
+
+/// The cell of [`Column::AGE`].
+pub(crate) fn created(object: &Value, now: i64) -> Value {
+    age(&object["metadata"]["creationTimestamp"], now).into()
+}
+
+/// The first three of a list, and how many more there are.
+pub(crate) fn first_three(all: &[String]) -> String {
+    match all {
+        [first, second, third, more @ ..] if !more.is_empty() => {
+            format!("{first},{second},{third} + {} more...", more.len())
+        }
+        few => few.join(","),
+    }
+}
+
+/// Takes a part of an object from another one, also if it has none.
+pub(crate) fn take(new: &mut Value, old: &Value, field: &str) {
+    match old.get(field) {
+        Some(value) => new[field] = value.clone(),
+        None => remove(new, field),
+    }
+}
+
+/// Removes a field of an object.
+pub(crate) fn remove(object: &mut Value, field: &str) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove(field);
+    }
+}
+
+/// The text at a JSON pointer; nothing is the empty text.
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The parts of a list at a JSON pointer; nothing is the empty list.
+pub(crate) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 impl std::fmt::Debug for Rules {

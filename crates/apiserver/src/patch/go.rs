@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Number, Value};
 
 /// Answers what `%v` prints.
-pub(super) fn print(value: &Value) -> String {
+pub(crate) fn print(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::Bool(value) => value.to_string(),
@@ -44,7 +44,7 @@ pub(super) fn print_as_text(value: &Value) -> String {
 }
 
 /// Answers the type that a decoded value has.
-pub(super) fn type_of(value: &Value) -> &'static str {
+pub(crate) fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",
         Value::Bool(_) => "bool",

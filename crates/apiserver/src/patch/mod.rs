@@ -5,7 +5,7 @@
 
 mod convert;
 mod decode;
-mod go;
+pub(crate) mod go;
 mod json;
 mod lists;
 mod merge;

@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::body::{self, Expected, Strictness};
+use crate::body::{self, Strictness};
+use crate::kinds::namespace;
 use crate::meta;
 use crate::mistake::{self, Mistake, Path};
 use crate::patch::{self, PatchError};
 use crate::rest::create::{self, check_place};
-use crate::rest::{Place, Rest, WriteOptions, Written, managers};
+use crate::rest::managers::{self, Part};
+use crate::rest::{self, Place, Rest, WriteOptions, Written};
 use crate::status::Status;
 use crate::writing::Writing;
 
@@ -51,6 +53,9 @@ impl Changing<'_> {
         let Some(old) = writing.object(place.kind, &place.key()) else {
             return self.create(writing, change);
         };
+        if place.part == "scale" {
+            return self.scale(writing, &old, change);
+        }
         let mut warnings = Vec::new();
         let is_put = matches!(change, Change::Put(_));
         let new = match change {
@@ -60,7 +65,40 @@ impl Changing<'_> {
                 return managers::apply(writing, place, self.options, (Some(&old), applied));
             }
         };
-        let mut written = self.update(writing, &old, new, is_put)?;
+        if is_put {
+            self.check_uid(&old, &new)?;
+        }
+        let mut written = self.update(writing, &old, new)?;
+        written.warnings.splice(0..0, warnings);
+        Ok(written)
+    }
+
+    /// A scale is changed like an object, and its object gets it then. What is answered is the scale.
+    fn scale(&self, writing: &mut Writing<'_>, old: &Value, change: Change) -> Result<Written, Status> {
+        let place = self.place;
+        let live = managers::scale_of(place.kind, old);
+        let mut warnings = Vec::new();
+        let is_apply = matches!(change, Change::Apply(_));
+        let mut new = match change {
+            Change::Put(new) => new,
+            Change::Patch(kind, patch) => self.patched(&live, (kind, &patch), &mut warnings)?,
+            Change::Apply(applied) => {
+                let applied = managers::laid_over(writing, place, self.options, (Some(&live), &applied))?;
+                let (mut new, finish) = applied;
+                finish.finish(&mut new, Some(&live));
+                new
+            }
+        };
+        check_place(place, &mut new)?;
+        check_name(place, &new)?;
+        if !is_apply {
+            managers::record(writing, place, self.options, (Some(&live), &mut new));
+        }
+        let mut object = managers::rescale(place, old, &new)?;
+        check_revision(place, old, &mut object)?;
+        let mut written = finish(writing, place, old, object)?;
+        let scale = crate::scale::scale_of(&rest::object(&written.object));
+        written.object = body::text(&scale, crate::scale::KIND.of_type()).into();
         written.warnings.splice(0..0, warnings);
         Ok(written)
     }
@@ -70,7 +108,7 @@ impl Changing<'_> {
         let place = self.place;
         match change {
             Change::Put(mut object) if place.kind.rules.is_created_by_update && place.part.is_empty() => {
-                self.check_name(&mut object)?;
+                check_name(place, &object)?;
                 if let Some(meta) = object["metadata"].as_object_mut() {
                     meta.remove("resourceVersion");
                 }
@@ -89,10 +127,10 @@ impl Changing<'_> {
         (kind, patch): (patch::Kind, &[u8]),
         warnings: &mut Vec<String>,
     ) -> Result<Value, Status> {
-        let (place, of) = (self.place, self.place.kind.of_type());
-        let patched = patch::apply(kind, patch, old, of).map_err(|error| refuse_patch(&error))?;
-        let api_version = place.kind.api_version();
-        let expected = Expected { api_version: &api_version, kind: place.kind.kind, of };
+        let api_version = self.place.kind.api_version();
+        let part = Part::of(self.place, &api_version);
+        let patched = patch::apply(kind, patch, old, part.of).map_err(|error| refuse_patch(&error))?;
+        let expected = part.expected();
         let unknown: Vec<String> = patch::unknown_fields(kind, patch)
             .into_iter()
             .map(|field| format!("json patch unknown field {}", body::quoted(&field)))
@@ -123,39 +161,14 @@ impl Changing<'_> {
         }
     }
 
-    fn update(
-        &self,
-        writing: &mut Writing<'_>,
-        old: &Value,
-        mut new: Value,
-        is_put: bool,
-    ) -> Result<Written, Status> {
+    fn update(&self, writing: &mut Writing<'_>, old: &Value, mut new: Value) -> Result<Written, Status> {
         let place = self.place;
         check_place(place, &mut new)?;
-        self.check_name(&mut new)?;
+        check_name(place, &new)?;
         (place.kind.rules.defaults)(&mut new);
-        if is_put {
-            self.check_uid(old, &new)?;
-        }
-        self.check_revision(old, &mut new)?;
-        managers::record(writing, place, self.options, (Some(old), &mut new))?;
+        check_revision(place, old, &mut new)?;
+        managers::record(writing, place, self.options, (Some(old), &mut new));
         finish(writing, place, old, new)
-    }
-
-    fn check_name(&self, object: &mut Value) -> Result<(), Status> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let wanted = &self.place.name;
-        if name.is_empty() {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        if name != wanted {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({wanted})"
-            )));
-        }
-        Ok(())
     }
 
     /// An update may say which object it means.
@@ -173,29 +186,44 @@ impl Changing<'_> {
         );
         Err(Status::conflict(kind, &self.place.name, &why))
     }
+}
 
-    /// An update may say which version of the object it means, and of some kinds must.
-    fn check_revision(&self, old: &Value, new: &mut Value) -> Result<(), Status> {
-        let kind = self.place.kind;
-        let given = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-        let known = &old["metadata"]["resourceVersion"];
-        if given.is_empty() || given == "0" {
-            if !kind.rules.is_updated_unconditionally {
-                let path = Path::new("metadata").child("resourceVersion");
-                let mistake = Mistake::invalid(&path, 0, "must be specified for an update");
-                return Err(mistake::refuse_as(kind.group, kind.plural, &self.place.name, &[mistake]));
-            }
-            new["metadata"]["resourceVersion"] = known.clone();
-            return Ok(());
-        }
-        if given.parse::<u64>().is_err() {
-            let path = Path::new("metadata").child("resourceVersion");
-            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", body::quoted(given));
-            let mistake = Mistake::invalid(&path, given, why);
-            return Err(mistake::refuse(kind, &self.place.name, &[mistake]));
-        }
-        if *known != given { Err(Status::modified(kind, &self.place.name)) } else { Ok(()) }
+/// The name of an object is that of the path.
+pub(crate) fn check_name(place: &Place, object: &Value) -> Result<(), Status> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let wanted = &place.name;
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        )));
     }
+    if name != wanted {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        )));
+    }
+    Ok(())
+}
+
+/// An update may say which version of the object it means, and of some kinds must.
+pub(crate) fn check_revision(place: &Place, old: &Value, new: &mut Value) -> Result<(), Status> {
+    let kind = place.kind;
+    let given = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    let known = &old["metadata"]["resourceVersion"];
+    let path = Path::new("metadata").child("resourceVersion");
+    if given.is_empty() || given == "0" {
+        if !kind.rules.is_updated_unconditionally {
+            let mistake = Mistake::invalid(&path, 0, "must be specified for an update");
+            return Err(mistake::refuse_as(kind.group, kind.plural, &place.name, &[mistake]));
+        }
+        new["metadata"]["resourceVersion"] = known.clone();
+        return Ok(());
+    }
+    if given.parse::<u64>().is_err() {
+        let why = format!("strconv.ParseUint: parsing {}: invalid syntax", body::quoted(given));
+        return Err(mistake::refuse(kind, &place.name, &[Mistake::invalid(&path, given, why)]));
+    }
+    if *known != given { Err(Status::modified(kind, &place.name)) } else { Ok(()) }
 }
 
 /// Updates an object that is defaulted and whose managers are recorded, by the rules of its kind.
@@ -206,22 +234,25 @@ pub(crate) fn finish(
     mut new: Value,
 ) -> Result<Written, Status> {
     let (kind, rules) = (place.kind, &place.kind.rules);
-    let is_status = place.part == "status";
-    if !is_status {
+    if !matches!(place.part.as_str(), "status" | "finalize") {
         (rules.begin)(writing, &mut new, Some(old))?;
     }
     keep_system_fields(&mut new, old);
-    if is_status {
-        (rules.prepare_status)(&mut new, old);
-    } else {
-        (rules.prepare_update)(&mut new, old);
+    match place.part.as_str() {
+        "status" => (rules.prepare_status)(&mut new, old),
+        "finalize" => namespace::prepare_finalize(&mut new, old),
+        _ => (rules.prepare_update)(&mut new, old),
     }
     body::canonical(&mut new, kind.of_type());
     let mut mistakes = meta::check_update(&new, old);
     // The rules of nearly every kind check it once more, and each mistake is listed as often.
     mistakes.extend(mistakes.clone());
-    let judge = if is_status { rules.validate_status } else { rules.validate_update };
-    mistakes.extend(judge(&new, old));
+    mistakes.extend(meta::finalizers(&new, kind));
+    mistakes.extend(match place.part.as_str() {
+        "status" => (rules.validate_status)(&new, old),
+        "finalize" => namespace::validate_finalize(&new),
+        _ => (rules.validate_update)(&new, old),
+    });
     if !mistakes.is_empty() {
         return Err(mistake::refuse(kind, &place.name, &mistakes));
     }
@@ -252,6 +283,9 @@ fn keep_system_fields(new: &mut Value, old: &Value) {
                 new[field] = known.clone();
             }
         }
+    }
+    if let Some(meta) = new.as_object_mut() {
+        meta.remove("selfLink");
     }
     if new["uid"].as_str().unwrap_or_default().is_empty() {
         new["uid"] = old["uid"].clone();

@@ -37,7 +37,7 @@ pub(crate) fn create(
 ) -> Result<Written, Status> {
     check_place(place, &mut object)?;
     (place.kind.rules.defaults)(&mut object);
-    managers::record(writing, place, options, (None, &mut object))?;
+    managers::record(writing, place, options, (None, &mut object));
     finish(writing, place, object)
 }
 
@@ -61,7 +61,8 @@ pub(crate) fn finish(writing: &mut Writing<'_>, place: &Place, mut object: Value
         return Err(mistake::refuse(kind, &name, &mistakes));
     }
     if has_revision {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(Status::new(500, "", why));
     }
     if writing.has(kind.table, &kind.key(&object)) {
         return Err(Status::already_exists(kind, &name));

@@ -65,7 +65,7 @@ pub(crate) fn delete(
     check_preconditions(place, &old, options)?;
     (rules.check_delete)(&old)?;
     let mut object = old.clone();
-    if (rules.mark_deleted)(&mut object, &managers::time(writing)) {
+    if (rules.mark_deleted)(&mut object, writing.now) {
         return Ok(keep(writing, kind, (&old, object)));
     }
     let meta = &old["metadata"];

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::rest::{self, Place, Rest, WriteOptions};
+use crate::body;
+use crate::kinds::Kind;
+use crate::kinds::pod::binding;
+use crate::rest::{self, Place, Rest, WriteOptions, create};
+use crate::scale;
 use crate::schema::{Schema, TypeId};
 use crate::status::Status;
 
@@ -12,20 +16,22 @@ use crate::status::Status;
 pub enum Shown {
     /// The object.
     Object,
-    /// Something else.
-    Document(Value),
+    /// Something else, of this kind.
+    Part(&'static Kind, Bytes),
     /// Nothing, and that is right.
     Nothing,
 }
 
 /// Answers what a GET of a place shows, whose object is this.
-pub fn shown(place: &Place, text: &Bytes) -> Result<Shown, Status> {
+pub fn shown(place: &Place, text: &Bytes) -> Shown {
     match place.part.as_str() {
-        "log" => Ok(Shown::Nothing),
-        _ => {
-            let _ = text;
-            Ok(Shown::Object)
+        "scale" => {
+            let scale = scale::scale_of(&rest::object(text));
+            Shown::Part(&scale::KIND, body::text(&scale, scale::KIND.of_type()).into())
         }
+        // Nobody here runs Pods, so that none has said anything.
+        "log" => Shown::Nothing,
+        _ => Shown::Object,
     }
 }
 
@@ -42,20 +48,17 @@ pub fn expected(place: &Place) -> (String, &'static str, TypeId) {
 }
 
 impl Rest {
-    /// Creates a part of an object, such as the binding of a Pod to its node.
-    pub async fn create_part(
-        &self,
-        place: Place,
-        given: Value,
-        options: WriteOptions,
-    ) -> Result<Value, Status> {
+    /// Gives a Pod to a node. Answers what a client gets for a Binding.
+    pub async fn bind(&self, place: Place, binding: Value, options: WriteOptions) -> Result<Value, Status> {
         self.write(options.is_dry_run, move |writing| {
-            let _ = writing.object(place.kind, &place.key()).ok_or_else(|| place.not_found())?;
-            let _ = given;
-            Err::<Value, Status>(Status::method_not_allowed())
+            let kind = place.kind;
+            let mut pod = writing.object(kind, &place.key()).ok_or_else(|| place.not_found())?;
+            let nodes = Kind::find("", "v1", "nodes").expect("nodes are served");
+            let node = writing.object(nodes, binding["target"]["name"].as_str().unwrap_or_default());
+            binding::bind(&mut pod, &binding, node.as_ref(), writing.now)?;
+            create::put(writing, kind, pod);
+            Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
         })
-        .await?;
-        let _ = rest::object(b"");
-        Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+        .await
     }
 }

@@ -46,20 +46,25 @@ impl Form {
         let mut clauses: Vec<(f64, &str)> =
             accept.split(',').map(|clause| (quality(clause), clause)).collect();
         clauses.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-        clauses.into_iter().find_map(|(_, clause)| Self::of_clause(clause)).ok_or_else(not_acceptable)
+        let knows_language = clauses.iter().any(|(_, clause)| Self::of_language(clause).is_some());
+        let found = clauses.into_iter().find_map(|(_, clause)| Self::of_clause(clause));
+        found.ok_or_else(|| if knows_language { no_such_shape() } else { not_acceptable() })
+    }
+
+    fn of_language(clause: &str) -> Option<MediaType> {
+        match clause.split(';').next()?.trim().to_ascii_lowercase().as_str() {
+            "*/*" | "application/json" => Some(MediaType::Json),
+            "application/yaml" => Some(MediaType::Yaml),
+            "application/vnd.kubernetes.protobuf" => Some(MediaType::Protobuf),
+            _ => None,
+        }
     }
 
     fn of_clause(clause: &str) -> Option<Self> {
-        let mut parts = clause.split(';').map(str::trim);
-        let media_type = match parts.next()?.to_ascii_lowercase().as_str() {
-            "*/*" | "application/json" => MediaType::Json,
-            "application/yaml" => MediaType::Yaml,
-            "application/vnd.kubernetes.protobuf" => MediaType::Protobuf,
-            _ => return None,
-        };
+        let media_type = Self::of_language(clause)?;
         let mut form = Self { media_type, ..Self::JSON };
         let (mut wanted, mut group, mut version) = ("", "", "");
-        for part in parts {
+        for part in clause.split(';').skip(1).map(str::trim) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             match name.trim() {
                 "as" => wanted = value.trim(),
@@ -104,6 +109,13 @@ pub(crate) fn not_acceptable() -> Status {
                    application/vnd.kubernetes.protobuf, application/json;stream=watch, \
                    application/vnd.kubernetes.protobuf;stream=watch";
     Status::new(406, "NotAcceptable", message).about(serde_json::json!({}))
+}
+
+/// The client knows a language of this server, but wants something in it that there is not.
+fn no_such_shape() -> Status {
+    let message = "only the following media types are accepted: application/json, application/yaml, \
+                   application/vnd.kubernetes.protobuf";
+    Status::new(406, "NotAcceptable", message)
 }
 
 #[cfg(test)]

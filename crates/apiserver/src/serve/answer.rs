@@ -181,9 +181,6 @@ impl Writer {
         if let Some(seconds) = status.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if status.code == 401 {
-            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
         response
     }
 
@@ -268,6 +265,13 @@ pub(crate) fn respond(code: u16, content_type: &'static str, chunks: Chunks) -> 
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// No answer at all, which is right.
+pub(crate) fn nothing() -> Response<Chunks> {
+    let mut response = respond(204, "", Chunks::of(""));
+    response.headers_mut().remove(CONTENT_TYPE);
     response
 }
 

@@ -5,10 +5,12 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::Response;
 use serde_json::json;
 
+use super::accept::not_acceptable;
 use super::answer::{self, Chunks, respond};
 use super::handle::Handling;
 use super::route::Route;
 use crate::discovery;
+use crate::openapi;
 use crate::status::Status;
 
 /// The type of metrics, as kube-apiserver names it.
@@ -22,13 +24,22 @@ pub(crate) fn answer(handling: &Handling<'_>, route: &Route) -> Result<Response<
     if let Route::Health { check, .. } = route {
         return Ok(health(handling, check));
     }
-    let is_read =
-        handling.method == Method::GET || handling.method == Method::HEAD && *route == Route::Metrics;
+    if let Route::Compact = route {
+        return compact(handling);
+    }
+    // Nor does it look at the method of a request for groups.
+    let is_read = handling.method == Method::GET
+        || matches!(route, Route::Groups)
+        || handling.method == Method::HEAD && *route == Route::Metrics;
     if !is_read {
         return Err(Status::method_not_allowed());
     }
     let accept = handling.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let is_aggregated = accept.contains("as=APIGroupDiscoveryList") && accept.contains("v=v2;");
+    let form = discovery::Form::wanted(accept);
+    let is_aggregated = form == Some(discovery::Form::Aggregated);
+    if form.is_none() && matches!(route, Route::CoreVersions | Route::Groups) {
+        return Err(not_acceptable());
+    }
     let document = match route {
         Route::Version => version(),
         Route::CoreVersions if is_aggregated => return Ok(aggregated(true)),
@@ -41,12 +52,31 @@ pub(crate) fn answer(handling: &Handling<'_>, route: &Route) -> Result<Response<
         }
         Route::Metrics => return Ok(respond(200, METRICS, Chunks::of(handling.server.metrics.text()))),
         Route::Index => index(),
-        Route::OpenApiV2 | Route::OpenApiV3(_) => return Err(Status::no_such_path()),
-        Route::Health { .. } | Route::Review(_) | Route::Resource(_) | Route::Nowhere => {
+        Route::OpenApiV2 if accept.contains("proto-openapi.spec.v2") => {
+            return Ok(respond(200, openapi::V2_PROTOBUF_ANSWER, Chunks::of(openapi::v2_protobuf())));
+        }
+        Route::OpenApiV2 => return Ok(respond(200, "application/json", Chunks::of(openapi::v2()))),
+        Route::OpenApiV3(path) if path.is_empty() => openapi::v3_index(),
+        Route::OpenApiV3(path) => {
+            let document = openapi::v3(path).ok_or_else(Status::no_such_path)?;
+            return Ok(respond(200, "application/json", Chunks::of(document)));
+        }
+        Route::Compact | Route::Health { .. } | Route::Review(_) | Route::Resource(_) | Route::Nowhere => {
             return Err(Status::no_such_path());
         }
     };
     Ok(handling.writer.value(200, &document))
+}
+
+/// Forgets the history up to a revision, as etcd does when it is told to.
+fn compact(handling: &Handling<'_>) -> Result<Response<Chunks>, Status> {
+    if handling.method != Method::POST {
+        return Err(Status::method_not_allowed());
+    }
+    let revision = handling.query.get("revision").and_then(|revision| revision.parse().ok());
+    let revision = revision.ok_or_else(|| Status::bad_request("revision: a number is wanted"))?;
+    handling.server.rest.store.compact(revision);
+    Ok(answer::text(200, "ok"))
 }
 
 fn aggregated(is_core: bool) -> Response<Chunks> {

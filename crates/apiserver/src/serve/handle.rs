@@ -14,10 +14,14 @@ use super::Server;
 use super::accept::{Form, Shape};
 use super::answer::{self, Chunks, Writer};
 use super::documents;
-use super::route::Route;
+use super::gate;
+use super::route::{Question, Route};
 use super::stream::Stream;
 use super::table::Include;
+use crate::access::review::Court;
+use crate::access::{Facts, Identity, token_request};
 use crate::body::{self, Expected, MediaType};
+use crate::chance::Chance;
 use crate::kinds::{Kind, Scope};
 use crate::patch;
 use crate::rest::change::Change;
@@ -41,6 +45,7 @@ pub(crate) struct Handling<'a> {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<Incoming>,
+    pub(crate) identity: Identity,
 }
 
 impl<'a> Handling<'a> {
@@ -49,7 +54,10 @@ impl<'a> Handling<'a> {
         let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let form = Form::parse(text(&ACCEPT).unwrap_or_default());
+        // Discovery and OpenAPI have forms of their own.
+        let has_own_forms = ["/api", "/apis", "/openapi/v2"].contains(&head.uri.path().trim_end_matches('/'));
+        let accept = text(&ACCEPT).filter(|_| !has_own_forms);
+        let form = Form::parse(accept.unwrap_or_default());
         let (mut form, refusal) = match form {
             Ok(form) => (form, Ok(())),
             Err(status) => (Form::JSON, Err(status)),
@@ -58,11 +66,23 @@ impl<'a> Handling<'a> {
         let agent = text(&USER_AGENT).unwrap_or_default();
         let is_read = ["curl", "Wget", "Mozilla"].iter().any(|name| agent.starts_with(name));
         form.is_pretty = query.flag("pretty").unwrap_or(form.is_pretty || is_read);
-        let include = Include::parse(query.get("includeObject"));
+        let include = Include::parse(query.get("includeObject").unwrap_or_default());
+        let (include, refusal) = match (include, form.shape) {
+            (Ok(include), _) => (include, refusal),
+            (Err(status), Shape::Table(_)) => (Include::None, refusal.and(Err(status))),
+            (Err(_), Shape::Whole | Shape::Metadata) => (Include::None, refusal),
+        };
         let now = (server.rest.clock.now)().seconds;
         let writer = Writer { form, include, now };
-        let handling =
-            Self { server, writer, method: head.method, query, headers: head.headers, body: Some(body) };
+        let handling = Self {
+            server,
+            writer,
+            method: head.method,
+            query,
+            headers: head.headers,
+            body: Some(body),
+            identity: Identity::anonymous(),
+        };
         (handling, refusal)
     }
 
@@ -73,13 +93,22 @@ impl<'a> Handling<'a> {
     /// Answers a request for a route, in which the client may do that.
     pub(crate) async fn answer(&mut self, route: Route) -> Result<Response<Chunks>, Status> {
         match route {
-            Route::Resource(place) => self.resource(place).await,
+            Route::Resource(place) => {
+                let deprecation = place.kind.rules.deprecation.map(str::to_owned);
+                let mut response = match self.resource(place).await {
+                    Ok(response) => response,
+                    Err(status) => self.refusal(&status),
+                };
+                if let Some(warning) = deprecation {
+                    answer::warn(&mut response, &[warning]);
+                }
+                Ok(response)
+            }
             Route::Review(review) => {
                 if self.method != Method::POST {
                     return Err(Status::method_not_allowed());
                 }
-                let body = self.read_body().await?;
-                self.server.review(&review, &body, self)
+                self.review(&review).await
             }
             Route::Nowhere => Err(Status::no_such_path()),
             Route::Health { .. }
@@ -91,6 +120,7 @@ impl<'a> Handling<'a> {
             | Route::Resources(..)
             | Route::OpenApiV2
             | Route::OpenApiV3(_)
+            | Route::Compact
             | Route::Index => documents::answer(self, &route),
         }
     }
@@ -123,10 +153,10 @@ impl<'a> Handling<'a> {
     fn get(&self, place: &Place) -> Result<Response<Chunks>, Status> {
         let options = ListOptions::parse(&self.query)?;
         let text = self.server.rest.get(place, &options)?;
-        match parts::shown(place, &text)? {
+        match parts::shown(place, &text) {
             parts::Shown::Object => Ok(self.writer.object(200, place.kind, &text)),
-            parts::Shown::Document(document) => Ok(self.writer.value(200, &document)),
-            parts::Shown::Nothing => Ok(answer::respond(204, "text/plain", Chunks::of(""))),
+            parts::Shown::Part(kind, text) => Ok(self.writer.object(200, kind, &text)),
+            parts::Shown::Nothing => Ok(answer::nothing()),
         }
     }
 
@@ -167,10 +197,42 @@ impl<'a> Handling<'a> {
         let body = self.read_body().await?;
         let given = body::plain(&body).map_err(Status::bad_request)?;
         if place.part == "token" {
-            return self.server.token(&place, &given, self);
+            return self.token(&place, &given);
         }
-        let answer = self.server.rest.create_part(place, given, options).await?;
+        let answer = self.server.rest.bind(place, given, options).await?;
         Ok(self.writer.value(201, &answer))
+    }
+
+    /// Signs a token for a ServiceAccount.
+    fn token(&self, place: &Place, given: &Value) -> Result<Response<Chunks>, Status> {
+        let id = Chance::new((self.server.rest.clock.seed)()).uid();
+        let answer =
+            self.in_court(|court| token_request::answer((&place.namespace, &place.name), given, id, court))?;
+        Ok(self.writer.value(201, &answer))
+    }
+
+    /// Answers a question about access.
+    async fn review(&mut self, question: &Question) -> Result<Response<Chunks>, Status> {
+        let body = self.read_body().await?;
+        let (kind, api_version) = (question.kind, question.kind.api_version());
+        let expected = Expected { api_version: &api_version, kind: kind.kind, of: kind.of_type() };
+        let decoded = body::decode(&body, self.header(&CONTENT_TYPE), &expected, body::Strictness::Ignore);
+        let (mut asked, _) = decoded.map_err(|error| refuse_body(&error))?;
+        if !question.namespace.is_empty() {
+            asked["metadata"]["namespace"] = question.namespace.as_str().into();
+        }
+        let answer = self.in_court(|court| question.review.answer(&self.identity, &asked, court))?;
+        let text = Bytes::from(body::text(&answer, kind.of_type()));
+        Ok(self.writer.object(201, kind, &text))
+    }
+
+    fn in_court<T>(&self, judge: impl FnOnce(&Court<'_>) -> T) -> T {
+        let rest = &self.server.rest;
+        let object_of =
+            |plural: &str, namespace: &str, name: &str| gate::object_of(rest, plural, namespace, name);
+        let facts = Facts { now: self.writer.now, object_of: &object_of };
+        let access = &self.server.access;
+        judge(&Court { policy: &access.policy, tokens: &access.tokens, facts: &facts })
     }
 
     async fn update(&mut self, place: Place) -> Result<Response<Chunks>, Status> {
@@ -209,10 +271,7 @@ impl<'a> Handling<'a> {
         let mut written = self.server.rest.change(place.clone(), change, options).await?;
         written.warnings.splice(0..0, warnings);
         if place.part == "scale" {
-            let scale = crate::rest::object(&written.object);
-            let mut response = self.writer.value(written.code, &scale);
-            answer::warn(&mut response, &written.warnings);
-            return Ok(response);
+            return Ok(self.written(&crate::scale::KIND, &written));
         }
         Ok(self.written(place.kind, &written))
     }
@@ -230,8 +289,9 @@ impl<'a> Handling<'a> {
             Deleted::Object(written) => Ok(self.written(kind, &written)),
             Deleted::Gone(name, uid) => {
                 let mut details = json!({"name": name, "kind": kind.plural, "uid": uid});
-                if !kind.group.is_empty() {
-                    details["group"] = kind.group.into();
+                let group = kind.stored().group;
+                if !group.is_empty() {
+                    details["group"] = group.into();
                 }
                 let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
                                     "details": details});
@@ -274,10 +334,7 @@ impl<'a> Handling<'a> {
         let (group_version, kind, of) = parts::expected(place);
         let expected = Expected { api_version: &group_version, kind, of };
         let decoded = body::decode(&body, content_type, &expected, options.strictness);
-        let (object, warnings) = decoded.map_err(|error| match error.code() {
-            415 => Status::unsupported_media_type(),
-            _ => Status::bad_request(error.to_string()),
-        })?;
+        let (object, warnings) = decoded.map_err(|error| refuse_body(&error))?;
         Ok((object, warnings.into_iter().map(|warning| warning.0).collect()))
     }
 
@@ -294,6 +351,11 @@ impl<'a> Handling<'a> {
             }
         })?;
         Ok(collected.to_bytes())
+    }
+
+    /// Reads what the client still sends, so that its next request on this connection is understood.
+    pub(crate) async fn drain(&mut self) {
+        drop(self.read_body().await);
     }
 
     /// Answers with a refusal, for people or for programs as asked.
@@ -328,11 +390,13 @@ pub(crate) fn verb(method: &Method, place: &Place, query: &Query) -> Option<&'st
     verbs.contains(&verb).then_some(verb)
 }
 
+fn refuse_body(error: &body::BodyError) -> Status {
+    match error.code() {
+        415 => Status::unsupported_media_type(),
+        _ => Status::bad_request(error.to_string()),
+    }
+}
+
 fn unsupported_patch() -> Status {
-    let mut status = Status::unsupported_media_type();
-    status.message = "the body of the request was in an unknown format - accepted media types include: \
-                      application/json-patch+json, application/merge-patch+json, \
-                      application/strategic-merge-patch+json, application/apply-patch+yaml"
-        .to_owned();
-    status
+    Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about(json!({}))
 }

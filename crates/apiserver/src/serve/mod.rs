@@ -3,6 +3,7 @@
 mod accept;
 mod answer;
 mod documents;
+mod gate;
 mod handle;
 mod metrics;
 mod route;
@@ -24,11 +25,14 @@ use telemetry::Metrics;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::rest::Rest;
 use crate::status::Status;
 use answer::Chunks;
+pub use gate::Access;
+use gate::{Asked, Peer};
 use handle::Handling;
 use metrics::Counts;
 use route::Route;
@@ -50,15 +54,28 @@ pub struct Server {
     /// Where clients find it.
     pub(crate) address: String,
     pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) access: Access,
+    tls: TlsAcceptor,
     requests: Semaphore,
+}
+
+/// How a server is reached, and by whom.
+pub struct Door {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its certificate, and whose it accepts.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Who may do what.
+    pub access: Access,
 }
 
 impl Server {
     /// Makes a server of objects. `stopping` becomes true when it shall end.
-    pub fn new(rest: Rest, metrics: Metrics, address: SocketAddr, stopping: watch::Receiver<bool>) -> Self {
+    pub fn new(rest: Rest, metrics: Metrics, door: Door, stopping: watch::Receiver<bool>) -> Self {
         let counts = Counts::new(&metrics);
         let requests = Semaphore::new(MOST_REQUESTS);
-        Self { rest, metrics, counts, address: address.to_string(), stopping, requests }
+        let (address, tls) = (door.address.to_string(), TlsAcceptor::from(door.tls));
+        Self { rest, metrics, counts, address, stopping, access: door.access, tls, requests }
     }
 
     /// Serves connections until it shall stop, and then ends those that are open.
@@ -86,7 +103,13 @@ impl Server {
             drop(stream.set_nodelay(true));
             let server = self.clone();
             tokio::spawn(async move {
-                server.connection(stream).await;
+                // Who does not know how to begin is nobody's business.
+                if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME, server.tls.accept(stream)).await {
+                    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                    let peer =
+                        Peer(Arc::new(certificates.iter().map(|one| one.clone().into_owned()).collect()));
+                    server.connection(stream, peer).await;
+                }
                 drop(permit);
             });
         }
@@ -95,11 +118,15 @@ impl Server {
         drop(tokio::time::timeout(STOP_TIME, connections.acquire_many(all)).await);
     }
 
-    async fn connection(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    async fn connection(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        peer: Peer,
+    ) {
         let server = self.clone();
         let service = service_fn(move |request| {
-            let server = server.clone();
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
+            let (server, peer) = (server.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(server.answer(request, &peer).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(64 * 1024);
@@ -129,20 +156,22 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Chunks> {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Chunks> {
         #[expect(clippy::disallowed_methods, reason = "it belongs to the shell that serves")]
         let begin = std::time::Instant::now();
-        let route = Route::parse(request.uri().path());
+        let path = request.uri().path().to_owned();
+        let route = Route::parse(&path);
         let (mut handling, acceptable) = Handling::begin(self, request);
-        let (verb, resource, part) = match &route {
-            Route::Resource(place) => {
+        let (verb, resource, part) = match route.place() {
+            Some(place) => {
                 let verb = handle::verb(&handling.method, place, &handling.query).unwrap_or("other");
                 (verb, place.kind.plural, place.part.clone())
             }
-            _ => ("other", "", String::new()),
+            None => ("other", "", String::new()),
         };
         let is_watch = verb == "watch";
-        let response = match acceptable {
+        let asked = (&route, path.as_str());
+        let response = match self.let_in(&mut handling, asked, peer).and(acceptable) {
             Err(status) => handling.refusal(&status),
             Ok(()) => {
                 let permit = if is_watch { None } else { Some(self.requests.try_acquire()) };
@@ -160,29 +189,22 @@ impl Server {
                 }
             }
         };
+        handling.drain().await;
         let took = (!is_watch).then(|| begin.elapsed());
         self.counts.answered((verb, resource, &part), response.status().as_u16(), took);
         response
     }
 
-    pub(crate) fn review(
+    /// Finds out who asks, and refuses what they may not do.
+    fn let_in(
         &self,
-        review: &route::Review,
-        body: &[u8],
-        handling: &Handling<'_>,
-    ) -> Result<Response<Chunks>, Status> {
-        let _ = (review, body, handling);
-        Err(Status::no_such_path())
-    }
-
-    pub(crate) fn token(
-        &self,
-        place: &crate::rest::Place,
-        given: &serde_json::Value,
-        handling: &Handling<'_>,
-    ) -> Result<Response<Chunks>, Status> {
-        let _ = (place, given, handling);
-        Err(Status::no_such_path())
+        handling: &mut Handling<'_>,
+        (route, path): (&Route, &str),
+        peer: &Peer,
+    ) -> Result<(), Status> {
+        handling.identity = self.access.identity(&self.rest, peer, &handling.headers)?;
+        let asked = Asked { method: &handling.method, path, query: &handling.query, route };
+        self.access.check(&handling.identity, &asked)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a path means.
 
+use crate::access::Review;
+use crate::kinds::{Kind, Scope};
 use crate::rest::Place;
 use crate::rest::options::unescaped;
 
@@ -29,10 +31,12 @@ pub(crate) enum Route {
     OpenApiV2,
     /// `/openapi/v3`, or a document of it.
     OpenApiV3(String),
+    /// `/debug/compact`: to forget the history up to a revision.
+    Compact,
     /// A list of paths.
     Index,
-    /// What is only asked: reviews of access. Group and plural.
-    Review(Review),
+    /// What is only asked: reviews of access.
+    Review(Question),
     /// An object, a collection of them, or a part of one.
     Resource(Place),
     /// Nothing.
@@ -40,18 +44,15 @@ pub(crate) enum Route {
 }
 
 /// Something that is asked by creating it, and never kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Review {
-    /// Its group.
-    pub(crate) group: String,
-    /// Its name in paths.
-    pub(crate) plural: String,
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Question {
+    /// What is asked.
+    pub(crate) review: Review,
+    /// Its kind.
+    pub(crate) kind: &'static Kind,
     /// The namespace; empty: none.
     pub(crate) namespace: String,
 }
-
-/// The groups of what is only asked.
-pub(crate) const REVIEWS: [&str; 2] = ["authentication.k8s.io", "authorization.k8s.io"];
 
 impl Route {
     /// Reads a path.
@@ -66,6 +67,7 @@ impl Route {
             [endpoint @ ("healthz" | "livez" | "readyz"), ref check @ ..] => {
                 Self::Health { endpoint: endpoint.to_owned(), check: check.join("/") }
             }
+            ["debug", "compact"] => Self::Compact,
             ["version"] => Self::Version,
             ["metrics"] => Self::Metrics,
             ["api"] => Self::CoreVersions,
@@ -75,39 +77,32 @@ impl Route {
             ["apis", group, version] => Self::Resources(group.to_owned(), version.to_owned()),
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3", ref rest @ ..] => Self::OpenApiV3(rest.join("/")),
-            ["apis", group, "v1", ref rest @ ..] if REVIEWS.contains(&group) => Self::review(group, rest),
             ["api", version, ref rest @ ..] => Self::resource("", version, rest),
             ["apis", group, version, ref rest @ ..] => Self::resource(group, version, rest),
             _ => Self::Nowhere,
         }
     }
 
-    fn review(group: &str, rest: &[&str]) -> Self {
+    /// Answers which objects it is about, if it is about objects.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        if let Self::Resource(place) = self { Some(place) } else { None }
+    }
+
+    fn review(group: &str, version: &str, rest: &[&str]) -> Option<Self> {
         let (namespace, plural) = match rest {
             ["namespaces", namespace, plural] => (*namespace, *plural),
             [plural] => ("", *plural),
-            _ => return Self::Nowhere,
+            _ => return None,
         };
-        let known = [
-            "selfsubjectreviews",
-            "tokenreviews",
-            "selfsubjectaccessreviews",
-            "selfsubjectrulesreviews",
-            "subjectaccessreviews",
-            "localsubjectaccessreviews",
-        ];
-        if !known.contains(&plural) {
-            return Self::Nowhere;
-        }
-        Self::Review(Review {
-            group: group.to_owned(),
-            plural: plural.to_owned(),
-            namespace: namespace.to_owned(),
-        })
+        let review = Review::find(group, version, plural)?;
+        let kind = review.kind();
+        let is_right = (kind.scope == Scope::Namespaced) != namespace.is_empty();
+        is_right.then(|| Self::Review(Question { review, kind, namespace: namespace.to_owned() }))
     }
 
     fn resource(group: &str, version: &str, rest: &[&str]) -> Self {
-        Place::parse(group, version, rest).map_or(Self::Nowhere, Self::Resource)
+        let review = || Self::review(group, version, rest);
+        Place::parse(group, version, rest).map(Self::Resource).or_else(review).unwrap_or(Self::Nowhere)
     }
 }
 

@@ -44,7 +44,6 @@ impl Stream {
     }
 
     async fn run(mut self, mut watching: Watching, sender: Sender<Bytes>) {
-        #[expect(clippy::disallowed_methods, reason = "it belongs to the shell that serves")]
         let begin = Instant::now();
         let end = begin + self.timeout;
         let (mut bookmark_at, mut bookmarked) = (begin + BOOKMARKS, watching.position());

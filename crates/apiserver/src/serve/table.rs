@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::accept::TableVersion;
+use crate::body::quoted;
 use crate::kinds::Kind;
+use crate::status::Status;
 
 /// What a row says of its object besides its cells: the parameter `includeObject`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +19,17 @@ pub(crate) enum Include {
 }
 
 impl Include {
-    pub(crate) fn parse(text: Option<&str>) -> Self {
+    /// Reads it; a word that is none is the answer.
+    pub(crate) fn parse(text: &str) -> Result<Self, Status> {
         match text {
-            Some("None") => Self::None,
-            Some("Object") => Self::Object,
-            Some(_) | None => Self::Metadata,
+            "None" => Ok(Self::None),
+            "Object" => Ok(Self::Object),
+            "" | "Metadata" => Ok(Self::Metadata),
+            other => Err(Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', \
+                 'None', or empty",
+                quoted(other)
+            ))),
         }
     }
 }
@@ -56,26 +64,25 @@ impl Tables {
         let name = json!({"name": "Name", "type": "string", "format": "name", "priority": 0,
                           "description": "The name of the object, unique among those of its kind in its namespace."});
         let own = self.kind.rules.columns.iter().map(|column| {
-            json!({"name": column.name, "type": column.shape, "format": "", "description": column.description,
+            let format = if column.name == "Name" { "name" } else { "" };
+            json!({"name": column.name, "type": column.shape, "format": format, "description": column.description,
                    "priority": column.priority})
         });
-        if self.kind.rules.columns.is_empty() {
-            let created = json!({"name": "Created At", "type": "date", "format": "", "priority": 0,
-                                 "description": "When the object was created."});
-            return json!([name, created]);
-        }
-        std::iter::once(name).chain(own).collect()
+        if self.has_all() { own.collect() } else { std::iter::once(name).chain(own).collect() }
+    }
+
+    /// Whether the kind says where among its columns the name is.
+    fn has_all(&self) -> bool {
+        self.kind.rules.columns.iter().any(|column| column.name == "Name")
     }
 
     fn row(&self, object: &Value) -> Value {
-        let mut cells = vec![object["metadata"]["name"].clone()];
-        if self.kind.rules.columns.is_empty() {
-            cells.push(object["metadata"]["creationTimestamp"].clone());
-        } else {
-            cells.extend((self.kind.rules.cells)(object, self.now));
+        let mut cells = (self.kind.rules.cells)(object, self.now);
+        if !self.has_all() {
+            cells.insert(0, object["metadata"]["name"].clone());
         }
         match self.include {
-            Include::None => json!({"cells": cells}),
+            Include::None => json!({"cells": cells, "object": null}),
             Include::Metadata => json!({"cells": cells, "object": only_metadata(object, self.api_version())}),
             Include::Object => json!({"cells": cells, "object": object}),
         }

@@ -10,7 +10,7 @@ mod object;
 mod plan;
 mod probe;
 mod text;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ pub enum CaseError {
     Word(String),
 }
 
-fn wrong(what: impl Into<String>) -> CaseError {
+pub(crate) fn wrong(what: impl Into<String>) -> CaseError {
     CaseError::Word(what.into())
 }
 

@@ -9,7 +9,7 @@ use super::{CaseError, wrong};
 
 /// One node of the tree.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Yaml {
+pub(crate) enum Yaml {
     Null,
     Bool(bool),
     Int(i64),
@@ -20,14 +20,14 @@ pub(super) enum Yaml {
 }
 
 impl Yaml {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         // Without it `y` and `no` would be truth values.
         let options = serde_saphyr::options! { strict_booleans: true };
         serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
     }
 
     /// Answers the text of a scalar, numbers included: `udp/53` and `8080` are both ports.
-    pub(super) fn text(&self, what: &str) -> Result<String, CaseError> {
+    pub(crate) fn text(&self, what: &str) -> Result<String, CaseError> {
         match self {
             Self::Text(text) => Ok(text.clone()),
             Self::Int(number) => Ok(number.to_string()),
@@ -37,18 +37,18 @@ impl Yaml {
         }
     }
 
-    pub(super) fn bool(&self, what: &str) -> Result<bool, CaseError> {
+    pub(crate) fn bool(&self, what: &str) -> Result<bool, CaseError> {
         let Self::Bool(value) = self else { return Err(wrong(format!("{what}: expected true or false"))) };
         Ok(*value)
     }
 
-    pub(super) fn count(&self, what: &str) -> Result<u32, CaseError> {
+    pub(crate) fn count(&self, what: &str) -> Result<u32, CaseError> {
         let Self::Int(number) = self else { return Err(wrong(format!("{what}: expected a number"))) };
         u32::try_from(*number).map_err(|_| wrong(format!("{what}: {number} is out of range")))
     }
 
     /// Answers a time; what is absent (null) is none.
-    pub(super) fn seconds(&self, what: &str) -> Result<std::time::Duration, CaseError> {
+    pub(crate) fn seconds(&self, what: &str) -> Result<std::time::Duration, CaseError> {
         let seconds = match self {
             Self::Int(number) => *number as f64,
             Self::Float(number) => *number,
@@ -61,7 +61,7 @@ impl Yaml {
     }
 
     /// Answers the items of a list; what is absent (null) is empty.
-    pub(super) fn list(&self, what: &str) -> Result<&[Yaml], CaseError> {
+    pub(crate) fn list(&self, what: &str) -> Result<&[Yaml], CaseError> {
         match self {
             Self::List(items) => Ok(items),
             Self::Null => Ok(&[]),
@@ -72,7 +72,7 @@ impl Yaml {
     }
 
     /// Answers the entries of a mapping in their order; what is absent (null) is empty.
-    pub(super) fn entries(&self, what: &str) -> Result<&[(String, Yaml)], CaseError> {
+    pub(crate) fn entries(&self, what: &str) -> Result<&[(String, Yaml)], CaseError> {
         match self {
             Self::Map(entries) => Ok(entries),
             Self::Null => Ok(&[]),
@@ -82,7 +82,7 @@ impl Yaml {
         }
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(*value),
@@ -98,42 +98,42 @@ impl Yaml {
 }
 
 /// A mapping that is taken apart field by field; what nobody took is an unknown word.
-pub(super) struct Fields {
+pub(crate) struct Fields {
     what: String,
     left: Vec<(String, Yaml)>,
 }
 
 impl Fields {
-    pub(super) fn of(value: &Yaml, what: impl Into<String>) -> Result<Self, CaseError> {
+    pub(crate) fn of(value: &Yaml, what: impl Into<String>) -> Result<Self, CaseError> {
         let what = what.into();
         let left = value.entries(&what)?.to_vec();
         Ok(Self { what, left })
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.left.iter().any(|(key, _)| key == name)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.left.iter().map(|(key, _)| key.as_str())
     }
 
-    pub(super) fn take(&mut self, name: &str) -> Option<Yaml> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Yaml> {
         let at = self.left.iter().position(|(key, _)| key == name)?;
         Some(self.left.remove(at).1)
     }
 
-    pub(super) fn take_text(&mut self, name: &str) -> Result<Option<String>, CaseError> {
+    pub(crate) fn take_text(&mut self, name: &str) -> Result<Option<String>, CaseError> {
         let what = format!("{}.{name}", self.what);
         self.take(name).map(|value| value.text(&what)).transpose()
     }
 
-    pub(super) fn need_text(&mut self, name: &str) -> Result<String, CaseError> {
+    pub(crate) fn need_text(&mut self, name: &str) -> Result<String, CaseError> {
         self.take_text(name)?.ok_or_else(|| wrong(format!("{}: no {name}", self.what)))
     }
 
     /// Fails when fields are left that nobody knew.
-    pub(super) fn end(self) -> Result<(), CaseError> {
+    pub(crate) fn end(self) -> Result<(), CaseError> {
         if self.left.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,29 @@
 //! Containers that share addresses.
+//!
+//! The parts of a Pod that templates of Pods have too (`defaults::spec`, `spec::check`, `warnings::of`) are written for
+//! both.
 
-use super::{ALL_VERBS, FieldValue, Kind, Rules, STATUS, Scope, Selectable};
+mod admission;
+mod affinity;
+mod amounts;
+pub mod binding;
+mod containers;
+pub(in crate::kinds) mod defaults;
+mod env;
+mod image;
+pub(in crate::kinds) mod life;
+mod network;
+mod probes;
+pub(in crate::kinds) mod read;
+mod scheduling;
+pub(in crate::kinds) mod spec;
+mod status;
+mod table;
+mod update;
+mod volumes;
+pub(in crate::kinds) mod warnings;
+
+use super::{ALL_VERBS, BINDING, FieldValue, Kind, LOG, Rules, STATUS, Scope, Selectable};
 
 /// Containers that share addresses.
 pub(super) const KIND: Kind = Kind {
@@ -14,7 +37,7 @@ pub(super) const KIND: Kind = Kind {
     categories: &["all"],
     scope: Scope::Namespaced,
     verbs: ALL_VERBS,
-    subresources: &[STATUS],
+    subresources: &[BINDING, LOG, STATUS],
     selectable: &[
         Selectable { label: "spec.nodeName", value: FieldValue::Text("/spec/nodeName") },
         Selectable { label: "spec.restartPolicy", value: FieldValue::Text("/spec/restartPolicy") },
@@ -29,5 +52,21 @@ pub(super) const KIND: Kind = Kind {
         },
     ],
     table: "pods",
-    rules: Rules::PLAIN,
+    rules: Rules {
+        defaults: defaults::pod,
+        prepare: life::prepare,
+        prepare_update: life::prepare_update,
+        validate: spec::check_pod,
+        validate_update: update::check,
+        prepare_status: status::prepare,
+        validate_status: status::check,
+        warnings: warnings::of_pod,
+        begin: admission::begin,
+        is_answered_when_deleted: true,
+        is_graceful: true,
+        grace: life::grace,
+        columns: table::COLUMNS,
+        cells: table::cells,
+        ..Rules::PLAIN
+    },
 };

@@ -1,0 +1,11 @@
+//! The API server as a process: the recorded answers, kubectl, a client library, crashes, and what watches promise.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod answers;
+mod crash;
+mod kubectl;
+mod machine;
+mod python;
+mod replay;
+mod watching;
