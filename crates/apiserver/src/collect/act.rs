@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::graph::goes_with_namespace;
-use super::{Action, Condition, Object, What, namespace, ranges};
-use crate::kinds::{KINDS, Kind};
-use crate::rest::{DeleteOptions, Place, Rest, WriteOptions, change, delete, managers, object};
+use super::{Action, Condition, Object, What, kinds, namespace};
+use crate::kinds::Kind;
+use crate::rest::{DeleteOptions, Place, Rest, WriteOptions, change, delete, managers};
 use crate::status::Status;
 use crate::writing::Writing;
 
@@ -37,24 +37,19 @@ impl Action {
             }
             What::Disown(owners) => change.write(writing, "", |new| disown(new, owners)),
             What::Unblock => change.write(writing, "", unblock),
-            What::Hold(finalizer) => change.write(writing, "", |new| {
-                let mut all = texts(&new["metadata"]["finalizers"]);
-                if !all.iter().any(|known| known == finalizer) {
-                    all.push((*finalizer).to_owned());
-                }
-                new["metadata"]["finalizers"] = json!(all);
-            }),
             What::Finish(finalizer) => change.write(writing, "", |new| finish(new, finalizer)),
             What::Report(conditions) => {
                 let now = managers::time(writing);
                 change.write(writing, "status", |new| report(new, conditions, &now))
             }
-            What::FinalizeNamespace => finalize(writing, object, &old),
-            What::ReleaseRange => {
-                if is_needed(writing, &old) {
+            What::FinalizeNamespace => {
+                let prefix = format!("{}/", object.key);
+                let is_inside =
+                    |kind: &&Kind| goes_with_namespace(kind) && !writing.list(kind.table, &prefix).is_empty();
+                if kinds().iter().any(is_inside) {
                     return Ok(());
                 }
-                change.write(writing, "", |new| finish(new, ranges::FINALIZER))
+                change.write(writing, "finalize", let_go)
             }
         }
     }
@@ -80,7 +75,7 @@ impl Changing<'_> {
             return Ok(());
         }
         let place = place(self.object, part);
-        managers::record(writing, &place, &WriteOptions::by(MANAGER), (Some(self.old), &mut new))?;
+        managers::record(writing, &place, &WriteOptions::by(MANAGER), (Some(self.old), &mut new));
         change::finish(writing, &place, self.old, new).map(drop)
     }
 }
@@ -151,29 +146,9 @@ fn report(object: &mut Value, conditions: &[Condition], now: &str) {
     }
 }
 
-/// Lets a namespace go as the subresource `finalize` does, if nothing is in it.
-fn finalize(writing: &mut Writing<'_>, place: &Object, old: &Value) -> Result<(), Status> {
-    let prefix = format!("{}/", place.key);
-    let is_inside =
-        |kind: &&&Kind| goes_with_namespace(kind) && !writing.list(kind.table, &prefix).is_empty();
-    if KINDS.iter().find(is_inside).is_some() {
-        return Ok(());
-    }
-    let mut new = old.clone();
-    let list = texts(&new["spec"]["finalizers"]).into_iter().filter(|known| known != namespace::FINALIZER);
+fn let_go(namespace: &mut Value) {
+    let list =
+        texts(&namespace["spec"]["finalizers"]).into_iter().filter(|known| known != namespace::FINALIZER);
     let list: Vec<String> = list.collect();
-    let is_held = !list.is_empty() || !texts(&new["metadata"]["finalizers"]).is_empty();
-    new["spec"] = if list.is_empty() { json!({}) } else { json!({"finalizers": list}) };
-    if is_held {
-        writing.put_object(place.kind, &mut new);
-    } else {
-        delete::remove(writing, place.kind, &new);
-    }
-    Ok(())
-}
-
-fn is_needed(writing: &Writing<'_>, range: &Value) -> bool {
-    let all = |table: &str| writing.list(table, "").into_iter().map(|(_, bytes)| object(&bytes));
-    let others: Vec<Value> = all("servicecidrs").collect();
-    ranges::is_needed(range, &others, all("ipaddresses"))
+    namespace["spec"] = if list.is_empty() { json!({}) } else { json!({"finalizers": list}) };
 }

@@ -181,9 +181,7 @@ mod tests {
                 What::Disown(owners) => format!("disown {}", owners.join(" ")),
                 What::Finish(finalizer) => format!("finish {finalizer}"),
                 What::Unblock => "unblock".to_owned(),
-                What::Hold(_) | What::Report(_) | What::FinalizeNamespace | What::ReleaseRange => {
-                    panic!("not of owners")
-                }
+                What::Report(_) | What::FinalizeNamespace => panic!("not of owners"),
             };
             format!("{}: {what}", action.uid)
         };

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Look, Meta, Object, Whereabouts, kinds};
+use super::{Look, Meta, Object, Owner, Whereabouts, kinds};
 use crate::kinds::Kind;
 use crate::rest::delete::{FOREGROUND, ORPHAN};
 
@@ -42,8 +42,8 @@ impl Graph {
         // Kubernetes collects no Events either.
         if object.kind.table != "events" {
             self.refer(object, before, after);
-            self.look_at_owned(object, before, after, &mut looks);
-            self.look_at_owners(object, before, after, &mut looks);
+            looks.extend(self.owned(object, before, after));
+            looks.extend(owners(object, before, after));
         }
         self.look_at_places(object, after, &mut looks);
         looks
@@ -62,72 +62,59 @@ impl Graph {
         }
     }
 
-    /// The object and its dependents.
-    fn look_at_owned(
-        &self,
-        object: &Object,
-        before: Option<&Meta>,
-        after: Option<&Meta>,
-        looks: &mut BTreeSet<Look>,
-    ) {
-        let all = |uid: &str| self.dependents(uid).cloned().map(Look::Object).collect::<BTreeSet<_>>();
+    /// The object and its dependents, where they may have to go.
+    fn owned(&self, object: &Object, before: Option<&Meta>, after: Option<&Meta>) -> Vec<Look> {
+        let all = |uid: &str| self.dependents(uid).cloned().map(Look::Object).collect::<Vec<_>>();
         let Some(after) = after else {
-            looks.extend(before.map(|before| all(&before.uid)).unwrap_or_default());
-            return;
+            return before.map(|before| all(&before.uid)).unwrap_or_default();
         };
         let begins = |finalizer: &str| {
             after.waits_for(finalizer) && !before.is_some_and(|before| before.waits_for(finalizer))
         };
         let has_other_owners = before.is_none_or(|before| before.owners != after.owners);
+        let mut looks = if begins(FOREGROUND) { all(&after.uid) } else { Vec::new() };
         if has_other_owners && !after.owners.is_empty() || begins(ORPHAN) || begins(FOREGROUND) {
-            looks.insert(Look::Object(object.clone()));
+            looks.push(Look::Object(object.clone()));
         }
-        if begins(FOREGROUND) {
-            looks.extend(all(&after.uid));
-        }
-    }
-
-    /// The owners that may have waited for this.
-    fn look_at_owners(
-        &self,
-        object: &Object,
-        before: Option<&Meta>,
-        after: Option<&Meta>,
-        looks: &mut BTreeSet<Look>,
-    ) {
-        let Some(before) = before else { return };
-        let stays = |uid: &str| {
-            after.is_some_and(|after| after.owners.iter().any(|owner| owner.uid == uid && owner.blocks()))
-        };
-        for owner in before.owners.iter().filter(|owner| owner.blocks() && !stays(&owner.uid)) {
-            if let Whereabouts::At(owner) = owner.of(object) {
-                looks.insert(Look::Object(owner));
-            }
-        }
+        looks
     }
 
     /// What the object is in, or for.
     fn look_at_places(&mut self, object: &Object, after: Option<&Meta>, looks: &mut BTreeSet<Look>) {
         let note = |set: &mut BTreeSet<Arc<str>>| match after.is_some_and(Meta::is_deleted) {
-            true => drop(set.insert(object.key.clone())),
-            false => drop(set.remove(&object.key)),
+            true => set.insert(object.key.clone()),
+            false => set.remove(&object.key),
         };
         match object.kind.table {
             "namespaces" => {
-                note(&mut self.namespaces);
+                _ = note(&mut self.namespaces);
                 looks.extend(self.namespaces.get(&object.key).cloned().map(Look::Namespace));
             }
             "servicecidrs" => {
-                note(&mut self.ranges);
-                looks.extend(after.map(|_| Look::Range(object.key.clone())));
-                looks.extend(self.ranges.iter().cloned().map(Look::Range));
+                _ = note(&mut self.ranges);
+                looks.insert(Look::Ranges);
             }
-            "ipaddresses" => looks.extend(self.ranges.iter().cloned().map(Look::Range)),
+            // An address that goes was perhaps the last that needed a range.
+            "ipaddresses" if after.is_none() && !self.ranges.is_empty() => _ = looks.insert(Look::Ranges),
             _ => {}
         }
         let (namespace, _) = object.namespace_and_name();
         looks.extend(self.namespaces.get(namespace).cloned().map(Look::Namespace));
     }
+}
+
+/// The owners that may have waited for an object and need not any more.
+fn owners(object: &Object, before: Option<&Meta>, after: Option<&Meta>) -> Vec<Look> {
+    let blocks = |uid: &str| {
+        after.is_some_and(|after| after.owners.iter().any(|owner| owner.uid == uid && owner.blocks()))
+    };
+    let before = before.into_iter().flat_map(|before| &before.owners);
+    let freed = before.filter(|owner| owner.blocks() && !blocks(&owner.uid));
+    let place = |owner: &Owner| match owner.of(object) {
+        Whereabouts::At(owner) => Some(Look::Object(owner)),
+        Whereabouts::Unknown => None,
+    };
+    freed.filter_map(place).collect()
 }
 
 /// Whether objects of a kind are in namespaces and go with them.

@@ -1,15 +1,14 @@
 //! What the server does to objects by itself: those whose owners are gone go, deleted namespaces are emptied, ranges of
 //! addresses are held while they are needed.
 //!
-//! [`graph`] follows all changes and answers what is to be looked at; the decisions ([`decide`], [`namespace`], [`ranges`])
-//! are pure and answer [`Action`]s; [`act`] carries them out, each in a transaction; [`run`] drives it. Nothing is
-//! remembered that a start does not read again. What it does *not* do: end Pods on nodes.
+//! [`graph`] follows all changes and answers what is to be looked at; the decisions ([`decide`], [`namespace`]) are pure and
+//! answer [`Action`]s; [`act`] carries them out, each in a transaction; [`run`](mod@run) drives it. Nothing is remembered that
+//! a start does not read again. What it does *not* do: end Pods on nodes, and know when a range is needed (`allocate` does).
 
 mod act;
 mod decide;
 mod graph;
 mod namespace;
-mod ranges;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -40,8 +39,8 @@ pub(crate) enum Look {
     Object(Object),
     /// A namespace that is being deleted, by name.
     Namespace(Arc<str>),
-    /// A range of addresses, by name.
-    Range(Arc<str>),
+    /// The ranges of addresses.
+    Ranges,
 }
 
 /// What is to be done to one object, if it still has this UID.
@@ -61,16 +60,12 @@ pub(crate) enum What {
     Disown(Vec<String>),
     /// Its owners need not wait for it any more.
     Unblock,
-    /// A finalizer is added.
-    Hold(&'static str),
     /// A finalizer is removed.
     Finish(&'static str),
     /// Conditions are set in its status.
     Report(Vec<Condition>),
     /// A namespace is let go, if nothing is in it.
     FinalizeNamespace,
-    /// A range is let go, if no address needs it.
-    ReleaseRange,
 }
 
 /// A condition as a status has it.

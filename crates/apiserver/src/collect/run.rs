@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use serde_json::Value;
 use store::{Batch, Change, Expired, Range, Watch};
 use tokio::sync::watch::Receiver;
 use tokio::task::{JoinSet, yield_now};
@@ -15,7 +14,8 @@ use tracing::{debug, warn};
 
 use super::decide::{self, Known};
 use super::graph::Graph;
-use super::{Action, Look, Meta, Object, kinds, namespace, ranges};
+use super::{Action, Look, Meta, Object, kinds, namespace};
+use crate::allocate;
 use crate::kinds::Kind;
 use crate::rest::{self, Rest};
 use crate::status::Status;
@@ -146,6 +146,11 @@ impl Collector {
                 return false;
             }
             self.queue.remove(&look);
+            if look == Look::Ranges {
+                self.busy.insert(look);
+                self.running.spawn(settle_ranges(self.rest.clone()));
+                continue;
+            }
             let actions = self.decide(&look);
             if !actions.is_empty() {
                 debug!(?look, count = actions.len(), "something is to be done");
@@ -160,8 +165,6 @@ impl Collector {
 
     fn decide(&self, look: &Look) -> Vec<Action> {
         let store = &self.rest.store;
-        let value =
-            |kind: &Kind, key: &str| store.get(kind.table, key).0.map(|entry| rest::object(&entry.value));
         match look {
             Look::Object(object) => {
                 let read = |object: &Object| {
@@ -171,22 +174,14 @@ impl Collector {
             }
             Look::Namespace(name) => {
                 let kind = Kind::find("", "v1", "namespaces").expect("namespaces are served");
-                let Some(found) = value(kind, name) else { return Vec::new() };
+                let Some(found) = store.get(kind.table, name).0 else { return Vec::new() };
+                let found = rest::object(&found.value);
                 let prefix = format!("{name}/");
                 let content = |kind: &Kind| self.content(kind, &prefix);
                 namespace::decide(&Object { kind, key: name.clone() }, &found, &content)
             }
-            Look::Range(name) => {
-                let kind = Kind::find("networking.k8s.io", "v1", "servicecidrs").expect("ranges are served");
-                let Some(found) = value(kind, name) else { return Vec::new() };
-                let all = |table: &str| -> Vec<Value> {
-                    let page = store.list(table, &Range::default(), None);
-                    let entries = page.map(|page| page.entries).unwrap_or_default();
-                    entries.iter().map(|(_, entry)| rest::object(&entry.value)).collect()
-                };
-                let is_needed = || ranges::is_needed(&found, &all("servicecidrs"), all("ipaddresses"));
-                ranges::decide(&Object { kind, key: name.clone() }, &found, &is_needed)
-            }
+            // What is to be done there is decided where it is done.
+            Look::Ranges => Vec::new(),
         }
     }
 
@@ -258,6 +253,11 @@ async fn next(watches: &mut [(&'static Kind, Watch)]) -> Result<(&'static Kind, 
         Poll::Pending
     })
     .await
+}
+
+async fn settle_ranges(rest: Rest) -> (Look, Result<(), Status>) {
+    let settled = rest.write(false, |writing| Ok(allocate::settle(writing))).await;
+    (Look::Ranges, settled.map(|what| debug!(?what, "ranges of addresses are settled")))
 }
 
 /// Carries actions out, the last one after those before it.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use store::{Range, Store, Window};
 
 use super::run::Collector;
+use crate::allocate::{Cluster, NodePorts};
 use crate::body::time::Instant;
 use crate::kinds::Kind;
 use crate::rest::options::Propagation;
@@ -32,7 +33,13 @@ impl World {
         std::fs::create_dir_all(&folder).unwrap();
         let mut world = Self { rest: None, folder };
         world.restart();
-        start::prepare(world.rest()).await.unwrap();
+        let cluster = Cluster {
+            service_ranges: vec![crate::range::Range::parse("10.96.0.0/16").unwrap()],
+            node_ports: NodePorts { first: 30000, last: 32767 },
+            server: vec!["127.0.0.1".parse().unwrap()],
+            server_port: 6443,
+        };
+        start::prepare(world.rest(), cluster).await.unwrap();
         world
     }
 
@@ -232,17 +239,6 @@ fn circles_go_when_they_are_cut() {
     }
 }
 
-/// A namespace as a DELETE leaves it.
-async fn delete_namespace(world: &World, name: &str) {
-    world
-        .set(namespaces(), name, |object| {
-            object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-            object["spec"] = json!({"finalizers": ["kubernetes"]});
-            object["status"]["phase"] = "Terminating".into();
-        })
-        .await;
-}
-
 #[test]
 fn a_deleted_namespace_is_emptied_and_goes() {
     block_on(async {
@@ -258,7 +254,7 @@ fn a_deleted_namespace_is_emptied_and_goes() {
         world
             .set(config_maps(), "one/c7", |object| object["metadata"]["finalizers"] = json!(["x.io/a"]))
             .await;
-        delete_namespace(&world, "one").await;
+        world.delete(namespaces(), "one", Propagation::Background).await;
         world.settle().await;
         assert_eq!(world.show("one"), "c7-");
         assert_eq!(world.rest().store.count("leases"), 20);
