@@ -12,6 +12,7 @@ pub mod age;
 pub mod allocate;
 pub mod body;
 pub mod chance;
+pub mod collect;
 pub mod discovery;
 pub mod kinds;
 pub mod manage;
