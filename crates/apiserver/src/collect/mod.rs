@@ -14,6 +14,7 @@ mod run;
 mod tests;
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -24,7 +25,7 @@ use crate::rest::options::Propagation;
 pub use run::run;
 
 /// An object by its place.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Object {
     /// The kind as which it is kept.
     pub(crate) kind: &'static Kind,
@@ -125,6 +126,12 @@ impl Object {
 
     fn place(&self) -> (&str, &str) {
         (self.kind.table, &self.key)
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.table, self.key)
     }
 }
 
