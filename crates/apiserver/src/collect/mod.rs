@@ -12,8 +12,10 @@ mod namespace;
 mod run;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -22,9 +24,10 @@ use crate::kinds::{KINDS, Kind, Scope};
 use crate::rest::options::Propagation;
 
 pub use run::run;
+pub use upkeep::{expire_events, hold_addresses};
 
 /// An object by its place.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Object {
     /// The kind as which it is kept.
     pub(crate) kind: &'static Kind,
@@ -125,6 +128,12 @@ impl Object {
 
     fn place(&self) -> (&str, &str) {
         (self.kind.table, &self.key)
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.table, self.key)
     }
 }
 

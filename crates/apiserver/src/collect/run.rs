@@ -94,7 +94,7 @@ impl Collector {
     }
 
     /// Does what can be done now, and waits for what comes.
-    async fn turn(&mut self) -> Result<(), Expired> {
+    pub(super) async fn turn(&mut self) -> Result<(), Expired> {
         self.follow()?;
         if self.decide_some() {
             // Others have a turn.

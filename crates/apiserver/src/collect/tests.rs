@@ -311,22 +311,73 @@ fn a_range_is_held_while_an_address_needs_it() {
     });
 }
 
+#[test]
+fn pods_go_first_and_have_their_time() {
+    block_on(async {
+        let world = World::new().await;
+        let pods = Kind::find("", "v1", "pods").unwrap();
+        world.create(namespaces(), "n", "", json!({})).await;
+        world.create(config_maps(), "n/c", "", json!({})).await;
+        let pod = |node: &str| {
+            let containers = json!([{"name": "a", "image": "a"}]);
+            json!({"spec": {"nodeName": node, "terminationGracePeriodSeconds": 30, "containers": containers}})
+        };
+        world.create(pods, "n/here", "", pod("node")).await;
+        world.create(pods, "n/nowhere", "", pod("")).await;
+        world.delete(namespaces(), "n", Propagation::Background).await;
+        let mut collector = Collector::begin(world.rest()).await.unwrap();
+        collector.settle().await;
+        assert!(world.get(pods, "n/nowhere").is_none());
+        assert_eq!(world.get(pods, "n/here").unwrap()["metadata"]["deletionGracePeriodSeconds"], 30);
+        let remaining = world.get(namespaces(), "n").unwrap()["status"]["conditions"][3]["message"].clone();
+        assert_eq!(remaining, "Some resources are remaining: pods. has 1 resource instances");
+        assert_eq!(world.show("n"), "c");
+        let now = DeleteOptions { grace: Some(0), ..DeleteOptions::default() };
+        world.rest().delete(World::place(pods, "n/here"), now).await.unwrap();
+        collector.settle().await;
+        assert!(world.get(namespaces(), "n").is_none() && world.show("n").is_empty());
+    });
+}
+
+#[test]
+fn it_runs_until_it_is_told_to_stop() {
+    block_on(async {
+        let world = World::new().await;
+        let (stop, stopping) = tokio::sync::watch::channel(false);
+        let running = tokio::spawn(super::run(world.rest().clone(), stopping));
+        world.config_map("a", "").await;
+        world.config_map("b", "a").await;
+        world.config_map("c", "b").await;
+        world.config_map("d", "").await;
+        world.delete(config_maps(), "default/a", Propagation::Background).await;
+        let mut watch = world.rest().store.watch("configmaps", 0).unwrap();
+        while world.show("default") != "d" {
+            watch.next().await.unwrap();
+        }
+        stop.send_replace(true);
+        running.await.unwrap();
+        world.config_map("e", "a").await;
+        tokio::task::yield_now().await;
+        assert_eq!(world.show("default"), "d e<a");
+    });
+}
+
 /// Who owns whom, and who is deleted how, one after the other.
 #[derive(Debug, Clone)]
 struct History {
     owners: Vec<Vec<(usize, bool)>>,
     deletes: Vec<(usize, u8)>,
-    /// Whether everything is read again in the middle.
-    restarts: bool,
+    /// For how many microseconds it works before it is killed and started again.
+    kill_after: Option<u64>,
 }
 
 fn history() -> impl Strategy<Value = History> {
     let owners = prop::collection::vec(prop::collection::vec((0..10_usize, any::<bool>()), 0..3), 9);
     let deletes = prop::collection::vec((0..9_usize, 0..3_u8), 1..4);
-    (owners, deletes, any::<bool>()).prop_map(|(owners, deletes, restarts)| History {
+    (owners, deletes, prop::option::of(0..20_000_u64)).prop_map(|(owners, deletes, kill_after)| History {
         owners,
         deletes,
-        restarts,
+        kill_after,
     })
 }
 
@@ -398,8 +449,15 @@ proptest! {
                     let how = [Propagation::Background, Propagation::Foreground, Propagation::Orphan][usize::from(*how)];
                     world.delete(config_maps(), &key(*deleted), how).await;
                 }
-                if history.restarts {
+                if let Some(micros) = history.kill_after {
+                    let work = async { while collector.turn().await.is_ok() {} };
+                    drop(tokio::time::timeout(std::time::Duration::from_micros(micros), work).await);
                     drop(collector);
+                    // What was under way ends before the file is free.
+                    while Store::open(&world.folder.join("store"), Window::default()).is_err() {
+                        world.rest = None;
+                        tokio::task::yield_now().await;
+                    }
                     world.restart();
                     collector = Collector::begin(world.rest()).await.unwrap();
                 }
@@ -420,4 +478,32 @@ proptest! {
             }
         });
     }
+}
+
+#[tokio::test]
+async fn old_events_go_and_addresses_in_use_come_back() {
+    let world = World::new().await;
+    let events = Kind::find("", "v1", "events").unwrap();
+    for (name, last) in [("old", "2025-12-31T22:00:00Z"), ("new", "2025-12-31T23:30:00Z")] {
+        let about = json!({"kind": "Pod", "name": "p", "namespace": "default"});
+        let event = json!({"involvedObject": about, "firstTimestamp": last, "lastTimestamp": last});
+        world.create(events, &format!("default/{name}"), "", event).await;
+        let key = format!("default/{name}");
+        world.set(events, &key, move |event| event["metadata"]["creationTimestamp"] = last.into()).await;
+    }
+    while super::upkeep::remove_some(world.rest(), std::time::Duration::from_secs(3600)).await {}
+    assert!(world.get(events, "default/old").is_none() && world.get(events, "default/new").is_some());
+
+    let addresses = Kind::find("networking.k8s.io", "v1", "ipaddresses").unwrap();
+    let deleted = world.get(addresses, "10.96.0.1").unwrap();
+    world.delete(addresses, "10.96.0.1", Propagation::Background).await;
+    assert!(world.get(addresses, "10.96.0.1").is_none());
+    super::upkeep::hold(world.rest(), deleted.clone()).await;
+    let again = world.get(addresses, "10.96.0.1").unwrap();
+    assert_eq!(again["spec"], deleted["spec"]);
+    // Nobody has this one.
+    let mut unused = deleted;
+    unused["metadata"]["name"] = "10.96.0.9".into();
+    super::upkeep::hold(world.rest(), unused).await;
+    assert!(world.get(addresses, "10.96.0.9").is_none());
 }
