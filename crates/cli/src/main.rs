@@ -34,7 +34,7 @@ enum Command {
     #[command(args_override_self = true)]
     Proxy(Box<Flags>),
     /// Serve Kubernetes' API from this machine, with everything kept in one directory
-    Apiserver(apiserver::Args),
+    Apiserver(Box<apiserver::Args>),
     /// Remove everything of signalbox from this node's kernel, and nothing else
     Cleanup,
 }
