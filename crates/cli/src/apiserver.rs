@@ -58,8 +58,11 @@ pub(crate) struct Args {
     /// Leave everything as clients make it: nothing goes with its owner or its namespace
     #[arg(long)]
     disable_controllers: bool,
+    /// How long Events stay after they happened last
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    event_ttl: u64,
     /// How much to log: 0 to 4
-    #[arg(short, long, default_value_t = 2)]
+    #[arg(short, long, default_value_t = 0)]
     v: u8,
 }
 
@@ -140,6 +143,9 @@ async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Resu
     if !args.disable_controllers {
         // It may end anywhere: the next one begins with what there is then.
         drop(tokio::spawn(collect::run(rest.clone(), stopping.clone())));
+        drop(tokio::spawn(collect::hold_addresses(rest.clone(), stopping.clone())));
+        let age = Duration::from_secs(args.event_ttl);
+        drop(tokio::spawn(collect::expire_events(rest.clone(), age, stopping.clone())));
     }
     let server = Arc::new(Server::new(rest, metrics, Door { address, tls, access }, stopping));
     info!(%address, kubeconfig = %file.display(), "serving");

@@ -12,6 +12,7 @@ mod namespace;
 mod run;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::kinds::{KINDS, Kind, Scope};
 use crate::rest::options::Propagation;
 
 pub use run::run;
+pub use upkeep::{expire_events, hold_addresses};
 
 /// An object by its place.
 #[derive(Clone)]

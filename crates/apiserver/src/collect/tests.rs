@@ -479,3 +479,31 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn old_events_go_and_addresses_in_use_come_back() {
+    let world = World::new().await;
+    let events = Kind::find("", "v1", "events").unwrap();
+    for (name, last) in [("old", "2025-12-31T22:00:00Z"), ("new", "2025-12-31T23:30:00Z")] {
+        let about = json!({"kind": "Pod", "name": "p", "namespace": "default"});
+        let event = json!({"involvedObject": about, "firstTimestamp": last, "lastTimestamp": last});
+        world.create(events, &format!("default/{name}"), "", event).await;
+        let key = format!("default/{name}");
+        world.set(events, &key, move |event| event["metadata"]["creationTimestamp"] = last.into()).await;
+    }
+    while super::upkeep::remove_some(world.rest(), std::time::Duration::from_secs(3600)).await {}
+    assert!(world.get(events, "default/old").is_none() && world.get(events, "default/new").is_some());
+
+    let addresses = Kind::find("networking.k8s.io", "v1", "ipaddresses").unwrap();
+    let deleted = world.get(addresses, "10.96.0.1").unwrap();
+    world.delete(addresses, "10.96.0.1", Propagation::Background).await;
+    assert!(world.get(addresses, "10.96.0.1").is_none());
+    super::upkeep::hold(world.rest(), deleted.clone()).await;
+    let again = world.get(addresses, "10.96.0.1").unwrap();
+    assert_eq!(again["spec"], deleted["spec"]);
+    // Nobody has this one.
+    let mut unused = deleted;
+    unused["metadata"]["name"] = "10.96.0.9".into();
+    super::upkeep::hold(world.rest(), unused).await;
+    assert!(world.get(addresses, "10.96.0.9").is_none());
+}
