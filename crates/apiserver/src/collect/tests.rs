@@ -487,7 +487,7 @@ async fn old_events_go_and_addresses_in_use_come_back() {
     for (name, last) in [("old", "2025-12-31T22:00:00Z"), ("new", "2025-12-31T23:30:00Z")] {
         let about = json!({"kind": "Pod", "name": "p", "namespace": "default"});
         let event = json!({"involvedObject": about, "firstTimestamp": last, "lastTimestamp": last});
-        world.create(events, &format!("default/{name}"), "", event).await;
+        world.create((events, &format!("default/{name}")), "", event).await;
         let key = format!("default/{name}");
         world.set(events, &key, move |event| event["metadata"]["creationTimestamp"] = last.into()).await;
     }
