@@ -1,6 +1,7 @@
 //! The one thread that writes: it takes what waits, lets each write see those before it, and asks the disk once for all
 //! of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -8,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::disk::Disk;
-use crate::state::Entry;
+use crate::disk::{Disk, Facts};
+use crate::state::{Entry, State};
 use crate::view::{Pending, Written};
 use crate::{OpenError, Shared, Value, View, WriteError};
 
@@ -143,9 +144,9 @@ impl Thread {
             }
             waiting.push((last, tell));
         }
-        let digest = self.disk.digest_after(&state, &pending);
+        let facts = Facts { revision: last, digest: self.disk.digest_after(&state, &pending) };
         drop(state);
-        let written = if revisions.is_empty() { Ok(()) } else { self.disk.write(last, digest, &pending) };
+        let written = if revisions.is_empty() { Ok(()) } else { self.disk.write(facts, &pending) };
         match written {
             Ok(()) => {
                 let mut changed = Vec::new();
@@ -159,10 +160,20 @@ impl Thread {
             }
             Err(reason) => {
                 error!(reason, "the store's disk does not take writes");
+                self.disk.doubt(facts, undo(&self.shared.read(), &pending));
                 waiting.into_iter().for_each(|(_, tell)| tell(Err(reason.clone())));
             }
         }
     }
+}
+
+/// What takes back the pending writes.
+fn undo(state: &State, pending: &Pending) -> Pending {
+    let before = |table: &str, key: &Arc<str>| (key.clone(), state.get(table, key).cloned());
+    let table = |(table, keys): (&Box<str>, &BTreeMap<_, _>)| {
+        (table.clone(), keys.keys().map(|key| before(table, key)).collect())
+    };
+    pending.iter().map(table).collect()
 }
 
 /// Lets the writes that follow see these.
