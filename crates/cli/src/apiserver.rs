@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ::apiserver::access::{Authority, Names, Policy, StaticTokens, Tokens, kubeconfig};
 use ::apiserver::allocate::{Cluster, NodePorts};
 use ::apiserver::body::time::Instant;
+use ::apiserver::collect;
 use ::apiserver::range::Range;
 use ::apiserver::rest::{Clock, Rest};
 use ::apiserver::serve::{Access, Door, Server, listen};
@@ -54,8 +55,14 @@ pub(crate) struct Args {
     /// A role for somebody: user:NAME=ROLE, group:NAME=ROLE or serviceaccount:NAMESPACE/NAME=ROLE
     #[arg(long, value_name = "WHO=ROLE")]
     grant: Vec<String>,
+    /// Leave everything as clients make it: nothing goes with its owner or its namespace
+    #[arg(long)]
+    disable_controllers: bool,
+    /// How long Events stay after they happened last
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    event_ttl: u64,
     /// How much to log: 0 to 4
-    #[arg(short, long, default_value_t = 2)]
+    #[arg(short, long, default_value_t = 0)]
     v: u8,
 }
 
@@ -133,6 +140,13 @@ async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Resu
     kubeconfig::write(&file, &authority.admin_kubeconfig(&format!("https://{}", reached(address))))
         .map_err(|error| anyhow!("failed to {error}"))?;
     let (stop, stopping) = watch::channel(false);
+    if !args.disable_controllers {
+        // It may end anywhere: the next one begins with what there is then.
+        drop(tokio::spawn(collect::run(rest.clone(), stopping.clone())));
+        drop(tokio::spawn(collect::hold_addresses(rest.clone(), stopping.clone())));
+        let age = Duration::from_secs(args.event_ttl);
+        drop(tokio::spawn(collect::expire_events(rest.clone(), age, stopping.clone())));
+    }
     let server = Arc::new(Server::new(rest, metrics, Door { address, tls, access }, stopping));
     info!(%address, kubeconfig = %file.display(), "serving");
     let mut serving = tokio::spawn(server.run(listener));

@@ -137,7 +137,7 @@ impl Thread {
         let state = self.shared.read();
         let mut last = state.revision;
         for job in group {
-            let Decided { writes, tell } = job(&View { state: &state, pending: &pending });
+            let Decided { writes, tell } = job(&View { state: &state, pending: &pending, last });
             if !writes.is_empty() {
                 last += 1;
                 revisions.push((last, note(&mut pending, last, writes)));

@@ -381,3 +381,28 @@ fn damage_is_named_and_nothing_is_served() {
         assert!(error.contains("damaged"), "{error}");
     }
 }
+
+#[test]
+fn a_write_knows_its_revision_also_after_deletions_of_the_same_moment() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.file(), Window::default()).unwrap();
+    block_on(async {
+        let mut writes = tokio::task::JoinSet::new();
+        for number in 0..300_u32 {
+            let store = store.clone();
+            writes.spawn(async move {
+                let key: std::sync::Arc<str> = format!("{}", number / 2).into();
+                let table: Box<str> = "pods".into();
+                let write = match number % 2 {
+                    0 => Write::Put { table, key, value: b"v".to_vec().into() },
+                    _ => Write::Delete { table, key },
+                };
+                store.write(move |view| Ok::<_, ()>((vec![write], view.next_revision()))).await.unwrap()
+            });
+        }
+        while let Some(written) = writes.join_next().await {
+            let (revision, expected) = written.unwrap();
+            assert_eq!(revision, expected);
+        }
+    });
+}

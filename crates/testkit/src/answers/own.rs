@@ -15,7 +15,7 @@ use super::client::{Call, Client};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// No controllers ran when the answers were recorded.
-const FOR_RECORDED: [&str; 0] = [];
+const FOR_RECORDED: [&str; 1] = ["--disable-controllers"];
 /// The administrator of the recorded answers, some of which tell the name.
 const TOKEN: &str = "admintoken";
 const ADMINISTRATOR: &str = "admintoken,admin,admin,\"system:masters\"\n";
