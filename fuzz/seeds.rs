@@ -10,7 +10,7 @@ mod requests;
 
 fn main() -> std::io::Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let inputs = recorded::inputs(&here.join("../conformance/api/cases"));
+    let inputs = recorded::inputs();
     write(&here.join("corpus/requests"), inputs.iter().map(|(_, input)| input.clone()))?;
     let requests = inputs.iter().flat_map(|(_, input)| recorded::bodies(input));
     write(&here.join("corpus/bodies"), requests)
@@ -18,5 +18,7 @@ fn main() -> std::io::Result<()> {
 
 fn write(folder: &Path, inputs: impl Iterator<Item = Vec<u8>>) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    inputs.enumerate().try_for_each(|(number, input)| std::fs::write(folder.join(format!("seed-{number}")), input))
+    inputs
+        .enumerate()
+        .try_for_each(|(number, input)| std::fs::write(folder.join(format!("seed-{number}")), input))
 }

@@ -2,6 +2,7 @@
 //! of them.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -99,7 +100,7 @@ impl Writer {
             }
         });
         self.enqueue(job).await.map_err(|()| WriteError::Closed)?;
-        answer.await.unwrap_or(Err(WriteError::Closed))
+        answer.await.unwrap_or(Err(WriteError::Panicked))
     }
 
     async fn enqueue(&self, mut job: Job) -> Result<(), ()> {

@@ -8,7 +8,8 @@ use apiserver::kinds::KINDS;
 use super::requests::check_object;
 
 /// The languages, by the second byte of an input.
-pub const LANGUAGES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub const LANGUAGES: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// Reads a body: its first byte says the kind, the second the language and what becomes of unknown fields. Answers
 /// whether it was accepted.

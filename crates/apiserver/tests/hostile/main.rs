@@ -15,13 +15,13 @@ const READ: usize = 20_000;
 
 #[test]
 fn recorded_requests_are_answered_and_leave_the_store_whole() {
-    let sent: usize = recorded::inputs(recorded::folder()).iter().map(|(_, input)| requests::play(input)).sum();
+    let sent: usize = recorded::inputs().iter().map(|(_, input)| requests::play(input)).sum();
     assert!(sent > 800, "{sent} requests were sent");
 }
 
 #[test]
 fn changed_requests_are_answered_and_leave_the_store_whole() {
-    let seeds = recorded::inputs(recorded::folder());
+    let seeds = recorded::inputs();
     let mut chance = Chance::new(*b"changed requests");
     let mut sent = 0;
     for _ in 0..PLAYED {
@@ -36,7 +36,7 @@ fn changed_requests_are_answered_and_leave_the_store_whole() {
 
 #[test]
 fn what_one_language_accepts_every_language_can_say() {
-    let inputs = recorded::inputs(recorded::folder());
+    let inputs = recorded::inputs();
     let seeds: Vec<_> = inputs.iter().flat_map(|(_, input)| recorded::bodies(input)).collect();
     assert!(seeds.len() > 1000, "{}", seeds.len());
     let mut chance = Chance::new(*b"changed bodies..");
@@ -65,9 +65,30 @@ fn spliced(chance: &mut Chance, one: &[u8], other: &[u8]) -> Vec<u8> {
 
 /// Pieces that mean something to somebody.
 const PIECES: [&[u8]; 24] = [
-    b"\0", b"\xff", b"\"", b"{}", b"[]", b"null", b"-1", b"0", b"65536", b"9223372036854775808", b"1e400",
-    b"\\ud800", b"%2F", b"%00", b"..", b"&*a", b"!!binary ", b"\xf0\x9f\x9a\x82", b"255.255.255.255", b"::",
-    b"metadata", b"$patch", b"kubernetes", b"default",
+    b"\0",
+    b"\xff",
+    b"\"",
+    b"{}",
+    b"[]",
+    b"null",
+    b"-1",
+    b"0",
+    b"65536",
+    b"9223372036854775808",
+    b"1e400",
+    b"\\ud800",
+    b"%2F",
+    b"%00",
+    b"..",
+    b"&*a",
+    b"!!binary ",
+    b"\xf0\x9f\x9a\x82",
+    b"255.255.255.255",
+    b"::",
+    b"metadata",
+    b"$patch",
+    b"kubernetes",
+    b"default",
 ];
 
 /// Changes a few bytes.

@@ -8,10 +8,13 @@ use serde_json::Value;
 
 use super::requests::{BETWEEN, parts};
 
-const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/api/cases");
+/// In the project's folder, which is above that of every program that uses this.
+const CASES: &str = "conformance/api/cases";
 
 /// Every recorded case as one input: its name and its requests, as [`requests`](super::requests) reads them.
-pub fn inputs(root: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn inputs() -> Vec<(String, Vec<u8>)> {
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join(CASES));
+    let root = above.find(|folder| folder.is_dir()).unwrap();
     let mut files: Vec<_> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let mut inputs = Vec::new();
@@ -28,11 +31,6 @@ pub fn inputs(root: &Path) -> Vec<(String, Vec<u8>)> {
         }
     }
     inputs
-}
-
-/// The recorded cases of this project.
-pub fn folder() -> &'static Path {
-    Path::new(CASES)
 }
 
 /// The bodies of an input that are accepted for some kind, in every language, as [`bodies`](super::bodies) reads them.
