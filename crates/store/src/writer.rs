@@ -1,7 +1,6 @@
 //! The one thread that writes: it takes what waits, lets each write see those before it, and asks the disk once for all
 //! of them.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -138,7 +137,10 @@ impl Thread {
         let state = self.shared.read();
         let mut last = state.revision;
         for job in group {
-            let Decided { writes, tell } = job(&View { state: &state, pending: &pending, last });
+            let view = View { state: &state, pending: &pending, last };
+            // Nothing of one that panics is carried out, who asked is told, and the others go on.
+            let decided = catch_unwind(AssertUnwindSafe(|| job(&view)));
+            let Ok(Decided { writes, tell }) = decided else { continue };
             if !writes.is_empty() {
                 last += 1;
                 revisions.push((last, note(&mut pending, last, writes)));
@@ -170,11 +172,12 @@ impl Thread {
 
 /// What takes back the pending writes.
 fn undo(state: &State, pending: &Pending) -> Pending {
-    let before = |table: &str, key: &Arc<str>| (key.clone(), state.get(table, key).cloned());
-    let table = |(table, keys): (&Box<str>, &BTreeMap<_, _>)| {
-        (table.clone(), keys.keys().map(|key| before(table, key)).collect())
-    };
-    pending.iter().map(table).collect()
+    let mut undo = Pending::new();
+    for (table, keys) in pending {
+        let before = |key: &Arc<str>| (key.clone(), state.get(table, key).cloned());
+        undo.insert(table.clone(), keys.keys().map(before).collect());
+    }
+    undo
 }
 
 /// Lets the writes that follow see these.

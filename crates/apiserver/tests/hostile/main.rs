@@ -20,6 +20,24 @@ fn recorded_requests_are_answered_and_leave_the_store_whole() {
 }
 
 #[test]
+fn what_is_nested_deeply_is_refused_or_can_be_changed_and_deleted() {
+    for levels in [1, 50, 100, 110, 115, 116, 117, 118, 120, 127, 128, 200, 400, 100_000] {
+        let nested = format!("{}{{}}{}", "{\"f:a\":".repeat(levels), "}".repeat(levels));
+        let path = "/api/v1/namespaces/default/configmaps";
+        let create = format!(
+            "POST {path}\n\n{{\"metadata\":{{\"name\":\"deep\",\"managedFields\":[{{\"manager\":\"m\",\"operation\":\"Update\",\
+             \"apiVersion\":\"v1\",\"time\":\"2020-01-01T00:00:00Z\",\"fieldsType\":\"FieldsV1\",\"fieldsV1\":{nested}}}]}}}}"
+        );
+        let patch = format!(
+            "PATCH {path}/deep\ncontent-type: application/merge-patch+json\n\n{{\"data\":{{\"a\":\"b\"}}}}"
+        );
+        let wide = format!("POST {path}\n\n{}{}", "{\"metadata\":".repeat(levels), "[".repeat(levels));
+        let input = [create, patch, wide].map(String::into_bytes).join(requests::BETWEEN);
+        assert_eq!(requests::play(&input), 3);
+    }
+}
+
+#[test]
 fn changed_requests_are_answered_and_leave_the_store_whole() {
     let seeds = recorded::inputs();
     let mut chance = Chance::new(*b"changed requests");

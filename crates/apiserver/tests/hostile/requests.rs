@@ -3,8 +3,8 @@
 //! The fuzz target of the same name uses this file, too.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use apiserver::access::{Authority, Names, Policy, StaticTokens, Tokens};
@@ -151,7 +151,12 @@ impl Played {
             server_port: 6443,
         };
         assert_eq!(runtime.block_on(start::prepare(&rest, cluster)), Ok(Vec::new()));
-        let authority = Authority::open(&folder.0, &Names::default(), now()).unwrap();
+        // Making keys takes longer than most inputs.
+        static AUTHORITY: OnceLock<(Authority, Folder)> = OnceLock::new();
+        let (authority, _) = AUTHORITY.get_or_init(|| {
+            let folder = Folder::new();
+            (Authority::open(&folder.0, &Names::default(), now()).unwrap(), folder)
+        });
         let fixed = StaticTokens::read("t,admin,1,system:masters").unwrap();
         let tokens = Tokens { fixed, key: authority.token_key(), issuer: "https://issuer".to_owned() };
         let door = Door {

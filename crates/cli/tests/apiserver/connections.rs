@@ -135,9 +135,9 @@ async fn drip(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: &[u8]) 
         if stream.write_all(&[*byte]).await.is_err() {
             return;
         }
-        match timeout(Duration::from_secs(1), stream.read(&mut answer)).await {
-            Ok(Ok(0) | Err(_)) => return,
-            Ok(Ok(_)) | Err(_) => {}
+        let read = timeout(Duration::from_secs(1), stream.read(&mut answer)).await;
+        if let Ok(Ok(0) | Err(_)) = read {
+            return;
         }
     }
 }
