@@ -184,7 +184,8 @@ mod tests {
                 let bad: Vec<String> = bad.map(|one| format!("{}: {}", one.reason, one.message)).collect();
                 format!("report {} {}", conditions.len(), bad.join(", "))
             }
-            other => format!("{other:?}"),
+            What::FinalizeNamespace => "FinalizeNamespace".to_owned(),
+            What::Disown(_) | What::Unblock | What::Finish(_) => panic!("not of namespaces"),
         };
         let shown: Vec<String> = decide(&object, namespace, &of).into_iter().map(show).collect();
         assert_eq!(shown.join("; "), wanted, "{content}");

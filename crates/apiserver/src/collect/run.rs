@@ -10,7 +10,7 @@ use std::time::Duration;
 use store::{Batch, Change, Expired, Range, Watch};
 use tokio::sync::watch::Receiver;
 use tokio::task::{JoinSet, yield_now};
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 use super::decide::{self, Known};
 use super::graph::Graph;
@@ -153,7 +153,7 @@ impl Collector {
             }
             let actions = self.decide(&look);
             if !actions.is_empty() {
-                debug!(?look, count = actions.len(), "something is to be done");
+                trace!(?look, count = actions.len(), "something is to be done");
                 self.busy.insert(look.clone());
                 self.running.spawn(carry_out(self.rest.clone(), look, actions));
             } else {
@@ -257,7 +257,7 @@ async fn next(watches: &mut [(&'static Kind, Watch)]) -> Result<(&'static Kind, 
 
 async fn settle_ranges(rest: Rest) -> (Look, Result<(), Status>) {
     let settled = rest.write(false, |writing| Ok(allocate::settle(writing))).await;
-    (Look::Ranges, settled.map(|what| debug!(?what, "ranges of addresses are settled")))
+    (Look::Ranges, settled.map(|what| trace!(?what, "ranges of addresses are settled")))
 }
 
 /// Carries actions out, the last one after those before it.

@@ -65,7 +65,7 @@ impl World {
     }
 
     /// Creates one; owners are names of others in the namespace, `!`: which wait for it.
-    async fn create(&self, kind: &'static Kind, key: &str, owners: &str, more: Value) {
+    async fn create(&self, (kind, key): (&'static Kind, &str), owners: &str, more: Value) {
         let place = Self::place(kind, key);
         let owner = |text: &str| {
             let (name, blocks) = text.strip_suffix('!').map_or((text, false), |name| (name, true));
@@ -86,7 +86,7 @@ impl World {
     }
 
     async fn config_map(&self, name: &str, owners: &str) {
-        self.create(config_maps(), &format!("default/{name}"), owners, json!({})).await;
+        self.create((config_maps(), &format!("default/{name}")), owners, json!({})).await;
     }
 
     async fn delete(&self, kind: &'static Kind, key: &str, propagation: Propagation) {
@@ -245,10 +245,10 @@ fn a_deleted_namespace_is_emptied_and_goes() {
         let mut world = World::new().await;
         let leases = Kind::find("coordination.k8s.io", "v1", "leases").unwrap();
         for name in ["one", "two"] {
-            world.create(namespaces(), name, "", json!({})).await;
+            world.create((namespaces(), name), "", json!({})).await;
             for number in 0..20 {
-                world.create(config_maps(), &format!("{name}/c{number}"), "", json!({})).await;
-                world.create(leases, &format!("{name}/l{number}"), "", json!({})).await;
+                world.create((config_maps(), &format!("{name}/c{number}")), "", json!({})).await;
+                world.create((leases, &format!("{name}/l{number}")), "", json!({})).await;
             }
         }
         world
@@ -290,12 +290,12 @@ fn a_range_is_held_while_an_address_needs_it() {
         let world = World::new().await;
         let ranges = Kind::find("networking.k8s.io", "v1", "servicecidrs").unwrap();
         let addresses = Kind::find("networking.k8s.io", "v1", "ipaddresses").unwrap();
-        world.create(ranges, "r", "", json!({"spec": {"cidrs": ["10.9.0.0/24"]}})).await;
+        world.create((ranges, "r"), "", json!({"spec": {"cidrs": ["10.9.0.0/24"]}})).await;
         let labels = json!({"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
                             "ipaddress.kubernetes.io/ip-family": "IPv4"});
         let parent = json!({"resource": "services", "namespace": "default", "name": "a"});
         let address = json!({"metadata": {"labels": labels}, "spec": {"parentRef": parent}});
-        world.create(addresses, "10.9.0.7", "", address).await;
+        world.create((addresses, "10.9.0.7"), "", address).await;
         let mut collector = Collector::begin(world.rest()).await.unwrap();
         collector.settle().await;
         let ready = || world.get(ranges, "r").map(|range| range["status"]["conditions"][0].clone());
@@ -316,14 +316,14 @@ fn pods_go_first_and_have_their_time() {
     block_on(async {
         let world = World::new().await;
         let pods = Kind::find("", "v1", "pods").unwrap();
-        world.create(namespaces(), "n", "", json!({})).await;
-        world.create(config_maps(), "n/c", "", json!({})).await;
+        world.create((namespaces(), "n"), "", json!({})).await;
+        world.create((config_maps(), "n/c"), "", json!({})).await;
         let pod = |node: &str| {
             let containers = json!([{"name": "a", "image": "a"}]);
             json!({"spec": {"nodeName": node, "terminationGracePeriodSeconds": 30, "containers": containers}})
         };
-        world.create(pods, "n/here", "", pod("node")).await;
-        world.create(pods, "n/nowhere", "", pod("")).await;
+        world.create((pods, "n/here"), "", pod("node")).await;
+        world.create((pods, "n/nowhere"), "", pod("")).await;
         world.delete(namespaces(), "n", Propagation::Background).await;
         let mut collector = Collector::begin(world.rest()).await.unwrap();
         collector.settle().await;
@@ -487,7 +487,7 @@ async fn old_events_go_and_addresses_in_use_come_back() {
     for (name, last) in [("old", "2025-12-31T22:00:00Z"), ("new", "2025-12-31T23:30:00Z")] {
         let about = json!({"kind": "Pod", "name": "p", "namespace": "default"});
         let event = json!({"involvedObject": about, "firstTimestamp": last, "lastTimestamp": last});
-        world.create(events, &format!("default/{name}"), "", event).await;
+        world.create((events, &format!("default/{name}")), "", event).await;
         let key = format!("default/{name}");
         world.set(events, &key, move |event| event["metadata"]["creationTimestamp"] = last.into()).await;
     }

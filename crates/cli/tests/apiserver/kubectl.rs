@@ -131,11 +131,10 @@ fn manifests_are_applied_changed_and_deleted() {
     let complaint = desk.fails("apply -f -", &wrong);
     assert!(complaint.contains("spec.ports[0].port: Invalid value: 80000"), "{complaint}");
 
-    let deleted = desk.ok("delete -f - --wait=true --timeout=20s", MANIFEST);
-    assert!(
-        deleted.contains("namespace \"shop\" deleted") && deleted.contains("\"door\" deleted"),
-        "{deleted}"
-    );
+    // The namespace may take the others with it before they are asked for.
+    let deleted = desk.ok("delete -f - --ignore-not-found --timeout=20s", MANIFEST);
+    assert!(deleted.contains("namespace \"shop\" deleted"), "{deleted}");
+    desk.prints("get cm,svc,deploy -A -o name --field-selector=metadata.namespace=shop", "");
     assert!(desk.fails("get namespace shop", "").contains("NotFound"));
 }
 
@@ -270,7 +269,7 @@ fn objects_are_described_and_explained() {
     for expected in ["services", "endpointslices", "deployments", "leases"] {
         assert!(resources.lines().any(|line| line.starts_with(expected)), "{expected}\n{resources}");
     }
-    assert!(desk.ok("get --raw /version", "").contains("\"gitVersion\": \"v1.36"));
+    assert!(desk.ok("get --raw /version", "").contains("v1.36"));
 }
 
 #[test]
