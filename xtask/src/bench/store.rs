@@ -93,7 +93,7 @@ fn measure(objects: &Objects, folder: &Path) -> Result<()> {
 }
 
 /// Seconds that the disk takes for as many bytes, one fsync each.
-fn floor(path: &Path) -> Result<f64> {
+pub(super) fn floor(path: &Path) -> Result<f64> {
     let mut file = File::create(path)?;
     let mut times = Vec::new();
     for _ in 0..FLOOR {
@@ -106,7 +106,7 @@ fn floor(path: &Path) -> Result<f64> {
 }
 
 /// How long each write took, from asking until it is durable.
-async fn writes(store: &Store, writers: u32, count: u32) -> Result<Vec<Duration>> {
+pub(super) async fn writes(store: &Store, writers: u32, count: u32) -> Result<Vec<Duration>> {
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..writers {
         let store = store.clone();
