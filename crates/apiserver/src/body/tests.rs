@@ -5,7 +5,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value, json};
 
 use super::protobuf::{self, Envelope};
-use super::{Expected, MediaType, Strictness, Warning, canonical, decode, go, yaml};
+use super::{Expected, MediaType, Strictness, Warning, canonical, decode, go, text, transcode, yaml};
 use crate::schema::{Schema, Shape, TypeId};
 
 fn id(name: &str) -> TypeId {
@@ -93,6 +93,9 @@ fn protobuf_gives_every_object_back() {
     check_every_type(|id, name, object| {
         let bytes = protobuf::encode(object, id);
         assert_eq!(protobuf::decode(&bytes, id).as_ref(), Ok(object), "{name}");
+        let mut from_text = Vec::new();
+        transcode::put_message(&mut from_text, &text(object, id), id).expect(name);
+        assert_eq!(from_text, bytes, "{name}");
         assert_eq!(protobuf::encode(&protobuf::decode(&bytes, id).unwrap(), id), bytes, "{name}");
     });
 }

@@ -67,7 +67,7 @@ async fn measure(api: &Api, binary: PathBuf, folder: &Path) -> Result<()> {
 
     load::namespace(&serving.target).await?;
     let plain = Plain::start(&product.data).await?;
-    let floor = Duration::from_secs_f64(store::floor(&folder.join("floor"))?);
+    let floor = Duration::from_secs_f64(store::floor(&folder.join("floor"), 200)?);
     reads::one(&serving.target, &plain, floor).await?;
     if !api.no_writes {
         writes::run(&serving.target, folder).await?;
