@@ -47,9 +47,11 @@ impl Dice {
             }
             Shape::Quantity => self.pick(&["0", "100m", "1Gi", "1500", "-1"]).into(),
             Shape::IntOrString => self.pick(&[json!(0), json!(80), json!("http"), json!(""), json!(-1)]),
-            Shape::Fields | Shape::Raw => {
-                self.pick(&[json!({}), json!({"f:spec": {".": {}, "n": [1, null]}})])
-            }
+            Shape::Fields | Shape::Raw => self.pick(&[
+                json!({}),
+                json!({"f:spec": {".": {}, "n": [1, null]}}),
+                json!({"k:{\"a\":\"<\"}": "\\u\n"}),
+            ]),
             Shape::Object(id) => Value::Object(self.object(*id)),
             Shape::List(of) => (0..self.roll(3)).map(|_| self.value(of)).collect(),
             Shape::Map(of) => {

@@ -301,9 +301,9 @@ fn string_length(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// A value without what only Go escapes.
+/// A value as others print it: without what only Go escapes, which it writes as numbers.
 fn plain(text: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if !text.contains(&b'\\') {
+    if !text.windows(2).any(|pair| pair == b"\\u") {
         return Some(Cow::Borrowed(text));
     }
     let value: Value = serde_json::from_slice(text).ok()?;
