@@ -6,6 +6,7 @@ mod asked;
 mod documents;
 mod gate;
 mod handle;
+mod joined;
 mod metrics;
 mod route;
 mod stream;
