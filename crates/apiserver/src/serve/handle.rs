@@ -34,6 +34,8 @@ use crate::status::Status;
 const MOST_BODY: usize = 3 * 1024 * 1024;
 /// How long a client may take for its body.
 const BODY_TIME: Duration = Duration::from_secs(60);
+/// How long the answer to a client that was refused waits for its body.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// The shortest time after which a watch ends by itself, in seconds; the longest is twice that.
 const WATCH_TIME: u64 = 1800;
 
@@ -353,9 +355,17 @@ impl<'a> Handling<'a> {
         Ok(collected.to_bytes())
     }
 
-    /// Reads what the client still sends, so that its next request on this connection is understood.
+    /// Reads what the client still sends, and keeps nothing of it: its next request on this connection is understood, and
+    /// its answer is not lost by a connection that is closed while it sends.
     pub(crate) async fn drain(&mut self) {
-        drop(self.read_body().await);
+        let Some(mut body) = self.body.take() else { return };
+        let reading = async {
+            let mut left = MOST_BODY;
+            while let (Some(Ok(frame)), 1..) = (body.frame().await, left) {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            }
+        };
+        drop(tokio::time::timeout(DRAIN_TIME, reading).await);
     }
 
     /// Answers with a refusal, for people or for programs as asked.

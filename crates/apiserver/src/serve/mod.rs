@@ -149,6 +149,7 @@ impl Server {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(1000)
+            .max_header_list_size(64 * 1024)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
         let connection = builder.serve_connection(TokioIo::new(stream), service);

@@ -183,6 +183,19 @@ fn too_many_requests_are_turned_away_and_the_next_ones_served() {
     });
 }
 
+#[test]
+fn who_is_refused_is_told_although_the_body_does_not_come() {
+    let machine = Machine::start();
+    block_on(async {
+        let mut stream = connect(&address(&machine), "http/1.1", None).await.unwrap();
+        let text = format!("POST {COLLECTION} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{{");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        timeout(CUT_OFF, stream.read_exact(&mut answer)).await.expect("it is answered").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 403");
+    });
+}
+
 /// A frame of HTTP/2.
 fn frame(kind: u8, flags: u8, stream: u32, bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
@@ -268,7 +281,7 @@ fn a_watch_that_is_not_read_expires_and_costs_no_memory() {
         for writer in 0..20_u64 {
             let mut client = Client::new(access);
             writers.spawn(async move {
-                for number in 0..500 {
+                for number in 0..300 {
                     let patch = json!({"data": {format!("w{writer}"): number.to_string()}}).to_string();
                     let call = Call::new(Method::PATCH, &format!("{COLLECTION}/a"))
                         .with_body("application/merge-patch+json", patch);
