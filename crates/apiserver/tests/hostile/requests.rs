@@ -152,10 +152,10 @@ impl Played {
         };
         assert_eq!(runtime.block_on(start::prepare(&rest, cluster)), Ok(Vec::new()));
         // Making keys takes longer than most inputs.
-        static AUTHORITY: OnceLock<(Authority, Folder)> = OnceLock::new();
-        let (authority, _) = AUTHORITY.get_or_init(|| {
+        static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+        let authority = AUTHORITY.get_or_init(|| {
             let folder = Folder::new();
-            (Authority::open(&folder.0, &Names::default(), now()).unwrap(), folder)
+            Authority::open(&folder.0, &Names::default(), now()).unwrap()
         });
         let fixed = StaticTokens::read("t,admin,1,system:masters").unwrap();
         let tokens = Tokens { fixed, key: authority.token_key(), issuer: "https://issuer".to_owned() };
