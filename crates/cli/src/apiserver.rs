@@ -13,7 +13,7 @@ use ::apiserver::range::Range;
 use ::apiserver::rest::{Clock, Rest};
 use ::apiserver::serve::{Access, Door, Server, listen};
 use ::apiserver::start;
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Args as Arguments;
 use store::{Store, Window};
 use telemetry::{Format, Metrics, watch_process};
@@ -90,11 +90,33 @@ fn node_ports(text: &str) -> Result<NodePorts, String> {
     if ports.first == 0 || ports.first > ports.last { Err(wrong()) } else { Ok(ports) }
 }
 
+/// Refuses ranges that do not go together.
+fn check_ranges(ranges: &[Range]) -> anyhow::Result<()> {
+    /// One is the server's own, the rest is for Services.
+    const FEWEST: u128 = 8;
+    if let Some(small) = ranges.iter().find(|range| range.size() < FEWEST) {
+        bail!("--service-cluster-ip-range: {small} has fewer than {FEWEST} addresses");
+    }
+    let is_pair = |one: &Range, other: &Range| one.first().is_ipv4() != other.first().is_ipv4();
+    match ranges {
+        [_] => Ok(()),
+        [one, other] if is_pair(one, other) => Ok(()),
+        [one, other] => bail!("--service-cluster-ip-range: {one} and {other} are of one family"),
+        [] | [_, _, ..] => {
+            bail!(
+                "--service-cluster-ip-range: one range, or one of each family is wanted, not {}",
+                ranges.len()
+            )
+        }
+    }
+}
+
 /// Runs until a signal ends it.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_log(Format::Text, args.v, None);
+    check_ranges(&args.service_cluster_ip_range)?;
     std::fs::create_dir_all(&args.data)
-        .with_context(|| format!("failed to make the directory {}", args.data.display()))?;
+        .with_context(|| format!("failed to make the directory {} (--data)", args.data.display()))?;
     // Whoever has the store open has the directory.
     let file = args.data.join("objects.redb");
     let store = Store::open(&file, Window::default()).map_err(|error| anyhow!("failed to {error}"))?;
@@ -122,8 +144,9 @@ async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Resu
     watch_process(&metrics);
     let access = access(args, authority)?;
     let rest = Rest { store, clock: Clock { now, seed: ::apiserver::chance::seed } };
-    let listener =
-        listen(args.listen).await.with_context(|| format!("failed to listen at {}", args.listen))?;
+    let listener = listen(args.listen)
+        .await
+        .with_context(|| format!("failed to listen at {} (--listen)", args.listen))?;
     let address = listener.local_addr().context("failed to learn where it listens")?;
     let cluster = Cluster {
         service_ranges: args.service_cluster_ip_range.clone(),
@@ -200,7 +223,7 @@ async fn renew(authority: &Authority) {
     }
 }
 
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Instant { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
 }

@@ -39,6 +39,35 @@ pub(super) async fn secure(
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
+/// Connects to a server as bytes, speaking one protocol, `h2` or `http/1.1`; with a client's certificate and key in PEM,
+/// or without.
+pub async fn connect(
+    address: &str,
+    protocol: &str,
+    client: Option<(&str, &str)>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let certificate =
+                CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(io::Error::other)?;
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(io::Error::other)?;
+            builder.with_client_auth_cert(vec![certificate], key).map_err(io::Error::other)?
+        }
+    };
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
 /// Trusts every server.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
