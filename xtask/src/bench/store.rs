@@ -46,7 +46,7 @@ pub(super) fn run(objects: &Objects) -> Result<()> {
 }
 
 fn measure(objects: &Objects, folder: &Path) -> Result<()> {
-    let floor = floor(&folder.join("floor"))?;
+    let floor = floor(&folder.join("floor"), FLOOR)?;
     let file = folder.join("store");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let store = Store::open(&file, Window::default())?;
@@ -93,10 +93,10 @@ fn measure(objects: &Objects, folder: &Path) -> Result<()> {
 }
 
 /// Seconds that the disk takes for as many bytes, one fsync each.
-pub(super) fn floor(path: &Path) -> Result<f64> {
+pub(super) fn floor(path: &Path, count: u32) -> Result<f64> {
     let mut file = File::create(path)?;
     let mut times = Vec::new();
-    for _ in 0..FLOOR {
+    for _ in 0..count {
         let begin = Instant::now();
         file.write_all(&[7; SIZE])?;
         file.sync_data()?;
