@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 
 use super::accept::{Form, Shape};
+use super::joined::Joined;
 use super::table::{Include, Tables, only_metadata};
 use crate::body::{self, MediaType, protobuf, yaml};
 use crate::kinds::Kind;
@@ -26,6 +27,8 @@ use crate::status::Status;
 pub(crate) enum Chunks {
     /// They are all there.
     Ready(VecDeque<Bytes>),
+    /// They are put together while they are sent.
+    Listed(Box<Joined>),
     /// They come when there is something to tell.
     Stream(Receiver<Bytes>),
 }
@@ -47,6 +50,7 @@ impl Body for Chunks {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Ready(chunks) => Poll::Ready(chunks.pop_front().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Listed(joined) => Poll::Ready(joined.next_piece().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(receiver) => {
                 receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -54,12 +58,17 @@ impl Body for Chunks {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Ready(chunks) if chunks.is_empty())
+        match self {
+            Self::Ready(chunks) => chunks.is_empty(),
+            Self::Listed(joined) => joined.left() == 0,
+            Self::Stream(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Ready(chunks) => SizeHint::with_exact(chunks.iter().map(|bytes| bytes.len() as u64).sum()),
+            Self::Listed(joined) => SizeHint::with_exact(joined.left()),
             Self::Stream(_) => SizeHint::default(),
         }
     }
@@ -97,7 +106,8 @@ impl Writer {
             MediaType::Json => [text, &b"\n"[..]].concat(),
             MediaType::Yaml => yaml::encode(&rest::object(text)).into_bytes(),
             MediaType::Protobuf => {
-                let message = protobuf::encode(&rest::object(text), kind.of_type());
+                let mut message = Vec::with_capacity(text.len());
+                protobuf::put_text(&mut message, text, kind.of_type());
                 protobuf::Envelope::seal(&kind.api_version(), kind.kind, &message)
             }
         }
@@ -116,11 +126,13 @@ impl Writer {
             Shape::Whole if self.form.media_type == MediaType::Json && !self.form.is_pretty => respond(
                 200,
                 self.form.content_type(false),
-                Chunks::Ready(joined(kind, &metadata, listed.items)),
+                Chunks::Listed(Box::new(Joined::new(kind, &metadata, listed.items))),
             ),
             Shape::Whole if self.form.media_type == MediaType::Protobuf => {
-                let bytes = protobuf_list(kind, &metadata, &listed.items);
-                self.bytes(200, bytes)
+                let name = format!("{}List", kind.kind);
+                let items = (&listed.items[..], kind.of_type());
+                let pieces = protobuf::list_of_texts((&kind.api_version(), &name), &metadata, items);
+                respond(200, self.form.content_type(false), Chunks::Ready(pieces))
             }
             Shape::Whole => {
                 let objects: Vec<Value> =
@@ -214,46 +226,6 @@ fn without_kind(mut object: Value) -> Value {
         fields.remove("apiVersion");
     }
     object
-}
-
-/// Puts texts together without reading them: every text of a kind begins alike.
-fn joined(kind: &Kind, metadata: &Value, items: Vec<Bytes>) -> VecDeque<Bytes> {
-    let beginning = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version());
-    let head = format!(
-        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        kind.kind,
-        kind.api_version()
-    );
-    /// A chunk has at least so many bytes, so that small objects do not cost a system call each.
-    const CHUNK: usize = 64 * 1024;
-    let mut chunks = VecDeque::new();
-    let mut chunk = Vec::with_capacity(CHUNK + CHUNK / 4);
-    chunk.extend_from_slice(head.as_bytes());
-    for (at, text) in items.into_iter().enumerate() {
-        if at > 0 {
-            chunk.push(b',');
-        }
-        match text.strip_prefix(beginning.as_bytes()) {
-            Some(rest) => {
-                chunk.push(b'{');
-                chunk.extend_from_slice(rest);
-            }
-            None => chunk.extend_from_slice(&text),
-        }
-        if chunk.len() > CHUNK {
-            chunks.push_back(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK + CHUNK / 4)).into());
-        }
-    }
-    chunk.extend_from_slice(b"]}\n");
-    chunks.push_back(chunk.into());
-    chunks
-}
-
-fn protobuf_list(kind: &Kind, metadata: &Value, items: &[Bytes]) -> Vec<u8> {
-    let of = kind.of_type();
-    let messages = items.iter().map(|text| protobuf::encode(&rest::object(text), of));
-    let list = protobuf::join_list(metadata, messages);
-    protobuf::Envelope::seal(&kind.api_version(), &format!("{}List", kind.kind), &list)
 }
 
 /// Puts an answer together.

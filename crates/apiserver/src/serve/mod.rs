@@ -5,6 +5,7 @@ mod answer;
 mod documents;
 mod gate;
 mod handle;
+mod joined;
 mod metrics;
 mod route;
 mod stream;
