@@ -76,8 +76,8 @@ pub(crate) fn put(writing: &mut Writing<'_>, kind: &Kind, mut object: Value) -> 
     if writing.is_dry_run {
         return body::text(&object, kind.of_type()).into();
     }
-    writing.put_object(kind, &mut object);
-    body::text(&object, kind.of_type()).into()
+    let stored = writing.put_object(kind, &mut object);
+    if kind.rules.conversion.is_none() { stored } else { body::text(&object, kind.of_type()).into() }
 }
 
 /// The namespace of an object is that of the path.
