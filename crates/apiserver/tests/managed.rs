@@ -8,15 +8,22 @@
 
 use std::collections::BTreeMap;
 
+use apiserver::allocate::{Cluster, NodePorts};
+use apiserver::body::time::Instant;
 use apiserver::body::{Expected, Strictness, decode};
 use apiserver::kinds::Kind;
-use apiserver::manage::{ApplyError, Configuration, Manager, apply, scale, update};
+use apiserver::manage::{ApplyError, Configuration, Manager, apply, resets, scale, update};
 use apiserver::patch;
+use apiserver::range::Range;
+use apiserver::rest::change::Change;
+use apiserver::rest::{Clock, Place, Rest, WriteOptions};
 use apiserver::schema::{Schema, TypeId};
+use apiserver::start;
 use apiserver::status::Status;
 use serde_json::{Value, json};
 
 const TIME: &str = "2026-01-01T00:00:00Z";
+const NOW: Instant = Instant { seconds: 1_767_225_600, nanos: 0 };
 
 /// What servers fill in after it was recorded who set what.
 const FILLED_IN: &[(&str, &[&str])] = &[
@@ -137,14 +144,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The fields that a path resets.
-fn ignored(subresource: &str) -> &'static [&'static [&'static str]] {
-    match subresource {
-        "status" => &[&["spec"], &["metadata", "ownerReferences"]],
-        _ => &[&["status"]],
-    }
-}
-
 #[derive(Default)]
 struct World {
     objects: BTreeMap<String, Value>,
@@ -211,7 +210,7 @@ fn updated(request: &Request<'_>, body: &Value, live: Option<&Value>) -> Value {
     };
     let mut new = request.completed(&patched);
     let api_version = request.kind.api_version();
-    let ignored = ignored(request.subresource);
+    let ignored = resets(request.kind, request.subresource);
     let manager = Manager {
         name: &request.manager,
         api_version: &api_version,
@@ -241,7 +240,7 @@ fn applied(request: &Request<'_>, body: &Value, live: Option<&Value>) -> Result<
         api_version: &api_version,
         subresource: request.subresource,
         time: TIME,
-        ignored: ignored(request.subresource),
+        ignored: resets(request.kind, request.subresource),
     };
     let applied = apply(of, live, Configuration { object: body, force: request.force }, &manager)?;
     let answer = typed(&request.step["response"]["body"]);
@@ -313,6 +312,83 @@ fn recorded_owners() {
         }
     }
     assert!(world.recorded >= 25 && world.refused >= 7, "{} {}", world.recorded, world.refused);
+}
+
+/// The same through the server's own rules, on a store.
+#[tokio::test]
+async fn recorded_owners_of_stored_objects() {
+    let mut seen = 0;
+    for text in [
+        include_str!("../../../conformance/api/cases/managed-fields.yaml"),
+        include_str!("../../../conformance/api/cases/apply.yaml"),
+    ] {
+        for case in cases(text).into_iter().filter(|case| case["managed"] == true) {
+            let name = case["case"].as_str().unwrap();
+            let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name.replace('/', "-"));
+            let _ = std::fs::remove_file(&file);
+            let store = store::Store::open(&file, store::Window::default()).unwrap();
+            let rest = Rest { store, clock: Clock { now: || NOW, seed: || [7; 16] } };
+            let cluster = Cluster {
+                service_ranges: vec![Range::parse("10.96.0.0/12").unwrap()],
+                node_ports: NodePorts::default(),
+                server: vec!["192.0.2.1".parse().unwrap()],
+                server_port: 6443,
+            };
+            assert!(start::prepare(&rest, cluster).await.unwrap().is_empty());
+            let mut revisions: BTreeMap<String, Value> = BTreeMap::new();
+            for step in case["steps"].as_array().unwrap() {
+                let request = Request::of(step).unwrap();
+                let answered = serve(&rest, &request).await;
+                let wanted = typed(&step["response"]["body"]);
+                let (owners, which) = match wanted.get("/metadata/managedFields") {
+                    Some(owners) => (owners, "/metadata/managedFields"),
+                    None if wanted["kind"] == "Status" => (&wanted["message"], "/message"),
+                    None => (&wanted["metadata"]["managedFields"], "/metadata/managedFields"),
+                };
+                let found = answered.pointer(which).cloned().unwrap_or_default();
+                assert_eq!(found, *owners, "{name}: {}\n{answered:#}\n{owners:#}", step["request"]);
+                seen += 1;
+                // What changes nothing is not stored again.
+                if let Some(revision) = wanted["metadata"]["resourceVersion"].as_str() {
+                    let answered = answered["metadata"]["resourceVersion"].clone();
+                    assert_eq!(
+                        revisions.entry(revision.to_owned()).or_insert(answered.clone()),
+                        &answered,
+                        "{name}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(seen >= 30, "{seen}");
+}
+
+async fn serve(rest: &Rest, request: &Request<'_>) -> Value {
+    let (_, path) = request.path.split_once(request.kind.plural).unwrap();
+    let mut names = path.split('/').skip(1).map(str::to_owned);
+    let (name, part) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+    let is_namespaced = request.path.contains("/namespaces/");
+    let namespace = if is_namespaced { "default" } else { "" }.to_owned();
+    let place = Place { kind: request.kind, namespace, name, part, is_old_watch: false };
+    let options = WriteOptions { force: request.force, ..WriteOptions::by(&request.manager) };
+    let body = request.body();
+    let content_type = request.step["headers"]["Content-Type"].as_str().unwrap_or_default();
+    let written = match request.method {
+        "POST" => rest.create(place, request.decode(&body), options).await,
+        "PATCH" => {
+            let change = match patch::Kind::of_content_type(content_type) {
+                Some(kind) => Change::Patch(kind, body.to_string().into()),
+                None => Change::Apply(body),
+            };
+            rest.change(place, change, options).await
+        }
+        _ => {
+            let (kind, key) = (place.kind, place.key());
+            let found = rest.write(true, move |writing| Ok(writing.object(kind, &key))).await;
+            return found.unwrap().unwrap();
+        }
+    };
+    written.map_or_else(|status| status.json(), |written| serde_json::from_slice(&written.object).unwrap())
 }
 
 /// What kubectl does when it applies on the server what it applied on the client's side before (case kubectl/apply-migrate):

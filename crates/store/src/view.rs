@@ -11,6 +11,8 @@ use crate::state::{Entry, State};
 pub struct View<'a> {
     pub(crate) state: &'a State,
     pub(crate) pending: &'a Pending,
+    /// The revision of the last write, published or not.
+    pub(crate) last: u64,
 }
 
 /// What is written and not published, by table and key; `None`: deleted.
@@ -43,8 +45,7 @@ impl View<'_> {
 
     /// Answers the revision that a write would get now.
     pub fn next_revision(&self) -> u64 {
-        let written = self.pending.values().flat_map(BTreeMap::values).flatten();
-        written.map(|entry| entry.revision).max().unwrap_or(0).max(self.state.revision) + 1
+        self.last + 1
     }
 }
 

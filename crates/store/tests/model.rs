@@ -381,3 +381,42 @@ fn damage_is_named_and_nothing_is_served() {
         assert!(error.contains("damaged"), "{error}");
     }
 }
+
+#[test]
+fn a_write_knows_its_revision_also_after_deletions_of_the_same_moment() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.file(), Window::default()).unwrap();
+    block_on(async {
+        let mut writes = tokio::task::JoinSet::new();
+        for number in 0..300_u32 {
+            let store = store.clone();
+            writes.spawn(async move {
+                let key: std::sync::Arc<str> = format!("{}", number / 2).into();
+                let table: Box<str> = "pods".into();
+                let write = match number % 2 {
+                    0 => Write::Put { table, key, value: b"v".to_vec().into() },
+                    _ => Write::Delete { table, key },
+                };
+                store.write(move |view| Ok::<_, ()>((vec![write], view.next_revision()))).await.unwrap()
+            });
+        }
+        while let Some(written) = writes.join_next().await {
+            let (revision, expected) = written.unwrap();
+            assert_eq!(revision, expected);
+        }
+    });
+}
+
+#[test]
+fn a_write_that_panics_is_told_and_harms_no_other() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.file(), Window::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let panicked = store.write(|_| -> Result<(Vec<Write>, ()), ()> { panic!("on purpose") }).await;
+        assert!(matches!(panicked, Err(WriteError::Panicked)), "{panicked:?}");
+        let written = store.write(|_| Ok::<_, ()>((vec![write(0, 1, Some(1))], ()))).await;
+        assert_eq!(written.unwrap().0, 1);
+    });
+    assert_eq!(store.revision(), 1);
+}

@@ -114,7 +114,7 @@ pub(super) fn put(writing: &mut Writing<'_>, address: IpAddr, owner: &Owner) {
             "uid": writing.chance.uid(),
             "creationTimestamp": now,
             "labels": labels,
-            "managedFields": [{"manager": "signalbox", "operation": "Update", "apiVersion": "networking.k8s.io/v1",
+            "managedFields": [{"manager": "apiserver", "operation": "Update", "apiVersion": "networking.k8s.io/v1",
                                "time": now, "fieldsType": "FieldsV1", "fieldsV1": fields}],
         },
         "spec": {"parentRef": {"resource": "services", "namespace": owner.namespace, "name": owner.name}},

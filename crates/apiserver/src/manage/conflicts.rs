@@ -1,6 +1,6 @@
 //! What keeps a configuration from being applied, as clients read it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::entries::{Id, Operation};
 use super::set::{Element, Set, shown};
@@ -49,19 +49,10 @@ impl From<ApplyError> for Status {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Malformed(why) => Self::bad_request(why),
-            ApplyError::Unfit(message) => {
-                Self { code: 500, reason: "", message, details: None, continue_at: None }
-            }
+            ApplyError::Unfit(message) => Self::new(500, "", message),
             ApplyError::Conflicts(conflicts) => {
                 let causes: Value = conflicts.iter().map(cause).collect();
-                let details = Map::from_iter([("causes".to_owned(), causes)]);
-                Self {
-                    code: 409,
-                    reason: "Conflict",
-                    message: message(&conflicts),
-                    details: Some(details),
-                    continue_at: None,
-                }
+                Self::new(409, "Conflict", message(&conflicts)).about(json!({ "causes": causes }))
             }
         }
     }

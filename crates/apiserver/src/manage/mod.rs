@@ -10,7 +10,7 @@ mod compare;
 mod conflicts;
 mod entries;
 mod merge;
-mod names;
+mod resets;
 pub mod scale;
 mod set;
 #[cfg(test)]
@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 
 pub use conflicts::{ApplyError, Conflict};
 use entries::Entries;
-pub use names::{check_name, name_of_agent};
+pub use resets::resets;
 
 use crate::body::canonical;
 use crate::schema::TypeId;
@@ -31,7 +31,7 @@ use crate::schema::TypeId;
 /// Who writes, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Manager<'a> {
-    /// The `fieldManager` of the request, or else [`name_of_agent`]. Empty: `unknown`.
+    /// The `fieldManager` of the request, or else the product that its `User-Agent` names. Empty: `unknown`.
     pub name: &'a str,
     /// Group and version of what is written, such as `apps/v1`.
     pub api_version: &'a str,
@@ -39,7 +39,7 @@ pub struct Manager<'a> {
     pub subresource: &'a str,
     /// Now, as in `2006-01-02T15:04:05Z`.
     pub time: &'a str,
-    /// The fields that this path resets, such as `["status"]`: a write never owns them.
+    /// The fields that this path resets, such as `["status"]`: a write never owns them. See [`resets`].
     pub ignored: &'a [&'a [&'a str]],
 }
 

@@ -61,8 +61,8 @@ pub(crate) fn finish(writing: &mut Writing<'_>, place: &Place, mut object: Value
         return Err(mistake::refuse(kind, &name, &mistakes));
     }
     if has_revision {
-        let why = "resourceVersion should not be set on objects to be created";
-        return Err(Status::new(500, "", why));
+        // Kubernetes takes the blame (500); it is the client's.
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     if writing.has(kind.table, &kind.key(&object)) {
         return Err(Status::already_exists(kind, &name));

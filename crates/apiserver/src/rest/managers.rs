@@ -19,12 +19,6 @@ pub(crate) fn time(writing: &Writing<'_>) -> String {
     writing.now.print(Precision::Seconds).unwrap_or_default()
 }
 
-/// The fields that are not taken from a write of an object.
-const OF_OBJECT: &[&[&str]] = &[&["status"]];
-/// The fields that are not taken from a write of a status.
-const OF_STATUS: &[&[&str]] =
-    &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]];
-
 /// Who writes to a place.
 fn with_manager<T>(
     writing: &Writing<'_>,
@@ -32,19 +26,13 @@ fn with_manager<T>(
     options: &WriteOptions,
     run: impl FnOnce(&Manager<'_>) -> T,
 ) -> T {
-    let has_status = place.kind.subresources.iter().any(|part| part.name == "status");
-    let ignored = match place.part.as_str() {
-        "status" => OF_STATUS,
-        "" if has_status => OF_OBJECT,
-        _ => &[],
-    };
     let time = time(writing);
     run(&Manager {
         name: &options.manager,
         api_version: part.api_version,
         subresource: &place.part,
         time: &time,
-        ignored,
+        ignored: manage::resets(place.kind, &place.part),
     })
 }
 

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use serde_json::{Value, json};
 
 use super::Server;
 use super::accept::{Form, Shape};
 use super::answer::{self, Chunks, Writer};
+use super::asked::RequestBody;
 use super::documents;
 use super::gate;
 use super::route::{Question, Route};
@@ -44,13 +44,13 @@ pub(crate) struct Handling<'a> {
     pub(crate) method: Method,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<Incoming>,
+    pub(crate) body: Option<RequestBody>,
     pub(crate) identity: Identity,
 }
 
 impl<'a> Handling<'a> {
     /// Begins to answer a request; or refuses it for what it accepts.
-    pub(crate) fn begin(server: &'a Server, request: Request<Incoming>) -> (Self, Result<(), Status>) {
+    pub(crate) fn begin(server: &'a Server, request: Request<RequestBody>) -> (Self, Result<(), Status>) {
         let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());

@@ -2,6 +2,7 @@
 
 mod accept;
 mod answer;
+mod asked;
 mod documents;
 mod gate;
 mod handle;
@@ -17,7 +18,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -32,6 +35,7 @@ use tracing::{debug, warn};
 use crate::rest::Rest;
 use crate::status::Status;
 use answer::Chunks;
+use asked::RequestBody;
 pub use gate::Access;
 use gate::{Asked, Peer};
 use handle::Handling;
@@ -119,14 +123,24 @@ impl Server {
         drop(tokio::time::timeout(STOP_TIME, connections.acquire_many(all)).await);
     }
 
+    /// Answers a request that came over no connection, as it would that of a client without a certificate.
+    pub async fn answer_bytes(
+        &self,
+        request: Request<Bytes>,
+    ) -> Response<impl Body<Data = Bytes, Error = Infallible> + use<>> {
+        let request = request.map(|bytes| RequestBody::Whole(Full::new(bytes)));
+        self.answer(request, &Peer::default()).await
+    }
+
     async fn connection(
         self: Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         peer: Peer,
     ) {
         let server = self.clone();
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let (server, peer) = (server.clone(), peer.clone());
+            let request = request.map(RequestBody::Incoming);
             async move { Ok::<_, Infallible>(server.answer(request, &peer).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -157,7 +171,7 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Chunks> {
+    async fn answer(&self, request: Request<RequestBody>, peer: &Peer) -> Response<Chunks> {
         #[expect(clippy::disallowed_methods, reason = "it belongs to the shell that serves")]
         let begin = std::time::Instant::now();
         let path = request.uri().path().to_owned();
