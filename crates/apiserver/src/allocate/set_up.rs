@@ -162,7 +162,7 @@ fn point(writing: &mut Writing<'_>, wanted: Value) {
         return;
     }
     if let Some(generation) = old["metadata"]["generation"].as_i64() {
-        new["metadata"]["generation"] = (generation + 1).into();
+        new["metadata"]["generation"] = generation.saturating_add(1).into();
     }
     writing.put_object(kind, &mut new);
 }

@@ -87,7 +87,7 @@ pub(crate) fn delete(
         let Some(grace) = options.grace.filter(|asked| *asked < known) else {
             return Ok(Deleted::Object(shown(kind, &old)));
         };
-        shorten(&mut object, known - grace);
+        shorten(&mut object, known.saturating_sub(grace));
         return Ok(end(writing, kind, (&old, object), grace == 0));
     }
     keep_for_dependents(&mut object, options);
@@ -202,7 +202,7 @@ fn mark(writing: &Writing<'_>, object: &mut Value, grace: i64) {
     if !meta["deletionTimestamp"].is_string()
         && let Some(generation) = meta["generation"].as_i64().filter(|generation| *generation > 0)
     {
-        meta["generation"] = (generation + 1).into();
+        meta["generation"] = generation.saturating_add(1).into();
     }
     let at = Instant { seconds: writing.now.seconds.saturating_add(grace), nanos: 0 };
     // A time beyond the calendar is now.
@@ -215,7 +215,7 @@ fn mark(writing: &Writing<'_>, object: &mut Value, grace: i64) {
 fn shorten(object: &mut Value, by: i64) {
     let meta = &mut object["metadata"];
     let known = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-    meta["deletionGracePeriodSeconds"] = (known - by).into();
+    meta["deletionGracePeriodSeconds"] = known.saturating_sub(by).into();
     let end = meta["deletionTimestamp"].as_str().and_then(|end| parse(end, Precision::Seconds).ok());
     let end = end.map(|end| Instant { seconds: end.seconds.saturating_sub(by), ..end });
     if let Some(end) = end.and_then(|end| end.print(Precision::Seconds)) {

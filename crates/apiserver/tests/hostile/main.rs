@@ -38,6 +38,17 @@ fn what_is_nested_deeply_is_refused_or_can_be_changed_and_deleted() {
 }
 
 #[test]
+fn numbers_end_at_the_largest() {
+    let path = "/api/v1/namespaces/default/configmaps";
+    let largest = i64::MAX;
+    let create = format!(
+        "POST {path}\n\n{{\"metadata\":{{\"name\":\"last\",\"generation\":{largest},\"finalizers\":[\"x.io/a\"]}}}}"
+    );
+    let input = [create, format!("DELETE {path}/last\n\n")].map(String::into_bytes).join(requests::BETWEEN);
+    assert_eq!(requests::play(&input), 2);
+}
+
+#[test]
 fn changed_requests_are_answered_and_leave_the_store_whole() {
     let seeds = recorded::inputs();
     let mut chance = Chance::new(*b"changed requests");
