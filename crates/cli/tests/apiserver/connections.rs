@@ -142,6 +142,36 @@ async fn drip(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: &[u8]) 
     }
 }
 
+#[test]
+fn whoever_is_impersonated_is_never_ignored() {
+    let machine = Machine::start();
+    block_on(async {
+        for name in ["bob", "b\u{f6}b", "\u{ff}"] {
+            let headers = format!("Impersonate-User: {name}\r\nConnection: close\r\n");
+            let answer = exchange(&machine, &head("GET /api/v1/secrets", &headers)).await;
+            assert!(answer.starts_with("HTTP/1.1 403"), "{name}: {answer}");
+        }
+    });
+}
+
+#[test]
+fn what_is_far_too_long_is_cut_off() {
+    let machine = Machine::start();
+    block_on(async {
+        // No instant is so far away.
+        let path = format!("{COLLECTION}?watch=true&timeoutSeconds={}", i64::MAX);
+        let (answer, _) =
+            Client::new(machine.server.access()).watch(&Call::new(Method::GET, &path)).await.unwrap();
+        assert_eq!(answer.code, 200);
+        // Clients take no header of any length.
+        let object = json!({"metadata": {"name": "long"}, "x".repeat(200_000): 1});
+        let answer =
+            Client::new(machine.server.access()).call(&Call::json(Method::POST, COLLECTION, &object)).await;
+        let answer = answer.unwrap();
+        assert_eq!((answer.code, answer.headers["warning"].len() < 300), (201, true));
+    });
+}
+
 /// What everybody who is somebody may ask.
 const QUESTION: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
