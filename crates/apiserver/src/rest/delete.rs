@@ -136,7 +136,7 @@ fn keep(writing: &mut Writing<'_>, kind: &Kind, (old, mut object): (&Value, Valu
     if object == *old {
         return Deleted::Object(shown(kind, old));
     }
-    let object = create::put(writing, kind, object);
+    let object = create::store(writing, kind, object);
     Deleted::Object(Written { code: 200, object, warnings: Vec::new() })
 }
 

@@ -204,13 +204,15 @@ impl<'a> Handling<'a> {
     }
 
     async fn create_part(&mut self, place: Place, options: WriteOptions) -> Result<Response<Chunks>, Status> {
-        let body = self.read_body();
-        let given = body::plain(&body).map_err(Status::bad_request)?;
-        if place.part == "token" {
-            return self.token(&place, &given);
-        }
-        let answer = self.server.rest.bind(place, given, options).await?;
-        Ok(self.writer.value(201, &answer))
+        let (given, warnings) = self.decoded(&place, &options).await?;
+        let mut response = if place.part == "token" {
+            self.token(&place, &given)?
+        } else {
+            let answer = self.server.rest.bind(place, given, options).await?;
+            self.writer.value(201, &answer)
+        };
+        answer::warn(&mut response, &warnings);
+        Ok(response)
     }
 
     /// Signs a token for a ServiceAccount.
@@ -218,7 +220,8 @@ impl<'a> Handling<'a> {
         let id = Chance::new((self.server.rest.clock.seed)()).uid();
         let answer =
             self.in_court(|court| token_request::answer((&place.namespace, &place.name), given, id, court))?;
-        Ok(self.writer.value(201, &answer))
+        let kind = token_request::kind();
+        Ok(self.writer.object(201, kind, &body::text(&answer, kind.of_type()).into()))
     }
 
     /// Answers a question about access.

@@ -36,7 +36,7 @@ const GLANCE: Duration = Duration::from_millis(2);
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -55,7 +55,7 @@ impl Drop for Folder {
 }
 
 /// A server, fresh from its first start.
-struct Played {
+pub(crate) struct Played {
     runtime: Runtime,
     rest: Rest,
     server: Option<Server>,
@@ -64,13 +64,13 @@ struct Played {
 }
 
 /// One request, as far as hyper would let it through.
-struct Asked {
+pub(crate) struct Asked {
     request: Request<Bytes>,
 }
 
 impl Asked {
     /// Reads it: a line with method and path, lines of headers, an empty line, and the body.
-    fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let (line, mut rest) = cut(bytes)?;
         let at = line.iter().position(|byte| *byte == b' ')?;
         let method = Method::from_bytes(&line[..at]).ok()?;
@@ -137,7 +137,7 @@ pub(crate) fn play(input: &[u8]) -> usize {
 
 impl Played {
     /// Starts one.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = Folder::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = Store::open(&folder.0.join("objects.redb"), Window::default()).unwrap();
@@ -169,19 +169,19 @@ impl Played {
         Self { runtime, rest, server, _stop: stop, _folder: folder }
     }
 
-    /// Sends a request and checks the answer.
-    fn ask(&self, asked: Asked) {
+    /// Sends a request, checks what is answered, and answers it: the code and the body.
+    pub(crate) fn ask(&self, asked: Asked) -> (u16, Vec<u8>) {
         let server = self.server.as_ref().expect("it lives as long");
         let said = format!("{} {}", asked.request.method(), asked.request.uri());
         let path = asked.request.uri().path().to_owned();
         self.runtime.block_on(async {
             let response = server.answer_bytes(asked.request).await;
-            check_answer(&said, &path, response).await;
-        });
+            check_answer(&said, &path, response).await
+        })
     }
 
     /// Everything can be read as it was written, and what is noted agrees with the Services.
-    fn check(&self, may_be_wrong: bool) {
+    pub(crate) fn check(&self, may_be_wrong: bool) {
         for kind in KINDS {
             let place = Place {
                 kind,
@@ -221,7 +221,7 @@ pub(crate) fn check_object(kind: &Kind, text: &[u8]) {
     }
 }
 
-async fn check_answer<B>(said: &str, path: &str, response: Response<B>)
+async fn check_answer<B>(said: &str, path: &str, response: Response<B>) -> (u16, Vec<u8>)
 where
     B: Body<Data = Bytes, Error = std::convert::Infallible>,
 {
@@ -236,9 +236,14 @@ where
         let Some(frame) = frame else { break };
         bytes.extend_from_slice(&frame.unwrap().into_data().unwrap_or_default());
     }
-    let text = || format!("{said}: {code} {content_type}: {}", String::from_utf8_lossy(&bytes));
+    check_bytes(&format!("{said}: {code} {content_type}"), path, (code, &content_type, is_whole), &bytes);
+    (code, bytes)
+}
+
+fn check_bytes(said: &str, path: &str, (code, content_type, is_whole): (u16, &str, bool), bytes: &[u8]) {
+    let text = || format!("{said}: {}", String::from_utf8_lossy(bytes));
     // Some mistakes are 500 in Kubernetes, too; none is one of the store.
-    let shown = String::from_utf8_lossy(&bytes);
+    let shown = String::from_utf8_lossy(bytes);
     let is_store = shown.contains("to the store") || shown.contains("decide what to write");
     assert!(matches!(code, 200 | 201 | 202 | 204 | 400..=500 | 504) && !is_store, "{}", text());
     if code == 204 {
@@ -248,25 +253,25 @@ where
     if content_type.starts_with("text/plain") || is_health {
         return assert!(code == 200 || is_health, "{}", text());
     }
-    match content_type.as_str() {
+    match content_type {
         "application/vnd.kubernetes.protobuf" => {
             let envelope =
-                protobuf::Envelope::open(&bytes).unwrap_or_else(|error| panic!("{error}: {}", text()));
+                protobuf::Envelope::open(bytes).unwrap_or_else(|error| panic!("{error}: {}", text()));
             assert!(code < 400 || envelope.kind == "Status", "{}", text());
         }
         "application/vnd.kubernetes.protobuf;stream=watch" => assert_eq!(code, 200, "{}", text()),
         "application/yaml" => {
             let expected = ["kind: Status", "code: "];
-            let shown = String::from_utf8(bytes.clone()).unwrap();
+            let shown = String::from_utf8(bytes.to_vec()).unwrap();
             assert!(code < 400 || expected.iter().all(|part| shown.contains(part)), "{}", text());
         }
         _ if code >= 400 => {
             let status: Value =
-                serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {}", text()));
+                serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", text()));
             assert_eq!((&status["kind"], &status["code"]), (&"Status".into(), &code.into()), "{}", text());
         }
         _ if is_whole && !content_type.contains("proto-openapi") => {
-            let read = serde_json::from_slice::<Value>(&bytes);
+            let read = serde_json::from_slice::<Value>(bytes);
             read.unwrap_or_else(|error| panic!("{error}: {}", text()));
         }
         _ if content_type == "application/json" => {
