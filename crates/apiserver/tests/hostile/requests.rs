@@ -56,8 +56,8 @@ impl Drop for Folder {
 
 /// A server, fresh from its first start.
 pub struct Played {
-    runtime: Runtime,
-    rest: Rest,
+    pub runtime: Runtime,
+    pub rest: Rest,
     server: Option<Server>,
     _stop: tokio::sync::watch::Sender<bool>,
     _folder: Folder,
@@ -178,6 +178,16 @@ impl Played {
             let response = server.answer_bytes(asked.request).await;
             check_answer(&said, &path, response).await
         })
+    }
+
+    /// Stores a text behind the server's back.
+    pub fn store(&self, table: &'static str, key: &'static str, text: &str) {
+        let text = text.to_owned();
+        let stored = self.rest.write(false, move |writing| {
+            writing.put(table, key, text);
+            Ok(())
+        });
+        assert_eq!(self.runtime.block_on(stored), Ok(()));
     }
 
     /// Everything can be read as it was written, and what is noted agrees with the Services.
