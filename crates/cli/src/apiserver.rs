@@ -1,6 +1,8 @@
 //! `signalbox apiserver`: Kubernetes' API from this machine.
 
+use std::fs::DirBuilder;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -115,7 +117,11 @@ fn check_ranges(ranges: &[Range]) -> anyhow::Result<()> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_log(Format::Text, args.v, None);
     check_ranges(&args.service_cluster_ip_range)?;
-    std::fs::create_dir_all(&args.data)
+    // What is in it is nobody else's business.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&args.data)
         .with_context(|| format!("failed to make the directory {} (--data)", args.data.display()))?;
     // Whoever has the store open has the directory.
     let file = args.data.join("objects.redb");

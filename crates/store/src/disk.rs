@@ -3,8 +3,9 @@
 //! Only what is committed with fsync and redb's two-phase commit is ever answered: its notes on releases 4.2 to 4.6 name
 //! that as the mode that no crash, nor a second one, can harm.
 
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,8 +54,9 @@ struct Doubt {
 
 impl Disk {
     pub(crate) fn open(file: &Path) -> Result<(Self, Loaded), OpenError> {
-        if !file.exists() {
-            create(file)?;
+        match std::fs::metadata(file) {
+            Ok(found) => close_to_others(file, &found)?,
+            Err(_) => create(file)?,
         }
         let database = open(file).map_err(|error| open_error(file, error))?;
         let (loaded, facts) = load(&database, file)?;
@@ -204,6 +206,8 @@ fn create(file: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Ok(()) | Err(_) => {}
     }
+    // Nobody else may read what is in it, not even while it is made.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
     let database = Database::builder().set_cache_size(CACHE).create(&new);
     let database = database.map_err(|error| open_error(file, error))?;
     let facts = Facts { revision: 0, digest: 0 };
@@ -214,6 +218,16 @@ fn create(file: &Path) -> Result<(), OpenError> {
     // Without this the name may be gone after a power failure.
     let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// Takes from others the right to read a file that has it.
+fn close_to_others(file: &Path, found: &Metadata) -> Result<(), OpenError> {
+    let mode = found.permissions().mode();
+    if !found.is_file() || mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let closed = std::fs::set_permissions(file, Permissions::from_mode(mode & 0o700));
+    closed.map_err(|source| OpenError::File { file: file.to_owned(), source })
 }
 
 fn open_error(file: &Path, error: DatabaseError) -> OpenError {

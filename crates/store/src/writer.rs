@@ -80,6 +80,10 @@ impl Writer {
         Ok(Self(Arc::new(Running { jobs: Some(sender), thread: Some(thread) })))
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     pub(crate) async fn write<T: Send + 'static, E: Send + 'static>(
         &self,
         write: impl FnOnce(&View<'_>) -> Result<(Vec<Write>, T), E> + Send + 'static,
@@ -150,6 +154,9 @@ impl Thread {
         let facts = Facts { revision: last, digest: self.disk.digest_after(&state, &pending) };
         drop(state);
         let written = if revisions.is_empty() { Ok(()) } else { self.disk.write(facts, &pending) };
+        if !revisions.is_empty() {
+            self.shared.note(&written);
+        }
         match written {
             Ok(()) => {
                 let mut changed = Vec::new();

@@ -1,6 +1,6 @@
 //! Answers: what became of a request, and how that is written in the form that the client wants.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,6 +14,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::accept::{Form, Shape};
 use super::joined::Joined;
+use super::limits::Held;
 use super::table::{Include, Tables, only_metadata};
 use crate::body::{self, MediaType, protobuf, yaml};
 use crate::kinds::Kind;
@@ -31,12 +32,21 @@ pub(crate) enum Chunks {
     Listed(Box<Joined>),
     /// They come when there is something to tell.
     Stream(Receiver<Bytes>),
+    /// Until they are sent, the client holds something.
+    Holding(Box<Chunks>, #[expect(dead_code, reason = "it is given back when it is dropped")] Held),
 }
 
 impl Chunks {
     pub(crate) fn of(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self::Ready(if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) })
+    }
+}
+
+impl Chunks {
+    /// The same, and what the client holds until they are sent.
+    pub(crate) fn holding(self, held: Held) -> Self {
+        if held.is_empty() { self } else { Self::Holding(Box::new(self), held) }
     }
 }
 
@@ -54,6 +64,7 @@ impl Body for Chunks {
             Self::Stream(receiver) => {
                 receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::Holding(chunks, _) => Pin::new(&mut **chunks).poll_frame(context),
         }
     }
 
@@ -62,6 +73,7 @@ impl Body for Chunks {
             Self::Ready(chunks) => chunks.is_empty(),
             Self::Listed(joined) => joined.left() == 0,
             Self::Stream(_) => false,
+            Self::Holding(chunks, _) => chunks.is_end_stream(),
         }
     }
 
@@ -70,6 +82,7 @@ impl Body for Chunks {
             Self::Ready(chunks) => SizeHint::with_exact(chunks.iter().map(|bytes| bytes.len() as u64).sum()),
             Self::Listed(joined) => SizeHint::with_exact(joined.left()),
             Self::Stream(_) => SizeHint::default(),
+            Self::Holding(chunks, _) => chunks.size_hint(),
         }
     }
 }
@@ -255,13 +268,20 @@ pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Chunks> {
     response
 }
 
-/// Adds what the client should know.
+/// The most characters of one warning, and of all of them together; as kube-apiserver's.
+const LONGEST_WARNING: usize = 256;
+const MOST_WARNINGS: usize = 4096;
+
+/// Adds what the client should know, each once, and not more than headers can hold.
 pub(crate) fn warn(response: &mut Response<Chunks>, warnings: &[String]) {
-    for (at, warning) in warnings.iter().enumerate() {
-        if warnings[..at].contains(warning) {
+    let (mut seen, mut left) = (BTreeSet::new(), MOST_WARNINGS);
+    for warning in warnings {
+        let shown = warning.chars().filter(|char| !char.is_control());
+        let shown: String = shown.take(LONGEST_WARNING.min(left)).collect();
+        if shown.is_empty() || !seen.insert(shown.clone()) {
             continue;
         }
-        let shown: String = warning.chars().filter(|char| !char.is_control()).collect();
+        left -= shown.chars().count();
         let quoted = shown.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             response.headers_mut().append(WARNING, value);

@@ -13,8 +13,8 @@ use super::answer::{Chunks, Writer, respond};
 use super::table::{Tables, only_metadata};
 use crate::body::{self, MediaType, protobuf};
 use crate::kinds::Kind;
-use crate::rest;
 use crate::rest::watching::{Event, Watching};
+use crate::rest::{self, Clock};
 
 /// How often a client that wants bookmarks gets one while nothing happens.
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -29,6 +29,8 @@ pub(crate) struct Stream {
     pub(crate) timeout: Duration,
     /// Becomes true when the server stops.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+    /// What time it is: tables show ages.
+    pub(crate) clock: Clock,
     /// Counts the streams that are open, by living as long.
     pub(crate) _counted: super::metrics::Counted,
 }
@@ -72,6 +74,7 @@ impl Stream {
                 () = &mut stops => return,
                 () = sender.closed() => return,
             };
+            framing.writer.now = (self.clock.now)().seconds;
             let mut bytes = Vec::new();
             for event in &events {
                 framing.put(&mut bytes, event);

@@ -8,12 +8,11 @@ use apiserver::kinds::KINDS;
 use super::requests::check_object;
 
 /// The languages, by the second byte of an input.
-pub const LANGUAGES: [&str; 3] =
-    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const LANGUAGES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// Reads a body: its first byte says the kind, the second the language and what becomes of unknown fields. Answers
 /// whether it was accepted.
-pub fn read(input: &[u8]) -> bool {
+pub(crate) fn read(input: &[u8]) -> bool {
     let [kind, how, bytes @ ..] = input else { return false };
     let kind = KINDS[usize::from(*kind) % KINDS.len()];
     let language = LANGUAGES[usize::from(*how) % LANGUAGES.len()];

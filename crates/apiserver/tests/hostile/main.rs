@@ -1,7 +1,6 @@
 //! Bad input of every sort, the same in each run: the recorded requests, and what a seed makes of them.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
-#![allow(unreachable_pub, reason = "the fuzz targets use these files, too")]
 
 mod bodies;
 mod limits;

@@ -12,7 +12,7 @@ use super::requests::{BETWEEN, parts};
 const CASES: &str = "conformance/api/cases";
 
 /// Every recorded case as one input: its name and its requests, as [`requests`](super::requests) reads them.
-pub fn inputs() -> Vec<(String, Vec<u8>)> {
+pub(crate) fn inputs() -> Vec<(String, Vec<u8>)> {
     let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join(CASES));
     let root = above.find(|folder| folder.is_dir()).unwrap();
     let mut files: Vec<_> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -34,7 +34,7 @@ pub fn inputs() -> Vec<(String, Vec<u8>)> {
 }
 
 /// The bodies of an input that are accepted for some kind, in every language, as [`bodies`](super::bodies) reads them.
-pub fn bodies(input: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn bodies(input: &[u8]) -> Vec<Vec<u8>> {
     let mut bodies = Vec::new();
     for part in parts(input) {
         let Some(at) = part.windows(2).position(|two| two == b"\n\n") else { continue };

@@ -26,7 +26,7 @@ use telemetry::Metrics;
 use tokio::runtime::Runtime;
 
 /// What stands between two requests of one input.
-pub const BETWEEN: &[u8] = b"\n\0\n";
+pub(crate) const BETWEEN: &[u8] = b"\n\0\n";
 /// The most requests of one input.
 const MOST: usize = 24;
 /// How long a watch may take to show its first events.
@@ -55,22 +55,22 @@ impl Drop for Folder {
 }
 
 /// A server, fresh from its first start.
-pub struct Played {
-    pub runtime: Runtime,
-    pub rest: Rest,
+pub(crate) struct Played {
+    pub(crate) runtime: Runtime,
+    pub(crate) rest: Rest,
     server: Option<Server>,
     _stop: tokio::sync::watch::Sender<bool>,
     _folder: Folder,
 }
 
 /// One request, as far as hyper would let it through.
-pub struct Asked {
+pub(crate) struct Asked {
     request: Request<Bytes>,
 }
 
 impl Asked {
     /// Reads it: a line with method and path, lines of headers, an empty line, and the body.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let (line, mut rest) = cut(bytes)?;
         let at = line.iter().position(|byte| *byte == b' ')?;
         let method = Method::from_bytes(&line[..at]).ok()?;
@@ -107,7 +107,7 @@ fn cut(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Where an input is cut into requests.
-pub fn parts(input: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn parts(input: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     let mut rest = input;
     while let Some(at) = rest.windows(BETWEEN.len()).position(|window| window == BETWEEN) {
@@ -120,7 +120,7 @@ pub fn parts(input: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Plays an input against a server of its own, and checks everything. Answers how many requests were sent.
-pub fn play(input: &[u8]) -> usize {
+pub(crate) fn play(input: &[u8]) -> usize {
     let asked: Vec<Asked> = parts(input).into_iter().filter_map(Asked::read).collect();
     if asked.is_empty() {
         return 0;
@@ -137,7 +137,7 @@ pub fn play(input: &[u8]) -> usize {
 
 impl Played {
     /// Starts one.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = Folder::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = Store::open(&folder.0.join("objects.redb"), Window::default()).unwrap();
@@ -152,10 +152,10 @@ impl Played {
         };
         assert_eq!(runtime.block_on(start::prepare(&rest, cluster)), Ok(Vec::new()));
         // Making keys takes longer than most inputs.
-        static AUTHORITY: OnceLock<(Authority, Folder)> = OnceLock::new();
-        let (authority, _) = AUTHORITY.get_or_init(|| {
+        static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+        let authority = AUTHORITY.get_or_init(|| {
             let folder = Folder::new();
-            (Authority::open(&folder.0, &Names::default(), now()).unwrap(), folder)
+            Authority::open(&folder.0, &Names::default(), now()).unwrap()
         });
         let fixed = StaticTokens::read("t,admin,1,system:masters").unwrap();
         let tokens = Tokens { fixed, key: authority.token_key(), issuer: "https://issuer".to_owned() };
@@ -170,7 +170,7 @@ impl Played {
     }
 
     /// Sends a request, checks what is answered, and answers it: the code and the body.
-    pub fn ask(&self, asked: Asked) -> (u16, Vec<u8>) {
+    pub(crate) fn ask(&self, asked: Asked) -> (u16, Vec<u8>) {
         let server = self.server.as_ref().expect("it lives as long");
         let said = format!("{} {}", asked.request.method(), asked.request.uri());
         let path = asked.request.uri().path().to_owned();
@@ -181,7 +181,7 @@ impl Played {
     }
 
     /// Stores a text behind the server's back.
-    pub fn store(&self, table: &'static str, key: &'static str, text: &str) {
+    pub(crate) fn store(&self, table: &'static str, key: &'static str, text: &str) {
         let text = text.to_owned();
         let stored = self.rest.write(false, move |writing| {
             writing.put(table, key, text);
@@ -191,7 +191,7 @@ impl Played {
     }
 
     /// Everything can be read as it was written, and what is noted agrees with the Services.
-    pub fn check(&self, may_be_wrong: bool) {
+    pub(crate) fn check(&self, may_be_wrong: bool) {
         for kind in KINDS {
             let place = Place {
                 kind,
@@ -214,7 +214,7 @@ impl Played {
 }
 
 /// What is stored can be read, and means the same in every language.
-pub fn check_object(kind: &Kind, text: &[u8]) {
+pub(crate) fn check_object(kind: &Kind, text: &[u8]) {
     let shown = String::from_utf8_lossy(text).into_owned();
     let object: Value = serde_json::from_slice(text).unwrap_or_else(|error| panic!("{error}: {shown}"));
     let api_version = kind.api_version();

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use testkit::answers::{self, Case, Lists, OwnServer, Setup, Tell};
+use testkit::answers::{self, Access, Case, Client, Lists, OwnServer, Setup, Tell};
 
 use super::machine::{Folder, ROOT, SIGNALBOX, brought};
+use super::replay::{block_on, list};
 
 #[test]
 fn recorded_answers_are_given() {
@@ -40,5 +41,21 @@ fn play(is_wanted: fn(&Case) -> bool) -> usize {
     let summary = answers::run(&cases, &setup, &lists, &mut tell).unwrap();
     println!("{}\n{summary}", told.join("\n"));
     assert_eq!(summary.failures, [""; 0], "{summary}");
+    nothing_is_left(&setup.access);
     summary.passed
+}
+
+/// The cases removed what they made, with finalizers and without controllers.
+fn nothing_is_left(access: &Access) {
+    for (path, expected) in [
+        ("/api/v1/namespaces", &["default", "kube-node-lease", "kube-public", "kube-system"][..]),
+        ("/api/v1/services", &["kubernetes"]),
+        ("/api/v1/configmaps", &[]),
+        ("/api/v1/pods", &[]),
+        ("/api/v1/nodes", &[]),
+        ("/apis/apps/v1/deployments", &[]),
+    ] {
+        let left = block_on(list(&mut Client::new(access), path, None)).unwrap();
+        assert_eq!(left.objects.keys().collect::<Vec<_>>(), expected, "{path}");
+    }
 }

@@ -143,43 +143,103 @@ async fn drip(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: &[u8]) 
 }
 
 #[test]
-fn too_many_requests_are_turned_away_and_the_next_ones_served() {
+fn whoever_is_impersonated_is_never_ignored() {
     let machine = Machine::start();
     block_on(async {
+        for name in ["bob", "b\u{f6}b", "\u{ff}"] {
+            let headers = format!("Impersonate-User: {name}\r\nConnection: close\r\n");
+            let answer = exchange(&machine, &head("GET /api/v1/secrets", &headers)).await;
+            assert!(answer.starts_with("HTTP/1.1 403"), "{name}: {answer}");
+        }
+    });
+}
+
+#[test]
+fn what_is_far_too_long_is_cut_off() {
+    let machine = Machine::start();
+    block_on(async {
+        // No instant is so far away.
+        let path = format!("{COLLECTION}?watch=true&timeoutSeconds={}", i64::MAX);
+        let (answer, _) =
+            Client::new(machine.server.access()).watch(&Call::new(Method::GET, &path)).await.unwrap();
+        assert_eq!(answer.code, 200);
+        // Clients take no header of any length.
+        let object = json!({"metadata": {"name": "long"}, "x".repeat(200_000): 1});
+        let answer =
+            Client::new(machine.server.access()).call(&Call::json(Method::POST, COLLECTION, &object)).await;
+        let answer = answer.unwrap();
+        assert_eq!((answer.code, answer.headers["warning"].len() < 300), (201, true));
+    });
+}
+
+/// What everybody who is somebody may ask.
+const QUESTION: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+
+/// The head of a request of somebody with no role, whose body has so many bytes.
+fn question(length: usize) -> String {
+    let headers =
+        format!("Impersonate-User: bob\r\nContent-Length: {length}\r\nContent-Type: application/json\r\n");
+    head(QUESTION, &headers)
+}
+
+#[test]
+fn who_sends_slowly_takes_nobodys_turn_and_who_sends_much_is_turned_away() {
+    let machine = Machine::start();
+    let answered = async || {
+        // It asks nothing, and is told so.
+        let text = question(2) + "{}";
+        let mut stream = connect(&address(&machine), "http/1.1", None).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        timeout(CUT_OFF, stream.read_exact(&mut answer)).await.expect("it is answered").unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    block_on(async {
         let mut held = Vec::new();
-        let text =
-            head(&format!("POST {COLLECTION}"), "Content-Length: 2\r\nContent-Type: application/json\r\n");
         for _ in 0..700 {
             let mut stream = connect(&address(&machine), "http/1.1", None).await.unwrap();
-            stream.write_all(text.as_bytes()).await.unwrap();
-            stream.flush().await.unwrap();
+            stream.write_all((question(100) + "{").as_bytes()).await.unwrap();
             held.push(stream);
         }
-        // Their bodies do not come; a hundred have no place.
-        let refused = Call::new(Method::GET, COLLECTION);
-        let begin = Instant::now();
-        let answer = loop {
-            let answer = Client::new(machine.server.access()).call(&refused).await.unwrap();
-            if answer.code == 429 || begin.elapsed() > AT_ONCE {
-                break answer;
-            }
-        };
-        assert_eq!((answer.code, answer.json()["reason"].as_str()), (429, Some("TooManyRequests")));
-        assert_eq!(answer.headers["retry-after"], "1");
-        // Watches are not among them.
-        let watch = Call::new(Method::GET, &format!("{COLLECTION}?watch=true&timeoutSeconds=1"));
-        assert_eq!(Client::new(machine.server.access()).watch(&watch).await.unwrap().0.code, 200);
-        let (mut codes, refusal) = (Vec::new(), b"HTTP/1.1 429");
-        for stream in &mut held {
-            // Whose body comes now is answered; whoever was refused has its answer when the body is there, too.
-            drop(stream.write_all(b"{}").await);
-            let mut answer = [0; 12];
-            timeout(CUT_OFF, stream.read_exact(&mut answer)).await.unwrap().unwrap();
-            codes.push(answer == *refusal);
-        }
-        let refused = codes.iter().filter(|is_refusal| **is_refusal).count();
-        assert!((50..=150).contains(&refused), "{refused} were refused");
+        // Their bodies do not come, and others like them are answered all the same.
+        assert_eq!(answered().await, "HTTP/1.1 422");
         check_served(&machine).await;
+        drop(held);
+        // Twelve such bodies are more than all of them together may have.
+        let body = format!("{{\"x\":\"{}", "x".repeat(2_900_000));
+        let mut held = Vec::new();
+        let mut refusal = String::new();
+        for _ in 0..20 {
+            let mut stream = connect(&address(&machine), "http/1.1", None).await.unwrap();
+            stream.write_all((question(body.len() + 2) + &body).as_bytes()).await.unwrap();
+            let mut answer = [0; 400];
+            if let Ok(Ok(read)) = timeout(Duration::from_millis(500), stream.read(&mut answer)).await {
+                refusal = String::from_utf8_lossy(&answer[..read]).into_owned();
+                break;
+            }
+            held.push(stream);
+        }
+        assert!(refusal.starts_with("HTTP/1.1 429") && refusal.contains("retry-after: 1"), "{refusal}");
+        assert!((8..=13).contains(&held.len()), "{} were taken", held.len());
+        check_served(&machine).await;
+        drop(held);
+        let begin = Instant::now();
+        while answered().await != "HTTP/1.1 422" {
+            assert!(begin.elapsed() < CUT_OFF, "it has to be over some time");
+        }
+    });
+}
+
+#[test]
+fn who_is_refused_is_told_although_the_body_does_not_come() {
+    let machine = Machine::start();
+    block_on(async {
+        let mut stream = connect(&address(&machine), "http/1.1", None).await.unwrap();
+        let text = format!("POST {COLLECTION} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{{");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        timeout(CUT_OFF, stream.read_exact(&mut answer)).await.expect("it is answered").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 403");
     });
 }
 
@@ -268,7 +328,7 @@ fn a_watch_that_is_not_read_expires_and_costs_no_memory() {
         for writer in 0..20_u64 {
             let mut client = Client::new(access);
             writers.spawn(async move {
-                for number in 0..500 {
+                for number in 0..300 {
                     let patch = json!({"data": {format!("w{writer}"): number.to_string()}}).to_string();
                     let call = Call::new(Method::PATCH, &format!("{COLLECTION}/a"))
                         .with_body("application/merge-patch+json", patch);
