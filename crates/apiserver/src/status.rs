@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::kinds::Kind;
 
 /// Why a request was not carried out.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The HTTP status code.
     pub code: u16,

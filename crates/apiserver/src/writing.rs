@@ -10,6 +10,7 @@ use store::{View, Write};
 use crate::body::time::Instant;
 use crate::chance::Chance;
 use crate::kinds::Kind;
+use crate::status::Status;
 
 /// A transaction while it is made. What is written can be read at once.
 pub struct Writing<'a> {
@@ -90,13 +91,21 @@ impl<'a> Writing<'a> {
         self.last.get(table)?.get(key).map(|at| &self.writes[*at])
     }
 
-    /// Answers an object of a kind.
-    pub fn object(&self, kind: &Kind, key: &str) -> Option<Value> {
-        let stored = self.get(kind.table, key).and_then(|bytes| serde_json::from_slice(&bytes).ok())?;
-        Some(match kind.rules.conversion {
+    /// Answers an object of a kind; or refuses the write, if what is stored cannot be read.
+    pub fn read(&self, kind: &Kind, key: &str) -> Result<Option<Value>, Status> {
+        let Some(bytes) = self.get(kind.table, key) else { return Ok(None) };
+        let stored = serde_json::from_slice(&bytes).map_err(|error| {
+            Status::internal(&format!("what is stored as {} {key} cannot be read: {error}", kind.table))
+        })?;
+        Ok(Some(match kind.rules.conversion {
             None => stored,
             Some(conversion) => (conversion.from_stored)(stored),
-        })
+        }))
+    }
+
+    /// Answers an object of a kind for those who would write it anew: one that cannot be read is as good as none.
+    pub fn object(&self, kind: &Kind, key: &str) -> Option<Value> {
+        self.read(kind, key).ok().flatten()
     }
 
     /// Writes an object, which gets the revision of the transaction. Answers it as it is stored.

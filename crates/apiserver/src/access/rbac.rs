@@ -6,6 +6,7 @@
 use super::AccessError;
 use super::identity::{AUTHENTICATED, Identity, UNAUTHENTICATED};
 use crate::body::quoted;
+use crate::kinds::Kind;
 use crate::status::Status;
 use serde_json::{Map, Value};
 
@@ -52,6 +53,8 @@ pub(super) struct Rule {
     /// Whether it is only for what has the name of the node that asks, or has no name yet (kube-apiserver's plugin
     /// NodeRestriction).
     is_own: bool,
+    /// The only namespace in which it is allowed; empty: in all.
+    namespace: &'static str,
 }
 
 #[derive(Debug)]
@@ -150,6 +153,22 @@ impl Policy {
         if decision.allowed { Ok(()) } else { Err(wanted.forbidden(identity)) }
     }
 
+    /// Refuses a new object by its name, which is known only when it is decoded; in the words of kube-apiserver's plugin
+    /// NodeRestriction, since nobody else is limited to names.
+    pub fn check_new(&self, identity: &Identity, wanted: &Attributes<'_>, kind: &Kind) -> Result<(), Status> {
+        // A name that is made up is nobody's own.
+        let name = if wanted.name.is_empty() { "?" } else { wanted.name };
+        let own = identity.user.strip_prefix("system:node:").unwrap_or_default();
+        if name == own || self.authorize(identity, &Attributes { name, ..*wanted }).allowed {
+            return Ok(());
+        }
+        let why = match wanted.resource {
+            "leases" => "can only access node lease with the same name as the requesting node".to_owned(),
+            _ => format!("node {} is not allowed to modify node {}", quoted(own), quoted(wanted.name)),
+        };
+        Err(Status::forbidden(kind, wanted.name, &why))
+    }
+
     /// Answers every rule that is for somebody.
     pub(super) fn rules(&self, identity: &Identity) -> Vec<&'static Rule> {
         let held = self.0.iter().filter(|(holder, _)| holder.is(identity));
@@ -174,7 +193,7 @@ impl Rule {
             return false;
         }
         let has = |all: &[&str], one: &str| all.iter().any(|known| *known == "*" || *known == one);
-        if !has(self.verbs, wanted.verb) {
+        if !has(self.verbs, wanted.verb) || !["", wanted.namespace].contains(&self.namespace) {
             return false;
         }
         if wanted.resource.is_empty() {
@@ -239,7 +258,7 @@ const fn of(
     group: &'static [&'static str],
     resources: &'static [&'static str],
 ) -> Rule {
-    Rule { verbs, groups: group, resources, paths: &[], is_own: false }
+    Rule { verbs, groups: group, resources, paths: &[], is_own: false, namespace: "" }
 }
 
 /// The same, of the node that asks.
@@ -247,14 +266,22 @@ const fn own(rule: Rule) -> Rule {
     Rule { is_own: true, ..rule }
 }
 
+/// The same, in one namespace.
+const fn inside(namespace: &'static str, rule: Rule) -> Rule {
+    Rule { namespace, ..rule }
+}
+
 const fn paths(verbs: &'static [&'static str], paths: &'static [&'static str]) -> Rule {
-    Rule { verbs, groups: &[], resources: &[], paths, is_own: false }
+    Rule { verbs, groups: &[], resources: &[], paths, is_own: false, namespace: "" }
 }
 
 const ALL: &[&str] = &["*"];
 const CORE: &[&str] = &[""];
 const LOOK: &[&str] = &["get", "list", "watch"];
 const FOLLOW: &[&str] = &["list", "watch"];
+const OWN: &[&str] = &["get", "create", "update", "patch", "delete"];
+/// Where nodes have their Leases.
+const NODE_LEASES: &str = "kube-node-lease";
 const AUTHENTICATION: &[&str] = &["authentication.k8s.io"];
 const AUTHORIZATION: &[&str] = &["authorization.k8s.io"];
 const EVENTS: Rule = of(&["create", "patch", "update"], &["", "events.k8s.io"], &["events"]);
@@ -309,7 +336,7 @@ static NODE: Role = Role {
         of(&["update", "patch"], CORE, &["pods/status"]),
         of(&["delete"], CORE, &["pods"]),
         own(of(&["create", "update", "patch"], CORE, &["nodes", "nodes/status"])),
-        own(of(&["get", "create", "update", "patch", "delete"], &["coordination.k8s.io"], &["leases"])),
+        inside(NODE_LEASES, own(of(OWN, &["coordination.k8s.io"], &["leases"]))),
         of(&["create"], AUTHENTICATION, &["tokenreviews"]),
         of(&["create"], AUTHORIZATION, &["subjectaccessreviews", "localsubjectaccessreviews"]),
         EVENTS,
@@ -371,6 +398,63 @@ mod tests {
         Identity { user: user.into(), groups, ..Identity::default() }.authenticated()
     }
 
+    #[test]
+    fn nodes_create_what_is_named_like_them() {
+        let (policy, node) = (Policy::default(), who("system:node:a", &["system:nodes"]));
+        let check = |who: &Identity,
+                     (group, plural): (&str, &str),
+                     (namespace, name): (&str, &str),
+                     refused: &str| {
+            let kind = Kind::find(group, "v1", plural).unwrap();
+            let wanted = Attributes {
+                verb: "create",
+                group,
+                resource: plural,
+                namespace,
+                name,
+                ..Attributes::default()
+            };
+            let gate = policy.check(who, &Attributes { name: "", ..wanted });
+            let found = gate.and_then(|()| policy.check_new(who, &wanted, kind));
+            let message = found.err().map(|status| {
+                assert_eq!(status.code, 403);
+                status.message
+            });
+            assert_eq!(message.unwrap_or_default(), refused, "{plural} {namespace} {name}");
+        };
+        let (nodes, leases) = (("", "nodes"), ("coordination.k8s.io", "leases"));
+        check(&node, nodes, ("", "a"), "");
+        check(
+            &node,
+            nodes,
+            ("", "b"),
+            "nodes \"b\" is forbidden: node \"a\" is not allowed to modify node \"b\"",
+        );
+        check(
+            &node,
+            nodes,
+            ("", ""),
+            "nodes \"\" is forbidden: node \"a\" is not allowed to modify node \"\"",
+        );
+        check(&node, leases, (NODE_LEASES, "a"), "");
+        check(
+            &node,
+            leases,
+            (NODE_LEASES, "b"),
+            "leases.coordination.k8s.io \"b\" is forbidden: can only access node lease with the same name as the \
+             requesting node",
+        );
+        check(
+            &node,
+            leases,
+            ("kube-system", "a"),
+            "leases.coordination.k8s.io is forbidden: User \"system:node:a\" cannot create resource \"leases\" in API group \
+             \"coordination.k8s.io\" in the namespace \"kube-system\"",
+        );
+        check(&who("system:kube-controller-manager", &[]), leases, ("kube-system", "b"), "");
+        check(&who("root", &["system:masters"]), nodes, ("", "b"), "");
+    }
+
     /// `list services`, `get pods/status a`, `list discovery.k8s.io/endpointslices`, `get /metrics`.
     fn wanted(text: &str) -> Attributes<'_> {
         let mut words = text.split(' ');
@@ -384,7 +468,8 @@ mod tests {
             _ => ("", what),
         };
         let (resource, subresource) = rest.split_once('/').unwrap_or((rest, ""));
-        Attributes { verb, group, resource, subresource, name, ..Attributes::default() }
+        let namespace = if resource == "leases" { NODE_LEASES } else { "" };
+        Attributes { namespace, verb, group, resource, subresource, name, ..Attributes::default() }
     }
 
     #[test]

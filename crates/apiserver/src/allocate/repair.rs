@@ -18,9 +18,10 @@ use crate::writing::Writing;
 pub fn repair(writing: &mut Writing<'_>) -> Vec<String> {
     let mut wanted = Wanted::default();
     let kind = Kind::find("", "v1", "services").expect("it is served");
-    for (_, bytes) in writing.list(kind.table, "") {
-        if let Ok(service) = serde_json::from_slice::<Value>(&bytes) {
-            wanted.note(&service);
+    for (key, bytes) in writing.list(kind.table, "") {
+        match serde_json::from_slice::<Value>(&bytes) {
+            Ok(service) => wanted.note(&service),
+            Err(error) => wanted.wrong.push(format!("the Service {key} cannot be read: {error}")),
         }
     }
     let mut wrong = std::mem::take(&mut wanted.wrong);

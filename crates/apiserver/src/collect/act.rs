@@ -20,7 +20,7 @@ impl Action {
 
     fn act(self, writing: &mut Writing<'_>) -> Result<(), Status> {
         let Self { object, uid, what } = &self;
-        let Some(old) = writing.object(object.kind, &object.key) else { return Ok(()) };
+        let Some(old) = writing.read(object.kind, &object.key)? else { return Ok(()) };
         if old["metadata"]["uid"] != **uid {
             return Ok(());
         }

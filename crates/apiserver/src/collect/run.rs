@@ -1,6 +1,7 @@
 //! The task that follows every table, decides, and has actions carried out, some at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::mem::take;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use store::{Batch, Change, Expired, Range, Watch};
 use tokio::sync::watch::Receiver;
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tracing::{debug, trace, warn};
 
 use super::decide::{self, Known};
@@ -35,17 +36,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 ///
 /// It may be ended at any moment: the next one reads everything and goes on from there.
 pub async fn run(rest: Rest, mut stopping: Receiver<bool>) {
-    while !*stopping.borrow() {
-        let Ok(mut collector) = Collector::begin(&rest).await else { continue };
-        loop {
-            tokio::select! {
-                turn = collector.turn() => if turn.is_err() {
-                    debug!("the collector starts over");
-                    break;
-                },
-                _ = stopping.wait_for(|stops| *stops) => return,
+    loop {
+        let follow = async {
+            let mut collector = Collector::begin(&rest).await?;
+            loop {
+                collector.turn().await?;
             }
+        };
+        tokio::select! {
+            ended = follow => {
+                let _: Result<Infallible, Expired> = ended;
+                debug!("the collector starts over");
+            }
+            _ = stopping.wait_for(|stops| *stops) => return,
         }
+        // Reading everything is no small thing.
+        tokio::time::sleep(FIRST_PAUSE).await;
     }
 }
 
@@ -58,7 +64,9 @@ pub(super) struct Collector {
     queue: BTreeSet<Look>,
     /// What is being done.
     busy: BTreeSet<Look>,
-    running: JoinSet<(Look, Result<(), Status>)>,
+    running: JoinSet<Result<(), Status>>,
+    /// What each of the tasks that do it is about.
+    tasks: HashMap<Id, Look>,
     /// What failed and waits.
     resting: JoinSet<Look>,
     /// How often it failed.
@@ -75,6 +83,7 @@ impl Collector {
             queue: BTreeSet::new(),
             busy: BTreeSet::new(),
             running: JoinSet::new(),
+            tasks: HashMap::new(),
             resting: JoinSet::new(),
             failures: BTreeMap::new(),
         };
@@ -98,8 +107,8 @@ impl Collector {
         self.follow()?;
         if self.decide_some() {
             // Others have a turn.
-            while let Some(done) = self.running.try_join_next() {
-                self.done(done.ok());
+            while let Some(done) = self.running.try_join_next_with_id() {
+                self.done(done);
             }
             yield_now().await;
             return Ok(());
@@ -109,7 +118,7 @@ impl Collector {
                 let (kind, batch) = news?;
                 self.note(kind, &batch.changes);
             }
-            Some(done) = self.running.join_next() => self.done(done.ok()),
+            Some(done) = self.running.join_next_with_id() => self.done(done),
             Some(Ok(look)) = self.resting.join_next() => drop(self.queue.insert(look)),
         }
         Ok(())
@@ -147,15 +156,13 @@ impl Collector {
             }
             self.queue.remove(&look);
             if look == Look::Ranges {
-                self.busy.insert(look);
-                self.running.spawn(settle_ranges(self.rest.clone()));
+                self.start(look, settle_ranges(self.rest.clone()));
                 continue;
             }
             let actions = self.decide(&look);
             if !actions.is_empty() {
                 trace!(?look, count = actions.len(), "something is to be done");
-                self.busy.insert(look.clone());
-                self.running.spawn(carry_out(self.rest.clone(), look, actions));
+                self.start(look, carry_out(self.rest.clone(), actions));
             } else {
                 self.failures.remove(&look);
             }
@@ -197,9 +204,21 @@ impl Collector {
         entries.into_iter().filter_map(read).collect()
     }
 
-    fn done(&mut self, done: Option<(Look, Result<(), Status>)>) {
-        // `None`: it panicked, which was told on standard error; what it was about stays busy.
-        let Some((look, result)) = done else { return };
+    /// Has something done about what is busy until then.
+    pub(super) fn start(
+        &mut self,
+        look: Look,
+        work: impl Future<Output = Result<(), Status>> + Send + 'static,
+    ) {
+        self.busy.insert(look.clone());
+        let id = self.running.spawn(work).id();
+        self.tasks.insert(id, look);
+    }
+
+    fn done(&mut self, done: Result<(Id, Result<(), Status>), JoinError>) {
+        let (id, result) =
+            done.unwrap_or_else(|error| (error.id(), Err(Status::internal(&error.to_string()))));
+        let Some(look) = self.tasks.remove(&id) else { return };
         self.busy.remove(&look);
         let Err(status) = result else {
             self.failures.remove(&look);
@@ -218,6 +237,12 @@ impl Collector {
         });
     }
 
+    /// Whether something is being done or waits.
+    #[cfg(test)]
+    pub(super) fn is_at_work(&self) -> bool {
+        !(self.busy.is_empty() && self.running.is_empty() && self.resting.is_empty())
+    }
+
     /// Goes on until nothing is left to do.
     #[cfg(test)]
     pub(super) async fn settle(&mut self) {
@@ -227,7 +252,7 @@ impl Collector {
                 continue;
             }
             tokio::select! {
-                Some(done) = self.running.join_next() => self.done(done.ok()),
+                Some(done) = self.running.join_next_with_id() => self.done(done),
                 Some(Ok(look)) = self.resting.join_next() => drop(self.queue.insert(look)),
                 else => {
                     let revision = self.rest.store.revision();
@@ -255,13 +280,13 @@ async fn next(watches: &mut [(&'static Kind, Watch)]) -> Result<(&'static Kind, 
     .await
 }
 
-async fn settle_ranges(rest: Rest) -> (Look, Result<(), Status>) {
+async fn settle_ranges(rest: Rest) -> Result<(), Status> {
     let settled = rest.write(false, |writing| Ok(allocate::settle(writing))).await;
-    (Look::Ranges, settled.map(|what| trace!(?what, "ranges of addresses are settled")))
+    settled.map(|what| trace!(?what, "ranges of addresses are settled"))
 }
 
 /// Carries actions out, the last one after those before it.
-async fn carry_out(rest: Rest, look: Look, mut actions: Vec<Action>) -> (Look, Result<(), Status>) {
+async fn carry_out(rest: Rest, mut actions: Vec<Action>) -> Result<(), Status> {
     let last = actions.pop();
     let mut running = JoinSet::new();
     let mut waiting = take(&mut actions).into_iter();
@@ -283,5 +308,5 @@ async fn carry_out(rest: Rest, look: Look, mut actions: Vec<Action>) -> (Look, R
     if let (Ok(()), Some(last)) = (&result, last) {
         result = last.carry_out(&rest).await;
     }
-    (look, result)
+    result
 }

@@ -507,3 +507,41 @@ async fn old_events_go_and_addresses_in_use_come_back() {
     super::upkeep::hold(world.rest(), unused).await;
     assert!(world.get(addresses, "10.96.0.9").is_none());
 }
+
+#[tokio::test]
+async fn what_panics_is_tried_again() {
+    let world = World::new().await;
+    let mut collector = Collector::begin(world.rest()).await.unwrap();
+    collector.settle().await;
+    assert!(!collector.is_at_work());
+    collector.start(super::Look::Ranges, async { panic!("as it is meant to") });
+    assert!(collector.is_at_work());
+    // It fails, rests, and is done again.
+    collector.settle().await;
+    assert!(!collector.is_at_work());
+}
+
+#[tokio::test]
+async fn addresses_that_were_deleted_unseen_come_back() {
+    let world = World::new().await;
+    let addresses = Kind::find("networking.k8s.io", "v1", "ipaddresses").unwrap();
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let task = tokio::spawn(super::upkeep::hold_addresses(world.rest().clone(), stopping));
+    tokio::task::yield_now().await;
+    let written = world.rest().write(false, |writing| {
+        writing.delete("ipaddresses", "10.96.0.1");
+        // More than any history holds.
+        (0..20_000).for_each(|at| writing.put("ipaddresses", &format!("x{at}"), "{}"));
+        Ok(())
+    });
+    written.await.unwrap();
+    for _ in 0..1000 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        if world.get(addresses, "10.96.0.1").is_some() {
+            break;
+        }
+    }
+    assert!(world.get(addresses, "10.96.0.1").is_some());
+    stop.send(true).unwrap();
+    task.await.unwrap();
+}

@@ -14,6 +14,8 @@ use crate::rest::{self, Rest};
 
 /// How often it is looked for old Events.
 const LOOK: Duration = Duration::from_secs(60);
+/// How long it is waited after a look at the changes failed.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How many go in one transaction.
 const STRIDE: usize = 500;
 
@@ -96,8 +98,17 @@ struct Series {
 /// Notes addresses again that are deleted while their Services have them, until it is told to stop.
 pub async fn hold_addresses(rest: Rest, mut stopping: Receiver<bool>) {
     let table = Kind::find("networking.k8s.io", "v1", "ipaddresses").expect("they are served").table;
+    // Whether there were changes that nobody looked at.
+    let mut has_missed = false;
     loop {
-        let Ok(mut watch) = rest.store.watch(table, rest.store.revision()) else { continue };
+        let Ok(mut watch) = rest.store.watch(table, rest.store.revision()) else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        if has_missed {
+            repair(&rest).await;
+        }
+        has_missed = true;
         loop {
             let batch = tokio::select! {
                 batch = watch.next() => batch,
@@ -110,6 +121,15 @@ pub async fn hold_addresses(rest: Rest, mut stopping: Receiver<bool>) {
                 };
                 hold(&rest, rest::object(&before.value)).await;
             }
+        }
+    }
+}
+
+async fn repair(rest: &Rest) {
+    match rest.write(false, |writing| Ok(allocate::repair(writing))).await {
+        Ok(wrong) => info!(?wrong, "addresses were compared with those of the Services"),
+        Err(status) => {
+            warn!(error = %status.message, "addresses were not compared with those of the Services")
         }
     }
 }

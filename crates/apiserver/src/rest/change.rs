@@ -50,7 +50,7 @@ struct Changing<'a> {
 impl Changing<'_> {
     fn carry_out(&self, writing: &mut Writing<'_>, change: Change) -> Result<Written, Status> {
         let place = self.place;
-        let Some(old) = writing.object(place.kind, &place.key()) else {
+        let Some(old) = writing.read(place.kind, &place.key())? else {
             return self.create(writing, change);
         };
         if place.part == "scale" {
@@ -108,6 +108,7 @@ impl Changing<'_> {
         let place = self.place;
         match change {
             Change::Put(mut object) if place.kind.rules.is_created_by_update && place.part.is_empty() => {
+                self.may_create()?;
                 check_name(place, &object)?;
                 if let Some(meta) = object["metadata"].as_object_mut() {
                     meta.remove("resourceVersion");
@@ -115,10 +116,15 @@ impl Changing<'_> {
                 create::create(writing, place, object, self.options)
             }
             Change::Apply(applied) if place.part.is_empty() => {
+                self.may_create()?;
                 managers::apply(writing, place, self.options, (None, applied))
             }
             Change::Put(_) | Change::Patch(..) | Change::Apply(_) => Err(place.not_found()),
         }
+    }
+
+    fn may_create(&self) -> Result<(), Status> {
+        self.options.create_refusal.as_ref().map_or(Ok(()), |status| Err((**status).clone()))
     }
 
     fn patched(

@@ -129,7 +129,7 @@ fn check_namespace(writing: &Writing<'_>, place: &Place, object: &Value) -> Resu
         return Ok(());
     }
     let kind = Kind::find("", "v1", "namespaces").expect("namespaces are served");
-    let namespace = writing.object(kind, &place.namespace);
+    let namespace = writing.read(kind, &place.namespace)?;
     let namespace = namespace.ok_or_else(|| Status::not_found(kind, &place.namespace))?;
     if !namespace["metadata"]["deletionTimestamp"].is_string() {
         return Ok(());

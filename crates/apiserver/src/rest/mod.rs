@@ -91,10 +91,13 @@ pub(crate) fn served(kind: &Kind, stored: &Bytes) -> Bytes {
     }
 }
 
-/// Reads a stored text.
+/// Reads a stored text. One that cannot be read is told of and shown as nothing, so that the others can be.
 pub(crate) fn object(stored: &[u8]) -> Value {
-    // The store compares checksums when it is opened, and what is written is printed here.
-    serde_json::from_slice(stored).unwrap_or_default()
+    serde_json::from_slice(stored).unwrap_or_else(|error| {
+        let begin = String::from_utf8_lossy(&stored[..stored.len().min(200)]).into_owned();
+        tracing::error!(%error, %begin, "a stored object cannot be read");
+        Value::Null
+    })
 }
 
 /// Answers an object with another revision, without reading it.

@@ -243,6 +243,8 @@ pub struct WriteOptions {
     pub strictness: Strictness,
     /// Whether an apply takes fields from others.
     pub force: bool,
+    /// Why a change may not create what is not there; `None`: it may.
+    pub create_refusal: Option<Box<Status>>,
 }
 
 /// What sort of write it is; the words differ.
@@ -261,7 +263,13 @@ pub enum Writes {
 impl WriteOptions {
     /// Those of a part of this program.
     pub fn by(manager: &str) -> Self {
-        Self { is_dry_run: false, manager: manager.to_owned(), strictness: Strictness::Ignore, force: false }
+        Self {
+            is_dry_run: false,
+            manager: manager.to_owned(),
+            strictness: Strictness::Ignore,
+            force: false,
+            create_refusal: None,
+        }
     }
 
     /// Reads and checks them. `agent`: the header `User-Agent`, which names who writes if nothing else does.
@@ -299,7 +307,7 @@ impl WriteOptions {
         }
         let manager = if manager.is_empty() { of_agent(agent) } else { manager };
         let force = query.flag("force").unwrap_or(false);
-        Ok(Self { is_dry_run: !dry_run.is_empty(), manager, strictness, force })
+        Ok(Self { is_dry_run: !dry_run.is_empty(), manager, strictness, force, create_refusal: None })
     }
 }
 

@@ -60,9 +60,9 @@ impl Rest {
         create::check_place(&place, &mut binding)?;
         self.write(options.is_dry_run, move |writing| {
             let kind = place.kind;
-            let mut pod = writing.object(kind, &place.key()).ok_or_else(|| place.not_found())?;
+            let mut pod = writing.read(kind, &place.key())?.ok_or_else(|| place.not_found())?;
             let nodes = Kind::find("", "v1", "nodes").expect("nodes are served");
-            let node = writing.object(nodes, binding["target"]["name"].as_str().unwrap_or_default());
+            let node = writing.read(nodes, binding["target"]["name"].as_str().unwrap_or_default())?;
             binding::bind(&mut pod, &binding, node.as_ref(), writing.now)?;
             create::put(writing, kind, pod)?;
             Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))

@@ -20,7 +20,7 @@ use super::route::{Question, Route};
 use super::stream::Stream;
 use super::table::Include;
 use crate::access::review::Court;
-use crate::access::{Facts, Identity, token_request};
+use crate::access::{Attributes, Facts, Identity, token_request};
 use crate::body::{self, Expected, MediaType};
 use crate::chance::Chance;
 use crate::kinds::{Kind, Scope};
@@ -198,6 +198,9 @@ impl<'a> Handling<'a> {
             return self.create_part(place, options).await;
         }
         let (object, warnings) = self.decoded(&place, &options).await?;
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let wanted = to_create(&place, name);
+        self.server.access.policy.check_new(&self.identity, &wanted, place.kind)?;
         let mut written = self.server.rest.create(place.clone(), object, options).await?;
         written.warnings.splice(0..0, warnings);
         Ok(self.written(place.kind, &written))
@@ -279,8 +282,11 @@ impl<'a> Handling<'a> {
         &self,
         place: Place,
         change: Change,
-        (options, warnings): (WriteOptions, Vec<String>),
+        (mut options, warnings): (WriteOptions, Vec<String>),
     ) -> Result<Response<Chunks>, Status> {
+        // Whether there is something to change is known only when it is changed.
+        let may_create = self.server.access.policy.check(&self.identity, &to_create(&place, &place.name));
+        options.create_refusal = may_create.err().map(Box::new);
         let mut written = self.server.rest.change(place.clone(), change, options).await?;
         written.warnings.splice(0..0, warnings);
         if place.part == "scale" {
@@ -431,6 +437,18 @@ pub(crate) fn verb(method: &Method, place: &Place, query: &Query) -> Option<&'st
     }
     let verbs = if place.part.is_empty() { place.kind.verbs } else { place.subresource()?.verbs };
     verbs.contains(&verb).then_some(verb)
+}
+
+/// What it takes to create an object at a place.
+fn to_create<'a>(place: &'a Place, name: &'a str) -> Attributes<'a> {
+    Attributes {
+        verb: "create",
+        group: place.kind.group,
+        resource: place.kind.plural,
+        namespace: if place.kind.plural == "namespaces" { name } else { &place.namespace },
+        name,
+        ..Attributes::default()
+    }
 }
 
 fn refuse_body(error: &body::BodyError) -> Status {

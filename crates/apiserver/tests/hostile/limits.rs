@@ -1,7 +1,11 @@
 //! What is refused because it is too much or in the wrong form: requests, and what they are answered.
 
 use apiserver::body::protobuf;
+use apiserver::kinds::Kind;
+use apiserver::rest::change::Change;
+use apiserver::rest::{Place, WriteOptions};
 use apiserver::schema::Schema;
+use apiserver::status::Status;
 use serde_json::{Value, json};
 
 use crate::requests::{Asked, Played};
@@ -114,6 +118,52 @@ fn what_parts_are_sent_is_decoded_by_its_type() {
         }
     }
     played.check(false);
+}
+
+#[test]
+fn what_cannot_be_read_is_not_hidden_and_can_be_deleted() {
+    let played = Played::start();
+    let path = "/api/v1/namespaces/default/configmaps/deep";
+    let text = format!("{{\"data\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    played.store("configmaps", "default/deep", &text);
+    let wanted =
+        "Internal error occurred: what is stored as configmaps default/deep cannot be read: recursion limit";
+    let apply = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"deep"}}"#;
+    for (line, content_type, body) in [
+        (format!("PUT {path}"), JSON, r#"{"metadata":{"name":"deep"}}"#),
+        (format!("PATCH {path}"), "application/merge-patch+json", "{}"),
+        (format!("PATCH {path}?fieldManager=m"), "application/apply-patch+yaml", apply),
+        (format!("DELETE {path}"), JSON, r#"{"preconditions":{"uid":"u"}}"#),
+    ] {
+        let (code, message) = send(&played, &line, content_type, body.as_bytes());
+        assert!(code == 500 && message.starts_with(wanted), "{line}: {code} {message}");
+    }
+    assert_eq!(send(&played, &format!("DELETE {path}"), JSON, b"").0, 200);
+    assert_eq!(send(&played, &format!("GET {path}"), JSON, b"").0, 404);
+    played.check(false);
+}
+
+#[test]
+fn what_a_client_may_not_create_it_cannot_create_by_changing_it() {
+    let played = Played::start();
+    let kind = Kind::find("coordination.k8s.io", "v1", "leases").unwrap();
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                       "metadata": {"name": "l", "namespace": "default"}, "spec": {}});
+    let refusal = Status::forbidden(kind, "l", "why");
+    for (may, change, wanted) in [
+        (false, Change::Put(lease.clone()), Err(refusal.clone())),
+        (false, Change::Apply(lease.clone()), Err(refusal.clone())),
+        (true, Change::Apply(lease.clone()), Ok(201)),
+        // Now it is there.
+        (false, Change::Apply(lease.clone()), Ok(200)),
+    ] {
+        let (namespace, name, part) = ("default".to_owned(), "l".to_owned(), String::new());
+        let place = Place { kind, namespace, name, part, is_old_watch: false };
+        let create_refusal = (!may).then(|| Box::new(refusal.clone()));
+        let options = WriteOptions { create_refusal, force: true, ..WriteOptions::by("m") };
+        let changed = played.runtime.block_on(played.rest.change(place, change, options));
+        assert_eq!(changed.map(|written| written.code), wanted);
+    }
 }
 
 /// What takes long if it takes the square of its size. Answers the requests, the last of which counts.

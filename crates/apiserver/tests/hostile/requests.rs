@@ -36,7 +36,7 @@ const GLANCE: Duration = Duration::from_millis(2);
 struct Folder(PathBuf);
 
 impl Folder {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -56,8 +56,8 @@ impl Drop for Folder {
 
 /// A server, fresh from its first start.
 pub(crate) struct Played {
-    runtime: Runtime,
-    rest: Rest,
+    pub(crate) runtime: Runtime,
+    pub(crate) rest: Rest,
     server: Option<Server>,
     _stop: tokio::sync::watch::Sender<bool>,
     _folder: Folder,
@@ -178,6 +178,16 @@ impl Played {
             let response = server.answer_bytes(asked.request).await;
             check_answer(&said, &path, response).await
         })
+    }
+
+    /// Stores a text behind the server's back.
+    pub(crate) fn store(&self, table: &'static str, key: &'static str, text: &str) {
+        let text = text.to_owned();
+        let stored = self.rest.write(false, move |writing| {
+            writing.put(table, key, text);
+            Ok(())
+        });
+        assert_eq!(self.runtime.block_on(stored), Ok(()));
     }
 
     /// Everything can be read as it was written, and what is noted agrees with the Services.
