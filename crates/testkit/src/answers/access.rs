@@ -100,7 +100,7 @@ mod tests {
             (format!("{context}{cluster}"), "kubeconfig: no \"u\" in users"),
             (
                 format!("{context}{cluster}users: [{{name: u, user: {{}}}}]"),
-                "kubeconfig: the user has no token",
+                "kubeconfig: the user has neither a token nor a certificate in it",
             ),
         ] {
             assert_eq!(Access::of_kubeconfig(&text).unwrap_err(), expected);
