@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a shell: it reads the environment")]
 
 mod apiserver;
+mod controller;
 mod events;
 mod follow;
 mod health_ports;
@@ -35,6 +36,8 @@ enum Command {
     Proxy(Box<Flags>),
     /// Serve Kubernetes' API from this machine, with everything kept in one directory
     Apiserver(apiserver::Args),
+    /// Keep EndpointSlices and Endpoints in step with Services and Pods, in any API server
+    Controller(controller::Args),
     /// Remove everything of signalbox from this node's kernel, and nothing else
     Cleanup,
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Proxy(flags) => proxy::run(&flags),
         Command::Apiserver(args) => apiserver::run(&args),
+        Command::Controller(args) => controller::run(&args),
         Command::Cleanup => cleanup(),
     };
     match result {

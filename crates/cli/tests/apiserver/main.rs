@@ -8,4 +8,5 @@ mod kubectl;
 mod machine;
 mod python;
 mod replay;
+mod slices;
 mod watching;
