@@ -16,8 +16,9 @@ use crate::wire;
 pub(crate) struct Touched {
     pub(crate) key: Key,
     pub(crate) work: Work,
-    /// Whether somebody else changed what this controller writes, who may do so again.
-    pub(crate) is_dispute: bool,
+    /// The slice that this controller writes and that changed, by somebody else unless the write is on its way: its name and
+    /// revision.
+    pub(crate) dispute: Option<(Text, Box<str>)>,
 }
 
 /// The cluster.
@@ -148,6 +149,8 @@ impl Cluster {
         let slice = self.names.slice(wire);
         let name = slice.namespace.clone();
         let namespace = self.namespace(&name);
+        let changed = (slice.name.clone(), slice.revision.clone());
+        let dispute = |key: Key, work: Work| Touched { key, work, dispute: Some(changed.clone()) };
         let (now, content) = (work(slice.manager), (slice.service.clone(), slice.generation));
         let Some(before) = namespace.put_slice(slice) else { return Vec::new() };
         let Some(before) = before else {
@@ -170,7 +173,9 @@ impl Cluster {
         if slice.deleting {
             return Vec::new();
         }
-        work(slice.manager).map(|work| dispute((key, slice.service), work)).into_iter().collect()
+        let dispute = Some((slice.name, "".into()));
+        let key = (key, slice.service);
+        work(slice.manager).map(|work| Touched { key, work, dispute }).into_iter().collect()
     }
 
     pub(crate) fn put_endpoints(&mut self, wire: &wire::Endpoints) -> Vec<Touched> {
@@ -191,11 +196,7 @@ impl Cluster {
 }
 
 fn touched(key: Key, work: Work) -> Touched {
-    Touched { key, work, is_dispute: false }
-}
-
-fn dispute(key: Key, work: Work) -> Touched {
-    Touched { key, work, is_dispute: true }
+    Touched { key, work, dispute: None }
 }
 
 fn work(manager: Manager) -> Option<Work> {

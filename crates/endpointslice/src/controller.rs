@@ -10,7 +10,7 @@ use watch::client::{Client, ClientError, Collection, Lease, PatchType, Told, fol
 use crate::cluster::{Cluster, Touched};
 use crate::endpoints;
 use crate::mirror;
-use crate::object::{Manager, Slice};
+use crate::object::{Manager, Slice, Text};
 use crate::queue::{Key, Queue, Work};
 use crate::reconcile::{Action, Situation, Verdict, reconcile};
 use crate::wire;
@@ -56,6 +56,8 @@ struct Controller {
     cluster: Cluster,
     queue: Queue,
     tasks: JoinSet<Done>,
+    /// Changes of slices that are being written: their watch may be faster than the answer to the write.
+    held: Vec<Touched>,
 }
 
 /// The changes, by kind.
@@ -145,6 +147,7 @@ impl Controller {
             cluster: Cluster::default(),
             queue: Queue::default(),
             tasks: JoinSet::new(),
+            held: Vec::new(),
         }
     }
 
@@ -235,8 +238,13 @@ impl Controller {
 
     fn enqueue(&mut self, touched: Vec<Touched>) {
         let now = Instant::now();
-        for Touched { key, work, is_dispute } in touched {
-            self.queue.add(key, work, if is_dispute { now + TRUCE } else { now });
+        for touched in touched {
+            if touched.dispute.is_some() && self.queue.is_busy(&touched.key) {
+                self.held.push(touched);
+                continue;
+            }
+            let due = if touched.dispute.is_some() { now + TRUCE } else { now };
+            self.queue.add(touched.key, touched.work, due);
         }
     }
 
@@ -255,11 +263,17 @@ impl Controller {
 
     fn finish(&mut self, done: Done) {
         let Done { key, written, error } = done;
+        let now = Instant::now();
+        let wait = self.queue.done(&key, error.is_none(), now);
+        let is_own = |touched: &Touched| written.iter().any(|written| written.is_of(&touched.dispute));
+        let (held, others) =
+            std::mem::take(&mut self.held).into_iter().partition::<Vec<_>, _>(|held| held.key == key);
+        self.held = others;
+        self.enqueue(held.into_iter().filter(|touched| !is_own(touched)).collect());
         for written in written {
             remember(&mut self.cluster, &key, written);
         }
-        let now = Instant::now();
-        let Some(wait) = self.queue.done(&key, error.is_none(), now) else { return };
+        let Some(wait) = wait else { return };
         let (namespace, service) = key;
         match error {
             Some(error) if error.is_conflict() || error.is_not_found() => {
@@ -267,6 +281,20 @@ impl Controller {
             }
             Some(error) => tracing::warn!(%namespace, %service, %error, ?wait, "failed to write"),
             None => {}
+        }
+    }
+}
+
+impl Written {
+    /// Answers whether this write is what changed a slice, by its name and revision.
+    fn is_of(&self, changed: &Option<(Text, Box<str>)>) -> bool {
+        let Some((name, revision)) = changed else { return false };
+        match self {
+            Self::Slice(slice) => {
+                slice.metadata.name == **name && slice.metadata.resource_version == **revision
+            }
+            Self::SliceGone(gone) => *gone == **name,
+            Self::Endpoints(_) | Self::EndpointsGone => false,
         }
     }
 }

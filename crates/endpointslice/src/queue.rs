@@ -75,6 +75,11 @@ impl Queue {
         Some((key, work))
     }
 
+    /// Answers whether a Service is being worked on.
+    pub(crate) fn is_busy(&self, key: &Key) -> bool {
+        self.busy.contains_key(key)
+    }
+
     /// Notes that the work on a Service is over.
     pub(crate) fn done(&mut self, key: &Key, succeeded: bool, now: Instant) -> Option<Duration> {
         let work = self.busy.remove(key)?;

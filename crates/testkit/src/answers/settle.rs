@@ -48,7 +48,9 @@ impl Settler {
         seen.insert("slices".into(), slices_seen(slices, settle));
         seen.insert("endpoints".into(), endpoints.iter().map(endpoints_seen).collect());
         seen.insert("writes".into(), writes);
-        Ok(seen)
+        let mut seen = Value::Object(seen);
+        in_order(&mut seen);
+        Ok(seen.as_object().cloned().unwrap_or_default())
     }
 
     async fn writes(&mut self, quiet: Duration) -> Value {
@@ -68,6 +70,18 @@ impl Settler {
             *writes.entry(kind).or_default().entry(event).or_default() += 1;
         }
         json!(writes)
+    }
+}
+
+/// Puts the ports of recorded Endpoints, and the subsets themselves, into one order: Kubernetes sorts them by hashes of how
+/// Go prints them.
+pub(super) fn in_order(response: &mut Value) {
+    let endpoints = response.get_mut("endpoints").and_then(Value::as_array_mut);
+    for subsets in endpoints.into_iter().flatten().filter_map(|one| one["subsets"].as_array_mut()) {
+        for ports in subsets.iter_mut().filter_map(|subset| subset.get_mut("ports")?.as_array_mut()) {
+            ports.sort_by_key(Value::to_string);
+        }
+        subsets.sort_by_key(Value::to_string);
     }
 }
 
