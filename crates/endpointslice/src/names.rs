@@ -1,7 +1,7 @@
 //! From the wire to the objects that are kept: texts, labels and ports that are alike are stored once.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -259,9 +259,7 @@ pub(crate) fn state(
 
 /// The same for the same value in every process; different for different ones but for chances of one in 2^64.
 pub(crate) fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().build_hasher();
-    value.hash(&mut hasher);
-    hasher.finish()
+    std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(value)
 }
 
 /// Servers have filled in families since Kubernetes 1.20; where they are missing, the address tells.

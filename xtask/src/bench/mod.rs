@@ -3,6 +3,7 @@
 
 mod agent;
 mod cluster;
+mod controller;
 mod figures;
 mod flows;
 mod path;
@@ -24,6 +25,8 @@ pub(crate) enum Bench {
     Flows(flows::Table),
     /// The API server's store: durable writes, and opening a large one
     Store(store::Objects),
+    /// The EndpointSlice controller: start, memory, what rest costs, and how fast a changed pod is in its slice
+    Controller(Size),
     /// Connections and requests through a ClusterIP against straight to the pod
     Path(Size),
 }
@@ -44,7 +47,7 @@ pub(crate) struct Size {
 
 /// Runs a benchmark.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let needs_root = !matches!(bench, Bench::Store(_));
+    let needs_root = !matches!(bench, Bench::Store(_) | Bench::Controller(_));
     if needs_root && !rustix::process::geteuid().is_root() {
         bail!(
             "benchmarks write to the kernel in network namespaces of their own, which needs root: use `sudo -E`"
@@ -58,6 +61,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Agent(size) => agent::run(*size),
         Bench::Flows(table) => flows::run(*table),
         Bench::Store(objects) => store::run(objects),
+        Bench::Controller(size) => controller::run(*size),
         Bench::Path(size) => path::run(*size),
     }
 }
