@@ -1,5 +1,6 @@
 //! The shell: follows the API server, decides with the pure parts, writes, and tries again what failed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -37,15 +38,28 @@ const TRUCE: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop. Nothing is written before everything was listed once, and nothing that is right already.
 #[allow(clippy::disallowed_methods, reason = "the shell lives on real time")]
-pub async fn run(client: Client, settings: Settings, mut stopping: flag::Receiver<bool>) {
+pub async fn run(client: Client, settings: Settings, stopping: flag::Receiver<bool>) {
     loop {
         let controller = Controller::new(client.clone(), settings.workers);
-        let work = controller.run(stopping.clone());
-        let Some(lease) = settings.lease.clone() else { return work.await };
+        let Some(lease) = settings.lease.clone() else { return controller.run(stopping).await };
+        let leads = AtomicBool::new(false);
+        let work = async {
+            leads.store(true, Ordering::Relaxed);
+            controller.run(stopping.clone()).await;
+        };
+        // Who waits for the lead stops at once; who has it ends its work and gives it back.
+        let mut told = stopping.clone();
+        let stopped = async {
+            // Nobody who could tell it to stop is as good as being told.
+            drop(told.wait_for(|stops| *stops).await);
+            if leads.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
+            biased;
             done = lead(client.clone(), lease, work) => if done.is_some() { return },
-            // Who waits for the lead stops at once; who has it gives it back.
-            _ = stopping.wait_for(|stops| *stops) => return,
+            () = stopped => return,
         }
     }
 }
