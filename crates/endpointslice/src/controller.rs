@@ -474,3 +474,22 @@ fn remember(cluster: &mut Cluster, (namespace, service): &Key, written: Written)
         Written::EndpointsGone => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `signalbox up` runs it beside others.
+    #[test]
+    fn it_can_be_spawned() {
+        fn spawnable<T: Send + 'static>(_: fn(Client, Settings, flag::Receiver<bool>) -> T) {}
+        spawnable(run_boxed);
+        fn run_boxed(
+            client: Client,
+            settings: Settings,
+            stopping: flag::Receiver<bool>,
+        ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(run(client, settings, stopping))
+        }
+    }
+}

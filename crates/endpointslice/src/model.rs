@@ -245,10 +245,9 @@ fn pod(name: &str, how: u8) -> Value {
 }
 
 fn ports(spec: &Value, pod: &Value) -> Value {
-    let number = match &spec["ports"][0]["targetPort"] {
-        Value::String(_) => pod["spec"]["containers"][0]["ports"][0]["containerPort"].clone(),
-        number => number.clone(),
-    };
+    let target = &spec["ports"][0]["targetPort"];
+    let named = &pod["spec"]["containers"][0]["ports"][0]["containerPort"];
+    let number = if target.is_string() { named } else { target };
     if number.is_null() { json!([]) } else { json!([{"name": "http", "protocol": "TCP", "port": number}]) }
 }
 
