@@ -4,6 +4,7 @@
 mod agent;
 mod apiserver;
 mod cluster;
+mod controller;
 mod figures;
 mod flows;
 mod path;
@@ -27,6 +28,8 @@ pub(crate) enum Bench {
     Apiserver(apiserver::Api),
     /// The API server's store: durable writes, and opening a large one
     Store(store::Objects),
+    /// The EndpointSlice controller: start, memory, what rest costs, and how fast a changed pod is in its slice
+    Controller(Size),
     /// Connections and requests through a ClusterIP against straight to the pod
     Path(Size),
 }
@@ -47,7 +50,7 @@ pub(crate) struct Size {
 
 /// Runs a benchmark.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let needs_root = !matches!(bench, Bench::Store(_) | Bench::Apiserver(_));
+    let needs_root = !matches!(bench, Bench::Store(_) | Bench::Apiserver(_) | Bench::Controller(_));
     if needs_root && !rustix::process::geteuid().is_root() {
         bail!(
             "benchmarks write to the kernel in network namespaces of their own, which needs root: use `sudo -E`"
@@ -62,6 +65,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Flows(table) => flows::run(*table),
         Bench::Apiserver(api) => apiserver::run(api),
         Bench::Store(objects) => store::run(objects),
+        Bench::Controller(size) => controller::run(*size),
         Bench::Path(size) => path::run(*size),
     }
 }
