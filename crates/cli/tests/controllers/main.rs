@@ -1,0 +1,10 @@
+//! The controllers as people meet them: kubectl, the in-tree API server, and nodes that are played.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod deployments;
+mod kubelet;
+#[path = "../apiserver/machine.rs"]
+mod machine;
+mod nodes;
+mod stage;
