@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::Value;
 use store::{View, Write};
 
@@ -31,7 +32,7 @@ impl<'a> Writing<'a> {
     }
 
     /// Answers what a key has, as bytes.
-    pub fn get(&self, table: &str, key: &str) -> Option<bytes::Bytes> {
+    pub fn get(&self, table: &str, key: &str) -> Option<Bytes> {
         for write in self.writes.iter().rev() {
             match write {
                 Write::Put { table: in_table, key: at, value } if (&**in_table, &**at) == (table, key) => {
@@ -52,8 +53,8 @@ impl<'a> Writing<'a> {
     }
 
     /// Answers every key of a table that begins so, with its value, sorted. Those written in this transaction included.
-    pub fn list(&self, table: &str, prefix: &str) -> Vec<(String, bytes::Bytes)> {
-        let mut all: std::collections::BTreeMap<String, bytes::Bytes> = self
+    pub fn list(&self, table: &str, prefix: &str) -> Vec<(String, Bytes)> {
+        let mut all: std::collections::BTreeMap<String, Bytes> = self
             .view
             .list(table, prefix)
             .into_iter()
@@ -76,7 +77,7 @@ impl<'a> Writing<'a> {
     }
 
     /// Writes bytes at a key.
-    pub fn put(&mut self, table: &str, key: &str, value: impl Into<bytes::Bytes>) {
+    pub fn put(&mut self, table: &str, key: &str, value: impl Into<Bytes>) {
         self.writes.push(Write::Put { table: table.into(), key: Arc::from(key), value: value.into() });
     }
 
@@ -94,8 +95,8 @@ impl<'a> Writing<'a> {
         })
     }
 
-    /// Writes an object, which gets the revision of the transaction.
-    pub fn put_object(&mut self, kind: &Kind, object: &mut Value) {
+    /// Writes an object, which gets the revision of the transaction. Answers it as it is stored.
+    pub fn put_object(&mut self, kind: &Kind, object: &mut Value) -> Bytes {
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let key = kind.key(object);
         let text = match kind.rules.conversion {
@@ -104,7 +105,9 @@ impl<'a> Writing<'a> {
                 crate::body::text(&(conversion.to_stored)(object.clone()), kind.stored().of_type())
             }
         };
-        self.put(kind.table, &key, text);
+        let text = Bytes::from(text);
+        self.put(kind.table, &key, text.clone());
+        text
     }
 
     /// Ends it: what is to be written.

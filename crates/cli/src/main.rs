@@ -6,6 +6,7 @@ mod apiserver;
 mod events;
 mod follow;
 mod health_ports;
+mod kubeconfig;
 mod proxy;
 
 use std::ffi::{OsStr, OsString};
@@ -34,7 +35,9 @@ enum Command {
     #[command(args_override_self = true)]
     Proxy(Box<Flags>),
     /// Serve Kubernetes' API from this machine, with everything kept in one directory
-    Apiserver(apiserver::Args),
+    Apiserver(Box<apiserver::Args>),
+    /// Print a kubeconfig for a client of such a server, which may be running
+    Kubeconfig(kubeconfig::Args),
     /// Remove everything of signalbox from this node's kernel, and nothing else
     Cleanup,
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Proxy(flags) => proxy::run(&flags),
         Command::Apiserver(args) => apiserver::run(&args),
+        Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Cleanup => cleanup(),
     };
     match result {

@@ -15,7 +15,7 @@ use crate::moment::Moment;
 use crate::queue::Queue;
 use crate::trimmed::{Deployment, Place, Pod, ReplicaSet};
 use crate::world::{Key, News, World};
-use crate::{Controller, Settings, deployment, namespace, orphans, ranges, replica_set, schedule};
+use crate::{Controller, Settings, deployment, namespace, orphans, ranges, replica_set, schedule, taints};
 
 /// How long a node may be away before its Pods go.
 const QUARANTINE: Duration = Duration::from_secs(40);
@@ -193,6 +193,7 @@ impl Engine {
                 Key::ReplicaSet(_)
                 | Key::Deployment(_)
                 | Key::Schedule
+                | Key::Taints(_)
                 | Key::Ranges
                 | Key::Orphans
                 | Key::Account(_)
@@ -278,6 +279,7 @@ impl Engine {
             Key::ReplicaSet(place) => self.plan_set(key, place, now),
             Key::Deployment(place) => self.plan_deployment(key, place, now),
             Key::Schedule => self.plan_schedule(now),
+            Key::Taints(name) => self.world.node(name).map(taints::reconcile).unwrap_or_default(),
             Key::Ranges => ranges::reconcile(&self.ranges, &self.world.nodes.all().collect::<Vec<_>>()),
             Key::Orphans => {
                 self.world.note_missing(now);
@@ -359,6 +361,7 @@ fn controller(key: &Key) -> Controller {
         Key::ReplicaSet(_) => Controller::ReplicaSet,
         Key::Deployment(_) => Controller::Deployment,
         Key::Schedule => Controller::Scheduler,
+        Key::Taints(_) => Controller::NodeLifecycle,
         Key::Ranges => Controller::NodeIpam,
         Key::Orphans => Controller::PodGc,
         Key::Account(_) => Controller::ServiceAccount,

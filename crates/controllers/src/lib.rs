@@ -1,4 +1,4 @@
-//! The controllers of a small cluster: ReplicaSets, Deployments, the scheduler, ranges for nodes, Pods of lost nodes,
+//! The controllers of a small cluster: ReplicaSets, Deployments, the scheduler, ranges and taints of nodes, Pods of lost nodes,
 //! ServiceAccounts.
 //!
 //! Each is a pure function from what is known to a [`Plan`](action::Plan); [`Engine`](engine::Engine) decides when each of
@@ -21,6 +21,7 @@ mod replica_set;
 mod schedule;
 mod shell;
 mod table;
+mod taints;
 mod trimmed;
 mod world;
 
@@ -42,6 +43,8 @@ pub enum Controller {
     Scheduler,
     /// Ranges of addresses for nodes.
     NodeIpam,
+    /// Taints of nodes that take no Pods.
+    NodeLifecycle,
     /// No Pods of nodes that are no more.
     PodGc,
     /// A ServiceAccount `default` in every namespace.
@@ -52,11 +55,12 @@ pub enum Controller {
 
 impl Controller {
     /// All of them, with the names by which they are chosen, which are those of kube-controller-manager where it has them.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("replicaset-controller", Self::ReplicaSet),
         ("deployment-controller", Self::Deployment),
         ("scheduler", Self::Scheduler),
         ("node-ipam-controller", Self::NodeIpam),
+        ("node-lifecycle-controller", Self::NodeLifecycle),
         ("pod-garbage-collector-controller", Self::PodGc),
         ("serviceaccount-controller", Self::ServiceAccount),
         ("root-ca-certificate-publisher-controller", Self::RootCa),

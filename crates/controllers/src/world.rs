@@ -20,6 +20,8 @@ pub(crate) enum Key {
     Deployment(Place),
     /// Where Pods go.
     Schedule,
+    /// The taints of a node.
+    Taints(String),
     /// The nodes' ranges.
     Ranges,
     /// Pods of nodes that are no more.
@@ -226,7 +228,8 @@ impl World {
         keys
     }
 
-    fn node(&self, name: &str) -> Option<&Node> {
+    /// A node.
+    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.get(&Place { namespace: String::new(), name: name.to_owned() })
     }
 

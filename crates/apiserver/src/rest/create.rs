@@ -61,8 +61,8 @@ pub(crate) fn finish(writing: &mut Writing<'_>, place: &Place, mut object: Value
         return Err(mistake::refuse(kind, &name, &mistakes));
     }
     if has_revision {
-        let why = "resourceVersion should not be set on objects to be created";
-        return Err(Status::new(500, "", why));
+        // Kubernetes takes the blame (500); it is the client's.
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     if writing.has(kind.table, &kind.key(&object)) {
         return Err(Status::already_exists(kind, &name));
@@ -76,8 +76,8 @@ pub(crate) fn put(writing: &mut Writing<'_>, kind: &Kind, mut object: Value) -> 
     if writing.is_dry_run {
         return body::text(&object, kind.of_type()).into();
     }
-    writing.put_object(kind, &mut object);
-    body::text(&object, kind.of_type()).into()
+    let stored = writing.put_object(kind, &mut object);
+    if kind.rules.conversion.is_none() { stored } else { body::text(&object, kind.of_type()).into() }
 }
 
 /// The namespace of an object is that of the path.

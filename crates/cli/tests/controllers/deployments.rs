@@ -45,9 +45,9 @@ fn a_deployment_is_made_scaled_and_deleted() {
     let events =
         stage.ok("get events -o jsonpath={range.items[*]}{.reason}:{.source.component}{\"\\n\"}{end}");
     for expected in [
-        "SuccessfulCreate:replicaset-controller",
-        "SuccessfulDelete:replicaset-controller",
-        "Scheduled:default-scheduler",
+        "SuccessfulCreate replicaset-controller",
+        "SuccessfulDelete replicaset-controller",
+        "Scheduled default-scheduler",
     ] {
         assert!(events.contains(expected), "{expected}\n{events}");
     }

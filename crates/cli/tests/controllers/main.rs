@@ -5,6 +5,7 @@
 mod deployments;
 mod kubelet;
 #[path = "../apiserver/machine.rs"]
+#[allow(dead_code, reason = "not all of it is used here")]
 mod machine;
 mod nodes;
 mod stage;

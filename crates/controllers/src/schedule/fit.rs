@@ -62,7 +62,7 @@ pub(super) fn refusal(pod: &Pod, node: &Node, there: &[&Pod]) -> Option<Refusal>
 }
 
 fn taint(key: &str) -> Taint {
-    Taint { key: key.to_owned(), value: String::new(), effect: "NoSchedule".to_owned() }
+    Taint { key: key.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() }
 }
 
 /// Whether a Pod does not mind a taint.

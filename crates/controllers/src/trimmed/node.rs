@@ -1,6 +1,6 @@
 //! Nodes: whether Pods can go there.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Condition, Meta, condition};
 
@@ -46,15 +46,19 @@ pub(crate) struct NodeSpec {
 }
 
 /// What keeps Pods away that do not tolerate it.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Taint {
     /// Its name.
     pub(crate) key: String,
     /// Its value.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) value: String,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub(crate) effect: String,
+    /// Since when it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_added: Option<String>,
 }
 
 /// What a node says of itself.
