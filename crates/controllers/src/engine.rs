@@ -13,8 +13,8 @@ use watch::client::ClientError;
 use crate::action::{Action, Kind, Plan, Said, Verb};
 use crate::moment::Moment;
 use crate::queue::Queue;
-use crate::trimmed::{Deployment, Place, Pod, ReplicaSet};
-use crate::world::{Key, News, World};
+use crate::trimmed::{Deployment, Node, Place, Pod, ReplicaSet};
+use crate::world::{Key, News, World, concerned_by_node};
 use crate::{Controller, Settings, deployment, namespace, orphans, ranges, replica_set, schedule, taints};
 
 /// How long a node may be away before its Pods go.
@@ -231,24 +231,22 @@ impl Engine {
                 let key = Key::Deployment(new.metadata.place());
                 if self.world.deployments.write(new, now) { vec![key] } else { Vec::new() }
             }
-            (
-                Verb::Create | Verb::Patch { .. },
-                Kind::Node | Kind::ServiceAccount | Kind::ConfigMap | Kind::Event,
-            ) => {
-                self.written_plain(action.kind, object, now);
+            (Verb::Create | Verb::Patch { .. }, Kind::Node) => {
+                let Some(node) = read::<Node>(object) else { return };
+                let keys = concerned_by_node(&node);
+                if self.world.nodes.write(node, now) { keys } else { Vec::new() }
+            }
+            (Verb::Create | Verb::Patch { .. }, Kind::ServiceAccount) => {
+                read(object).is_some_and(|one| self.world.accounts.write(one, now));
                 Vec::new()
             }
+            (Verb::Create | Verb::Patch { .. }, Kind::ConfigMap) => {
+                read(object).is_some_and(|one| self.world.roots.write(one, now));
+                Vec::new()
+            }
+            (Verb::Create | Verb::Patch { .. }, Kind::Event) => Vec::new(),
         };
         self.enqueue(keys, now);
-    }
-
-    fn written_plain(&mut self, kind: Kind, object: &Value, now: Moment) {
-        match kind {
-            Kind::Node => drop(read(object).map(|node| self.world.nodes.write(node, now))),
-            Kind::ServiceAccount => drop(read(object).map(|one| self.world.accounts.write(one, now))),
-            Kind::ConfigMap => drop(read(object).map(|one| self.world.roots.write(one, now))),
-            Kind::Pod | Kind::ReplicaSet | Kind::Deployment | Kind::Event => {}
-        }
     }
 
     fn doomed(&mut self, action: &Action, now: Moment) -> Vec<Key> {

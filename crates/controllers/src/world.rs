@@ -99,12 +99,7 @@ impl World {
                 |world| &mut world.deployments,
                 |_, deployment| vec![Key::Deployment(deployment.metadata.place())],
             ),
-            News::Node(told) => hear(
-                self,
-                told,
-                |world| &mut world.nodes,
-                |_, _| vec![Key::Ranges, Key::Schedule, Key::Orphans],
-            ),
+            News::Node(told) => hear(self, told, |world| &mut world.nodes, |_, node| concerned_by_node(node)),
             News::Namespace(told) => hear(
                 self,
                 told,
@@ -251,6 +246,11 @@ impl World {
     pub(crate) fn root(&self, namespace: &str) -> Option<&Plain> {
         self.roots.get(&Place { namespace: namespace.to_owned(), name: namespace::ROOT.to_owned() })
     }
+}
+
+/// What a node concerns.
+pub(crate) fn concerned_by_node(node: &Node) -> Vec<Key> {
+    vec![Key::Taints(node.metadata.name.clone()), Key::Ranges, Key::Schedule, Key::Orphans]
 }
 
 /// The Deployment that controls a ReplicaSet.

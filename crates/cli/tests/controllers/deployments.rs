@@ -42,8 +42,8 @@ fn a_deployment_is_made_scaled_and_deleted() {
     ] {
         assert!(events.contains(expected), "{expected}\n{events}");
     }
-    let events =
-        stage.ok("get events -o jsonpath={range.items[*]}{.reason}:{.source.component}{\"\\n\"}{end}");
+    let events = stage.ok("get events --no-headers -o custom-columns=R:.reason,C:.source.component");
+    let events = events.split_whitespace().collect::<Vec<_>>().join(" ");
     for expected in [
         "SuccessfulCreate replicaset-controller",
         "SuccessfulDelete replicaset-controller",
