@@ -237,11 +237,15 @@ impl Engine {
                 if self.world.nodes.write(node, now) { keys } else { Vec::new() }
             }
             (Verb::Create | Verb::Patch { .. }, Kind::ServiceAccount) => {
-                read(object).is_some_and(|one| self.world.accounts.write(one, now));
+                if let Some(one) = read(object) {
+                    self.world.accounts.write(one, now);
+                }
                 Vec::new()
             }
             (Verb::Create | Verb::Patch { .. }, Kind::ConfigMap) => {
-                read(object).is_some_and(|one| self.world.roots.write(one, now));
+                if let Some(one) = read(object) {
+                    self.world.roots.write(one, now);
+                }
                 Vec::new()
             }
             (Verb::Create | Verb::Patch { .. }, Kind::Event) => Vec::new(),
