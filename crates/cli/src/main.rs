@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a shell: it reads the environment")]
 
 mod apiserver;
+mod controller;
 mod events;
 mod follow;
 mod health_ports;
@@ -38,6 +39,8 @@ enum Command {
     Apiserver(Box<apiserver::Args>),
     /// Print a kubeconfig for a client of such a server, which may be running
     Kubeconfig(kubeconfig::Args),
+    /// Do in any API server what Kubernetes' controllers and scheduler do: EndpointSlices, Deployments, nodes for Pods
+    Controller(controller::Args),
     /// Remove everything of signalbox from this node's kernel, and nothing else
     Cleanup,
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Proxy(flags) => proxy::run(&flags),
         Command::Apiserver(args) => apiserver::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
+        Command::Controller(args) => controller::run(&args),
         Command::Cleanup => cleanup(),
     };
     match result {

@@ -29,6 +29,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use watch::client::Lease;
 
 pub use shell::run;
 
@@ -83,6 +84,8 @@ impl FromStr for Controller {
 /// What the controllers have to know.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
+    /// The lease under which they work; `None`: nobody else does.
+    pub lease: Option<Lease>,
     /// Which of them work.
     pub controllers: BTreeSet<Controller>,
     /// The ranges of all Pods' addresses, the usual one first; at most one of each family.

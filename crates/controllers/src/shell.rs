@@ -3,12 +3,13 @@
 #![allow(clippy::disallowed_methods, reason = "a shell: it reads the clock")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, watch as channel};
 use tokio::task::JoinSet;
-use watch::client::{Client, ClientError, Collection, Told, follow};
+use watch::client::{Client, ClientError, Collection, Told, follow, lead};
 
 use crate::action::{Action, Said, Verb};
 use crate::engine::{Engine, Job, Verdict, verdict};
@@ -31,9 +32,31 @@ enum Event {
     Done { key: Key, verdict: Verdict },
 }
 
-/// Runs the controllers until they shall stop. Of several processes with the same controllers one may run them:
-/// [`watch::client::lead`] sees to that.
+/// Runs the controllers until they shall stop. With a lease, of several processes one does.
 pub async fn run(client: Client, settings: Settings, mut stopping: channel::Receiver<bool>) {
+    loop {
+        let work = work(client.clone(), settings.clone(), stopping.clone());
+        let Some(lease) = settings.lease.clone() else { return work.await };
+        let leads = AtomicBool::new(false);
+        let noted = async {
+            leads.store(true, Ordering::Relaxed);
+            work.await;
+        };
+        let mut leading = std::pin::pin!(lead(client.clone(), lease, noted));
+        tokio::select! {
+            done = &mut leading => if done.is_some() { return },
+            _ = stopping.wait_for(|stop| *stop) => {
+                // Who waits for the lead stops at once; who has it gives it back.
+                if leads.load(Ordering::Relaxed) {
+                    leading.await;
+                }
+                return;
+            }
+        }
+    }
+}
+
+async fn work(client: Client, settings: Settings, mut stopping: channel::Receiver<bool>) {
     let (tell, mut heard) = mpsc::channel(BACKLOG);
     let mut tasks = follow_all(&client, &settings, &tell);
     let mut shell = Shell {

@@ -20,6 +20,7 @@ pub use cache::{Objects, Touched};
 pub use json::{decode_json, decode_manifest};
 pub use names::Names;
 pub use protobuf::decode_protobuf;
+pub use time::parse as seconds_of;
 pub use types::{
     Conditions, EndpointRecord, EndpointSlice, Event, Hints, Kind, Name, Node, Object, ObjectKey, Service,
     ServiceCidr, ServicePort, ServiceType, SlicePort,

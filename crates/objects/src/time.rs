@@ -12,7 +12,7 @@ pub(crate) fn parse_millis(text: &str) -> Option<NonZeroU64> {
 }
 
 /// Reads a time such as `2026-11-23T08:00:00Z` as seconds since 1970; fractions are cut off.
-pub(crate) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = text.get(from..to)?;

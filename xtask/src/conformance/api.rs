@@ -1,4 +1,5 @@
-//! `cargo xtask conformance --api`: what was recorded from the real API server, against the API server under test.
+//! `cargo xtask conformance --api` and `--slices`: what was recorded from the real API server and its endpoint controllers,
+//! against those under test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use testkit::answers::{self, Access, Compact, Lists, OwnServer, Setup, Tell};
+use testkit::answers::{self, Access, Compact, Lists, OwnController, OwnServer, Setup, Tell};
 
 use super::Args;
 
@@ -14,19 +15,23 @@ use super::Args;
 #[derive(Debug, clap::Args)]
 pub(super) struct ApiArgs {
     /// Play the recorded answers of an API server instead [default: against this project's, built and started here]
-    #[arg(long)]
+    #[arg(long, group = "recorded")]
     pub(super) api: bool,
+    /// Play the recorded histories of EndpointSlices instead, with this project's controller [default: against this
+    /// project's API server]
+    #[arg(long, group = "recorded")]
+    pub(super) slices: bool,
     /// Another server, which must hold nothing else: the cases remove what they find
-    #[arg(long, value_name = "URL", requires = "api", conflicts_with = "kubeconfig")]
+    #[arg(long, value_name = "URL", requires = "api", conflicts_with_all = ["kubeconfig", "slices"])]
     server: Option<String>,
     /// The bearer token of its administrator
     #[arg(long, value_name = "TOKEN", requires = "server", default_value = "")]
     token: String,
     /// Another server and token, from the current context of this file
-    #[arg(long, value_name = "FILE", requires = "api")]
+    #[arg(long, value_name = "FILE", requires = "api", conflicts_with = "slices")]
     kubeconfig: Option<PathBuf>,
-    /// Only cases whose names contain this
-    #[arg(long, value_name = "TEXT", requires = "api", default_value = "")]
+    /// Only API cases or histories whose names contain this
+    #[arg(long, value_name = "TEXT", requires = "recorded", default_value = "")]
     filter: String,
     /// A command that makes the server forget its history before {rv} [default: restart this project's; skip such cases]
     #[arg(long, value_name = "COMMAND", requires = "api")]
@@ -35,8 +40,11 @@ pub(super) struct ApiArgs {
 
 /// Plays the selected cases; fails unless each passes or deviates as its list says.
 pub(super) fn run(root: &Path, args: &Args) -> Result<()> {
-    let folder = root.join("conformance/api");
-    let mut cases = answers::load(&folder.join("cases"))?;
+    let (folder, cases) = match args.api.slices {
+        true => (root.join("conformance/slices"), root.join("conformance/slices")),
+        false => (root.join("conformance/api"), root.join("conformance/api/cases")),
+    };
+    let mut cases = answers::load(&cases)?;
     let list = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     let lists = Lists::parse(&list("better.txt"), &list("expected-failures.txt"), &cases);
     let lists = lists.map_err(anyhow::Error::msg)?;
@@ -74,6 +82,9 @@ fn play(root: &Path, args: &Args, (cases, lists): (&[answers::Case], &Lists), ho
             (server.access().clone(), Some(server))
         }
     };
+    let controller =
+        server.as_ref().filter(|_| args.api.slices).map(|server| OwnController::start(server, &[]));
+    let _controller = controller.transpose().map_err(anyhow::Error::msg)?;
     println!("playing {} cases against {}", cases.len(), access.url);
     let kubectl = answers::installed_kubectl();
     let server = server.map(Mutex::new);

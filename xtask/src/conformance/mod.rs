@@ -1,5 +1,6 @@
 //! `cargo xtask conformance`: what was recorded from the real kube-proxy, against the proxy under test, with real
-//! packets. The cases and their meaning: `conformance/README.md`. With `--api`: what was recorded from the real API server.
+//! packets. The cases and their meaning: `conformance/README.md`. With `--api` and `--slices`: what was recorded from the real API server
+//! and its controllers.
 
 mod api;
 mod better;
@@ -78,7 +79,7 @@ pub(crate) use proxy::build as build_product;
 /// Runs the selected cases; fails unless each passes or is known to fail.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the project's folder")?;
-    if args.api.api {
+    if args.api.api || args.api.slices {
         return api::run(root, args);
     }
     let mut all = cases::load(&root.join("conformance/dataplane"))?;

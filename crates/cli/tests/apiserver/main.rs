@@ -10,5 +10,6 @@ mod kubectl;
 mod machine;
 mod python;
 mod replay;
+mod slices;
 mod strangers;
 mod watching;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::settle;
 use crate::cases::yaml::{Fields, Yaml};
 use crate::cases::{CaseError, wrong};
 
@@ -41,7 +42,22 @@ pub(super) enum Action {
     /// Forgets the history before a resourceVersion.
     Compact(String),
     Pause(Duration),
+    Settle(Settle),
 }
+
+/// Waits until the endpoint controllers are at rest, and looks at what they wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settle {
+    /// How long nothing is written by then.
+    pub(super) quiet: Duration,
+    /// Only sums are compared.
+    pub(super) total: bool,
+    /// Only the number of hints for each zone is compared.
+    pub(super) counts_hints: bool,
+}
+
+/// How long nothing is written when controllers are at rest, unless the step says otherwise.
+const QUIET: Duration = Duration::from_millis(800);
 
 /// A request, or many that differ in a word.
 #[derive(Debug, Clone, Default)]
@@ -157,6 +173,11 @@ impl Case {
         self.steps.iter().any(|step| matches!(step.action, Action::Kubectl(_)))
     }
 
+    /// Whether a step waits for the endpoint controllers.
+    pub fn needs_controllers(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, Action::Settle(_)))
+    }
+
     /// Whether the server's history has to be forgotten in between.
     pub fn needs_compaction(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.action, Action::Compact(_)))
@@ -174,11 +195,12 @@ fn without_response(step: &Yaml) -> Value {
 impl Step {
     fn of(tree: &Yaml, what: &str) -> Result<Self, CaseError> {
         let mut fields = Fields::of(tree, what)?;
-        let response =
+        let mut response =
             fields.take("response").map_or_else(|| Value::Object(Default::default()), |r| r.to_json());
         if !response.is_object() {
             return Err(wrong(format!("{what}: a response is a mapping")));
         }
+        settle::in_order(&mut response);
         // It was applied when the response was recorded.
         fields.take("ignore");
         let action = if fields.has("request") {
@@ -188,7 +210,7 @@ impl Step {
         } else if let Some(pause) = fields.take("pause") {
             Action::Pause(pause.seconds(what)?)
         } else if fields.has("settle") {
-            return Err(wrong(format!("{what}: settle: this runner cannot watch controllers come to rest")));
+            Action::Settle(Settle::of(&mut fields, what)?)
         } else if fields.has("compact") {
             Action::Compact(fields.need_text("compact")?)
         } else {
@@ -206,12 +228,31 @@ impl Step {
             Action::Frames(name) => format!("frames {name}"),
             Action::Compact(before) => format!("compact {before}"),
             Action::Pause(time) => format!("pause {time:?}"),
+            Action::Settle(_) => "settle".into(),
         }
     }
 
     /// How many frames were recorded; `None` when none were looked at.
     pub(super) fn recorded_frames(&self) -> Option<usize> {
         self.response.get("frames")?.as_array().map(Vec::len)
+    }
+}
+
+impl Settle {
+    fn of(fields: &mut Fields, what: &str) -> Result<Self, CaseError> {
+        if !fields.take("settle").unwrap_or(Yaml::Null).bool("settle")? {
+            return Err(wrong(format!("{what}: settle is true")));
+        }
+        // It was applied when the response was recorded.
+        fields.take("joins");
+        let quiet = fields.take("quiet").map(|quiet| quiet.seconds("quiet")).transpose()?;
+        let counts_hints = match fields.take_text("hints")?.as_deref() {
+            None => false,
+            Some("count") => true,
+            Some(other) => return Err(wrong(format!("{what}: hints: {other}"))),
+        };
+        let total = fields.take("total").map_or(Ok(false), |total| total.bool("total"))?;
+        Ok(Self { quiet: quiet.map_or(QUIET, |quiet| quiet.max(QUIET)), total, counts_hints })
     }
 }
 
@@ -329,6 +370,13 @@ mod tests {
     }
 
     #[test]
+    fn all_recorded_histories_are_understood() {
+        let cases = load(&Path::new(CASES).join("../../slices")).unwrap();
+        assert_eq!(cases.len(), 64);
+        assert!(cases.iter().all(|case| case.needs_controllers() && !case.why.is_empty()));
+    }
+
+    #[test]
     fn old_line_ends_are_followed_by_indentation() {
         let cases = parse("- case: a/b\n  steps: [{pause: 0, response: {text: 'a\u{2028}    '}}]\n").unwrap();
         assert_eq!(cases[0].steps[0].response["text"], "a\u{2028}");
@@ -342,7 +390,8 @@ mod tests {
             ("{request: GET /a, token: some}", "token some"),
             ("{request: GET /a, keep: all}", "keep: all"),
             ("{request: GET /a, stream: true, watch: w}", "nothing beside it"),
-            ("{settle: true}", "cannot watch controllers"),
+            ("{settle: false}", "settle is true"),
+            ("{settle: true, hints: all}", "hints: all"),
             ("{}", "no frames"),
             ("{pause: 1, response: 3}", "a response is a mapping"),
         ] {

@@ -34,7 +34,12 @@ pub(super) async fn clean(play: &mut Play<'_>) -> Result<(), String> {
     collections.extend(play.case.cleans.iter().cloned());
     let namespace = play.namespace().map(str::to_owned);
     if let Some(namespace) = &namespace {
-        let is_touched = |kind: &str| play.case.needs_kubectl() || play.case.sent.contains(kind);
+        let by_controllers = play.case.needs_controllers();
+        let is_touched = |kind: &str| {
+            play.case.needs_kubectl()
+                || play.case.sent.contains(kind)
+                || (by_controllers && matches!(kind, "endpoints" | "endpointslices"))
+        };
         for (group, kind) in NAMESPACED.into_iter().filter(|(_, kind)| is_touched(kind)) {
             let collection = format!("{group}/namespaces/{namespace}/{kind}");
             for name in names(play, &collection).await? {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::case::{Action, Case};
 use super::pattern::{Bindings, Spaces, has_placeholder, is_placeholder};
+use super::settle;
 
 /// Longer values are cut in reports.
 const SHOWN: usize = 600;
@@ -40,7 +41,11 @@ fn gives_back(case: &Case) -> bool {
         Action::Request(request) => {
             matches!(request.line.split(' ').next(), Some("DELETE" | "PUT" | "PATCH"))
         }
-        Action::Kubectl(_) | Action::Frames(_) | Action::Compact(_) | Action::Pause(_) => true,
+        Action::Kubectl(_)
+        | Action::Frames(_)
+        | Action::Compact(_)
+        | Action::Pause(_)
+        | Action::Settle(_) => true,
     })
 }
 
@@ -57,6 +62,7 @@ impl Comparison {
         for (part, want) in want {
             match (part.as_str(), got.get(part), want.as_str()) {
                 (_, None, _) => self.what.push(format!("{part}: missing, want {}", show(want))),
+                ("writes", Some(got), _) => self.what.extend(settle::wrong_writes(want, got)),
                 ("stdout" | "stderr" | "text", Some(Value::String(got)), Some(want)) => {
                     let spaces =
                         if part != "text" && has_placeholder(want) { Spaces::Columns } else { Spaces::Exact };

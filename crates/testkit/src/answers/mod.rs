@@ -16,6 +16,7 @@ mod own;
 mod pattern;
 mod play;
 mod seen;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -28,7 +29,7 @@ pub use compare::Difference;
 pub use frames::Frames;
 pub use kubectl::installed_kubectl;
 pub use lists::{Lists, Standing};
-pub use own::OwnServer;
+pub use own::{OwnController, OwnServer};
 pub use play::{Compact, Setup, compact_by};
 pub use tls::connect;
 

@@ -1,4 +1,4 @@
-//! This project's own API server as a child process, for as long as the value lives.
+//! This project's own API server and controllers as child processes, for as long as the values live.
 
 use std::fs::File;
 use std::io::Write;
@@ -129,6 +129,36 @@ impl OwnServer {
         let log = self.log();
         let lines: Vec<_> = log.lines().rev().take(20).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// `signalbox controller`; dropping it kills it.
+#[derive(Debug)]
+pub struct OwnController(Child);
+
+impl OwnController {
+    /// Starts it against a server, with its log beside the server's.
+    pub fn start(server: &OwnServer, flags: &[&str]) -> Result<Self, String> {
+        let log =
+            File::options().create(true).append(true).open(server.data.with_extension("controller.log"));
+        let log = log.map_err(|error| format!("the controller's log: {error}"))?;
+        let mut command = Command::new(&server.program);
+        command.arg("controller").arg("--kubeconfig").arg(server.kubeconfig()).args(flags);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.spawn().map(Self).map_err(|error| format!("{}: {error}", server.program.display()))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for OwnController {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 

@@ -17,6 +17,7 @@ use super::client::{Answer, Call, CallError, Client};
 use super::frames::Frames;
 use super::kubectl;
 use super::seen::seen;
+use super::settle::Settler;
 use super::tree::{self, Filling};
 use crate::cases::yaml::Yaml;
 
@@ -59,6 +60,7 @@ pub(super) struct Play<'a> {
     setup: &'a Setup<'a>,
     filling: Filling,
     watches: BTreeMap<String, Frames>,
+    settler: Option<Settler>,
     /// Paths that were written to.
     pub(super) written: Vec<String>,
 }
@@ -71,6 +73,7 @@ impl<'a> Play<'a> {
             setup,
             filling: Filling::default(),
             watches: BTreeMap::new(),
+            settler: None,
             written: Vec::new(),
         }
     }
@@ -84,6 +87,10 @@ impl<'a> Play<'a> {
         if self.case.sent.contains("$ns") || self.case.needs_kubectl() {
             self.make_namespace().await?;
         }
+        if self.case.needs_controllers() {
+            let namespace = self.filling.namespace.clone().ok_or("controllers without a namespace")?;
+            self.settler = Some(Settler::start(&mut self.client, &namespace).await?);
+        }
         let mut answers = Vec::new();
         for (at, step) in self.case.steps.iter().enumerate() {
             let answer = self.step(step).await;
@@ -96,6 +103,7 @@ impl<'a> Play<'a> {
     /// Ends the watches and removes everything that the case made.
     pub(super) async fn clean(mut self) -> Result<(), String> {
         self.watches.clear();
+        self.settler = None;
         clean::clean(&mut self).await
     }
 
@@ -128,6 +136,10 @@ impl<'a> Play<'a> {
             Action::Pause(time) => {
                 tokio::time::sleep(*time).await;
                 Ok(Map::new())
+            }
+            Action::Settle(settle) => {
+                let settler = self.settler.as_mut().ok_or("nothing to settle")?;
+                settler.settle(&mut self.client, settle).await
             }
         }
     }
