@@ -43,16 +43,17 @@ pub async fn run(client: Client, settings: Settings, mut stopping: channel::Rece
             work.await;
         };
         let mut leading = std::pin::pin!(lead(client.clone(), lease, noted));
+        // The guard of what was read must not live on while the lead is given back.
+        let stopped = async { drop(stopping.wait_for(|stop| *stop).await) };
         tokio::select! {
-            done = &mut leading => if done.is_some() { return },
-            _ = stopping.wait_for(|stop| *stop) => {
-                // Who waits for the lead stops at once; who has it gives it back.
-                if leads.load(Ordering::Relaxed) {
-                    leading.await;
-                }
-                return;
-            }
+            done = &mut leading => if done.is_some() { return } else { continue },
+            () = stopped => {}
         }
+        // Who waits for the lead stops at once; who has it gives it back.
+        if leads.load(Ordering::Relaxed) {
+            leading.await;
+        }
+        return;
     }
 }
 
