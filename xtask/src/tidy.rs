@@ -17,7 +17,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("config", &["model", "desired"]),
@@ -28,6 +28,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("backend", &["model", "telemetry"]),
     ("desired", &["model", "objects"]),
     ("watch", &["model", "objects", "telemetry"]),
+    ("controllers", &["model", "objects", "watch", "telemetry"]),
     ("endpointslice", &["model", "objects", "telemetry", "watch"]),
     ("health", &["model", "sys", "telemetry"]),
     ("backend-nftables", &["model", "backend", "sys"]),
@@ -62,6 +63,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "agent",
             "store",
             "apiserver",
+            "controllers",
             "endpointslice",
         ],
     ),

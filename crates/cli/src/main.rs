@@ -39,7 +39,7 @@ enum Command {
     Apiserver(Box<apiserver::Args>),
     /// Print a kubeconfig for a client of such a server, which may be running
     Kubeconfig(kubeconfig::Args),
-    /// Keep EndpointSlices and Endpoints in step with Services and Pods, in any API server
+    /// Do in any API server what Kubernetes' controllers and scheduler do: EndpointSlices, Deployments, nodes for Pods
     Controller(controller::Args),
     /// Remove everything of signalbox from this node's kernel, and nothing else
     Cleanup,

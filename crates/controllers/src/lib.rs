@@ -1,0 +1,98 @@
+//! The controllers of a small cluster: ReplicaSets, Deployments, the scheduler, ranges and taints of nodes, Pods of lost nodes,
+//! ServiceAccounts.
+//!
+//! Each is a pure function from what is known to a [`Plan`](action::Plan); [`Engine`](engine::Engine) decides when each of
+//! them looks again, and [`run`] is the only part with effects. They talk to any API server over HTTP.
+//!
+//! What they do *not* do: run Pods (the workload does), make EndpointSlices, collect garbage (the API server does).
+
+#![deny(missing_docs)]
+
+mod action;
+mod claim;
+mod deployment;
+mod engine;
+mod moment;
+mod namespace;
+mod orphans;
+mod queue;
+mod ranges;
+mod replica_set;
+mod schedule;
+mod shell;
+mod table;
+mod taints;
+mod trimmed;
+mod world;
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use watch::client::Lease;
+
+pub use shell::run;
+
+/// A controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controller {
+    /// As many Pods as a ReplicaSet wants.
+    ReplicaSet,
+    /// From one version of a Deployment to the next.
+    Deployment,
+    /// Nodes for Pods.
+    Scheduler,
+    /// Ranges of addresses for nodes.
+    NodeIpam,
+    /// Taints of nodes that take no Pods.
+    NodeLifecycle,
+    /// No Pods of nodes that are no more.
+    PodGc,
+    /// A ServiceAccount `default` in every namespace.
+    ServiceAccount,
+    /// The API server's certificate in every namespace.
+    RootCa,
+}
+
+impl Controller {
+    /// All of them, with the names by which they are chosen, which are those of kube-controller-manager where it has them.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("replicaset-controller", Self::ReplicaSet),
+        ("deployment-controller", Self::Deployment),
+        ("scheduler", Self::Scheduler),
+        ("node-ipam-controller", Self::NodeIpam),
+        ("node-lifecycle-controller", Self::NodeLifecycle),
+        ("pod-garbage-collector-controller", Self::PodGc),
+        ("serviceaccount-controller", Self::ServiceAccount),
+        ("root-ca-certificate-publisher-controller", Self::RootCa),
+    ];
+}
+
+/// Reads a name; the error lists those that there are.
+impl FromStr for Controller {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, controller)| *controller);
+        known.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|(name, _)| *name).collect();
+            format!("no controller is called {text:?}; there are {}", names.join(", "))
+        })
+    }
+}
+
+/// What the controllers have to know.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The lease under which they work; `None`: nobody else does.
+    pub lease: Option<Lease>,
+    /// Which of them work.
+    pub controllers: BTreeSet<Controller>,
+    /// The ranges of all Pods' addresses, the usual one first; at most one of each family.
+    pub cluster_ranges: Vec<IpNet>,
+    /// The certificate of the API server, in PEM; `None`: none is told to Pods.
+    pub root_certificate: Option<String>,
+}
+
+#[cfg(test)]
+mod tests;
