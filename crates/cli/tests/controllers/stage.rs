@@ -31,7 +31,7 @@ impl Stage {
         let program = brought(answers::installed_kubectl(), "kubectl")?;
         let machine = Machine::start();
         let runtime = Runtime::new().unwrap();
-        let config = ApiConfig::new(Some(machine.server.kubeconfig().into()), None, "");
+        let config = ApiConfig::new(Some(machine.server.kubeconfig()), None, "");
         let client = runtime.block_on(Client::connect(&config)).unwrap();
         for node in nodes {
             runtime.block_on(kubelet::register(&client, node));
