@@ -147,12 +147,13 @@ fn protobuf_event(frame: &Bytes) -> Result<(String, Bytes), Malformed> {
 /// Reads one page of a list of `kind`.
 pub(crate) fn page(form: Form, kind: Kind, body: &Bytes) -> Result<Page, Malformed> {
     match form {
-        Form::Json => json_page(kind, body),
+        Form::Json => json_page(Some(kind), body),
         Form::Protobuf => protobuf_page(kind, body),
     }
 }
 
-fn json_page(kind: Kind, body: &Bytes) -> Result<Page, Malformed> {
+/// Reads one page of a JSON list, of any kind where none is asked for.
+pub(crate) fn json_page(kind: Option<Kind>, body: &Bytes) -> Result<Page, Malformed> {
     #[derive(Deserialize)]
     struct List<'a> {
         #[serde(default)]
@@ -169,7 +170,9 @@ fn json_page(kind: Kind, body: &Bytes) -> Result<Page, Malformed> {
         r#continue: Option<String>,
     }
     let list: List<'_> = serde_json::from_slice(body)?;
-    check_list_kind(kind, &list.kind)?;
+    if let Some(kind) = kind {
+        check_list_kind(kind, &list.kind)?;
+    }
     let items = list.items.unwrap_or_default();
     Ok(Page {
         items: items.into_iter().map(|item| body.slice_ref(item.get().as_bytes())).collect(),

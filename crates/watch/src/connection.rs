@@ -36,6 +36,12 @@ pub(crate) struct Connection {
     token: Option<TokenFile>,
 }
 
+/// A request that can be sent without the connection it was made for.
+pub(crate) struct Prepared {
+    client: kube::Client,
+    request: Request<Body>,
+}
+
 /// A connection that is made anew, from the configuration as it is then, when a failure asks for it.
 pub(crate) struct Renewable {
     config: ApiConfig,
@@ -127,16 +133,35 @@ impl Connection {
         read_all(body, timing.answer).await.map(drop)
     }
 
+    /// Answers a request for JSON with what is to be sent, if anything, as its type and bytes.
+    pub(crate) fn prepared(
+        &mut self,
+        method: Method,
+        path: &str,
+        content: Option<(&'static str, Vec<u8>)>,
+    ) -> Result<Prepared, Failure> {
+        let mut request = self.request(method, path)?.header(header::ACCEPT, "application/json");
+        let body = match content {
+            Some((form, bytes)) => {
+                request = request.header(header::CONTENT_TYPE, form);
+                Body::from(bytes)
+            }
+            None => Body::empty(),
+        };
+        self.with_client(request.body(body))
+    }
+
+    fn with_client(&self, request: http::Result<Request<Body>>) -> Result<Prepared, Failure> {
+        let request = request.map_err(|error| Failure::Configuration(error.to_string()))?;
+        Ok(Prepared { client: self.client.clone(), request })
+    }
+
     async fn answer(
         &mut self,
         request: http::Result<Request<Body>>,
         timing: &Timing,
     ) -> Result<(Form, Body), Failure> {
-        let request = request.map_err(|error| Failure::Configuration(error.to_string()))?;
-        let sent = timeout(timing.answer, self.client.send(request)).await;
-        let response = sent.map_err(|_| Failure::NoAnswer(timing.answer))?;
-        let response = response.map_err(|error| Failure::of_transport(&error))?;
-        accepted(response, timing).await
+        accepted(self.with_client(request)?.send(timing).await?, timing).await
     }
 
     fn request(&mut self, method: Method, path: &str) -> Result<http::request::Builder, Failure> {
@@ -153,9 +178,23 @@ impl Connection {
     }
 }
 
+impl Prepared {
+    /// Sends it and waits for the head of the answer, whatever it says.
+    pub(crate) async fn send(self, timing: &Timing) -> Result<Response<Body>, Failure> {
+        let sent = timeout(timing.answer, self.client.send(self.request)).await;
+        let response = sent.map_err(|_| Failure::NoAnswer(timing.answer))?;
+        response.map_err(|error| Failure::of_transport(&error))
+    }
+}
+
 impl Renewable {
     pub(crate) fn new(config: ApiConfig) -> Self {
         Self { config, current: None, stale: false }
+    }
+
+    /// One whose configuration was read already.
+    pub(crate) fn with(config: ApiConfig, current: Connection) -> Self {
+        Self { config, current: Some(current), stale: false }
     }
 
     /// Answers the connection; nothing is read or connected before the first call.
@@ -264,7 +303,7 @@ fn client(config: &kube::Config, timing: &Timing) -> Result<kube::Client, BoxErr
 }
 
 /// Tells success from refusal.
-async fn accepted(response: Response<Body>, timing: &Timing) -> Result<(Form, Body), Failure> {
+pub(crate) async fn accepted(response: Response<Body>, timing: &Timing) -> Result<(Form, Body), Failure> {
     let code = response.status();
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
@@ -286,7 +325,7 @@ async fn accepted(response: Response<Body>, timing: &Timing) -> Result<(Form, Bo
 }
 
 /// Reads at most [`MAX_REFUSAL`] bytes, or what comes in time.
-async fn beginning(mut body: Body, timing: &Timing) -> Vec<u8> {
+pub(crate) async fn beginning(mut body: Body, timing: &Timing) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < MAX_REFUSAL {
         let Ok(Some(Ok(frame))) = timeout(timing.answer, body.frame()).await else { break };

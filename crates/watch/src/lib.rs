@@ -1,5 +1,6 @@
 //! Sources of objects: a Kubernetes API server ([`run`]) or a directory of manifests ([`run_manifests`]); and the way
-//! back, Kubernetes Events about what happens here ([`record_events`]).
+//! back, Kubernetes Events about what happens here ([`record_events`]). Controllers, which read and write objects of any
+//! kind, have a [`client`].
 //!
 //! A source sends [`objects::Event`]s and never takes back what it delivered because of its own trouble: failures are
 //! logged and retried. What this crate does *not* do: keep objects (`objects` does) or decide about them.
@@ -34,6 +35,7 @@
 
 mod answer;
 mod api;
+pub mod client;
 mod connection;
 mod decode;
 mod events;

@@ -1,5 +1,6 @@
 //! Paths and queries of lists and watches.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use objects::Kind;
@@ -7,8 +8,8 @@ use objects::Kind;
 /// What to ask for one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
-    path: &'static str,
-    labels: &'static str,
+    path: Cow<'static, str>,
+    labels: Cow<'static, str>,
     fields: String,
     /// Whether objects may be left out by `fields` without harm, so that the selector may be dropped.
     fields_are_optional: bool,
@@ -31,11 +32,16 @@ impl Query {
             Kind::Node => format!("metadata.name={node_name}"),
             Kind::EndpointSlice | Kind::ServiceCidr => String::new(),
         };
-        Self { path, labels, fields, fields_are_optional: kind == Kind::Service }
+        Self { path: path.into(), labels: labels.into(), fields, fields_are_optional: kind == Kind::Service }
     }
 
-    pub(crate) fn path(&self) -> &'static str {
-        self.path
+    /// Answers the query of any collection.
+    pub(crate) fn new(path: String, labels: String, fields: String) -> Self {
+        Self { path: path.into(), labels: labels.into(), fields, fields_are_optional: false }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Stops selecting by fields, if that is harmless. Answers whether that changes anything.
@@ -66,7 +72,7 @@ impl Query {
 
     /// Puts selectors and parameters together; empty ones are left out.
     fn with(&self, parameters: &[(&str, &str)]) -> String {
-        let selectors = [("labelSelector", self.labels), ("fieldSelector", &self.fields)];
+        let selectors = [("labelSelector", &*self.labels), ("fieldSelector", &self.fields)];
         let mut query = String::new();
         for (name, value) in selectors.iter().chain(parameters).filter(|(_, value)| !value.is_empty()) {
             query.push(if query.is_empty() { '?' } else { '&' });

@@ -181,7 +181,7 @@ fn beginning(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
-fn micro_time(time: SystemTime) -> MicroTime {
+pub(crate) fn micro_time(time: SystemTime) -> MicroTime {
     // Only times after the year 9999 have none.
     MicroTime(Timestamp::try_from(time).unwrap_or(Timestamp::MAX))
 }

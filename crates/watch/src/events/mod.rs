@@ -16,6 +16,7 @@ use crate::connection::Renewable;
 use crate::failure::Failure;
 use crate::timing::{Backoff, Timing, chance};
 
+pub(crate) use body::micro_time;
 pub use body::{EventType, Happening, Regarding};
 
 use body::{Reporter, Stamp};
