@@ -17,7 +17,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("config", &["model", "desired"]),
@@ -29,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("desired", &["model", "objects"]),
     ("watch", &["model", "objects", "telemetry"]),
     ("health", &["model", "sys", "telemetry"]),
+    ("workload", &["model", "objects", "sys", "telemetry", "watch"]),
     ("backend-nftables", &["model", "backend", "sys"]),
     (
         "agent",
@@ -61,6 +62,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "agent",
             "store",
             "apiserver",
+            "workload",
         ],
     ),
     ("testkit", &["model", "objects", "sys", "desired"]),

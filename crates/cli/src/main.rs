@@ -7,6 +7,7 @@ mod events;
 mod follow;
 mod health_ports;
 mod proxy;
+mod workload;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -35,6 +36,11 @@ enum Command {
     Proxy(Box<Flags>),
     /// Serve Kubernetes' API from this machine, with everything kept in one directory
     Apiserver(apiserver::Args),
+    /// Run the pods of this node as processes of this machine
+    Workload(Box<workload::Args>),
+    /// Keep one container of a pod
+    #[command(hide = true)]
+    Keep(workload::Keep),
     /// Remove everything of signalbox from this node's kernel, and nothing else
     Cleanup,
 }
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Proxy(flags) => proxy::run(&flags),
         Command::Apiserver(args) => apiserver::run(&args),
+        Command::Workload(args) => workload::run(&args),
+        Command::Keep(args) => workload::keep(&args),
         Command::Cleanup => cleanup(),
     };
     match result {

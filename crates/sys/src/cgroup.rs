@@ -54,7 +54,10 @@ impl Group {
         let quota = |thousandths: u64| (thousandths.saturating_mul(PERIOD) / 1000).max(1000);
         let cpu = limits.cpu.map(|thousandths| ("cpu.max", format!("{} {PERIOD}", quota(thousandths))));
         let wanted = memory.into_iter().chain(cpu);
-        wanted.filter(|(file, text)| fs::write(self.path.join(file), text).is_err()).map(|(file, _)| file).collect()
+        wanted
+            .filter(|(file, text)| fs::write(self.path.join(file), text).is_err())
+            .map(|(file, _)| file)
+            .collect()
     }
 
     /// Puts the calling process into it; what it starts is there, too.

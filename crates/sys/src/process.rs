@@ -85,10 +85,16 @@ pub fn kill_child(number: u32) {
 pub fn kill_marked(mark: &str) -> usize {
     let mut count = 0;
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Some(handle) = start_time(number).and_then(|started| Handle::open(number, started)) else { continue };
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Some(handle) = start_time(number).and_then(|started| Handle::open(number, started)) else {
+            continue;
+        };
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if number != std::process::id() && environment.split(|byte| *byte == 0).any(|one| one == mark.as_bytes()) {
+        if number != std::process::id()
+            && environment.split(|byte| *byte == 0).any(|one| one == mark.as_bytes())
+        {
             handle.kill();
             count += 1;
         }
@@ -133,7 +139,8 @@ pub fn bind_mount(from: &Path, to: &Path) -> Result<(), Error> {
     };
     let (from, to, none) = (text(from)?, text(to)?, std::ptr::null());
     // SAFETY: both are strings with their closing zero; a bind mount needs no type and no data.
-    let done = unsafe { libc::mount(from.as_ptr(), to.as_ptr(), none, libc::MS_BIND | libc::MS_REC, none.cast()) };
+    let done =
+        unsafe { libc::mount(from.as_ptr(), to.as_ptr(), none, libc::MS_BIND | libc::MS_REC, none.cast()) };
     if done < 0 { Err(Error::last("mount a file over another")) } else { Ok(()) }
 }
 
@@ -148,16 +155,18 @@ pub fn enter_network(path: &Path) -> Result<(), Error> {
 pub struct Places {
     descriptors: Vec<OwnedFd>,
     folder: CString,
+    user: (Option<u32>, Option<u32>),
 }
 
 impl Places {
-    /// Opens those of a process for network, names and mounts; `folder` is where work begins in them.
-    pub fn of(number: u32, folder: &str) -> io::Result<Self> {
+    /// Opens those of a process for network, names and mounts; `folder` is where work begins in them, `user` and group
+    /// as whom.
+    pub fn of(number: u32, folder: &str, user: (Option<u32>, Option<u32>)) -> io::Result<Self> {
         let open = |kind: &str| File::open(format!("/proc/{number}/ns/{kind}")).map(OwnedFd::from);
         // Mounts last: the paths of the others are gone then.
         let descriptors = ["net", "uts", "mnt"].into_iter().map(open).collect::<io::Result<_>>()?;
         let folder = CString::new(folder).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(Self { descriptors, folder })
+        Ok(Self { descriptors, folder, user })
     }
 }
 
@@ -174,7 +183,14 @@ pub fn start_in(command: &mut Command, places: Places) {
         if unsafe { libc::chdir(places.folder.as_ptr()) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(())
+        // Only now: a user other than root may enter nothing.
+        let (user, group) = places.user;
+        // SAFETY: plain system calls without pointers that are followed.
+        let failed = unsafe {
+            group.is_some_and(|group| libc::setgroups(0, std::ptr::null()) < 0 || libc::setgid(group) < 0)
+                || user.is_some_and(|user| libc::setuid(user) < 0)
+        };
+        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
     };
     // SAFETY: between fork and exec the closure makes system calls only; everything was allocated before.
     unsafe { command.pre_exec(enter) };
@@ -195,9 +211,7 @@ pub fn die_with_parent(command: &mut Command) {
 pub fn own_session(command: &mut Command, terminal: bool) {
     let lead = move || {
         // SAFETY: plain system calls on descriptor 0.
-        let failed = unsafe {
-            libc::setsid() < 0 || (terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) < 0)
-        };
+        let failed = unsafe { libc::setsid() < 0 || (terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) < 0) };
         if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
     };
     // SAFETY: between fork and exec the closure makes system calls only.

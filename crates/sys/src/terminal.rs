@@ -23,7 +23,8 @@ impl Terminal {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: both were just opened and belong to nobody else.
-        let pair = unsafe { Self { master: OwnedFd::from_raw_fd(master), slave: OwnedFd::from_raw_fd(slave) } };
+        let pair =
+            unsafe { Self { master: OwnedFd::from_raw_fd(master), slave: OwnedFd::from_raw_fd(slave) } };
         for end in [master, slave] {
             // SAFETY: plain system call on a descriptor that is open.
             unsafe { libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC) };

@@ -7,30 +7,25 @@ use model::IpNet;
 
 /// The ranges of a node, and what of them is in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pool {
+pub(crate) struct Pool {
     ranges: Vec<(IpNet, u128)>,
     used: BTreeSet<IpAddr>,
 }
 
 impl Pool {
     /// A pool of these ranges; the first is where pods have their usual address.
-    pub fn new(ranges: &[IpNet]) -> Self {
+    pub(crate) fn new(ranges: &[IpNet]) -> Self {
         Self { ranges: ranges.iter().map(|range| (*range, 0)).collect(), used: BTreeSet::new() }
     }
 
-    /// Answers its ranges.
-    pub fn ranges(&self) -> impl Iterator<Item = IpNet> {
-        self.ranges.iter().map(|(range, _)| *range)
-    }
-
     /// Says that an address is in use.
-    pub fn mark(&mut self, address: IpAddr) {
+    pub(crate) fn mark(&mut self, address: IpAddr) {
         self.used.insert(address);
     }
 
     /// Takes an address of each range: the one after the last that was taken, so that one that was given back rests a
     /// while. `None`: a range has no more.
-    pub fn take(&mut self) -> Option<Vec<IpAddr>> {
+    pub(crate) fn take(&mut self) -> Option<Vec<IpAddr>> {
         let mut taken = Vec::new();
         let mut places = Vec::new();
         for (range, last) in &self.ranges {
@@ -46,7 +41,7 @@ impl Pool {
     }
 
     /// Gives addresses back.
-    pub fn give_back(&mut self, addresses: &[IpAddr]) {
+    pub(crate) fn give_back(&mut self, addresses: &[IpAddr]) {
         for address in addresses {
             self.used.remove(address);
         }

@@ -1,7 +1,7 @@
 //! `$(NAME)` in commands, arguments and values, as Kubernetes expands it.
 
 /// Puts values in: `$(NAME)` becomes the value, or stays as it is where there is none; `$$` is one `$`.
-pub fn expand(text: &str, value: &dyn Fn(&str) -> Option<String>) -> String {
+pub(crate) fn expand(text: &str, value: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {

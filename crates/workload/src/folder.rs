@@ -20,13 +20,13 @@ use crate::time::Time;
 
 /// The directory of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
 }
 
 /// What the kernel may have of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// The pod's identity.
     pub uid: String,
     /// Its namespace.
@@ -41,7 +41,7 @@ pub struct Kept {
 
 /// A container's process, as its keeper told it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Started {
+pub(crate) struct Started {
     /// The number of the keeper.
     pub keeper: u32,
     /// When the keeper was started, in the kernel's ticks.
@@ -58,7 +58,7 @@ pub struct Started {
 
 /// The end of a container's process, as its keeper told it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
+pub(crate) struct Exit {
     /// 128 and the signal's number when one ended it.
     pub code: i32,
     /// The reason in one word.
@@ -71,43 +71,43 @@ pub struct Exit {
 
 impl Kept {
     /// The name of its network namespace.
-    pub fn network(&self) -> String {
+    pub(crate) fn network(&self) -> String {
         format!("sb-{}", self.uid)
     }
 
     /// The name of the node's end of its link. The kernel takes no more than 15 letters.
-    pub fn link(&self) -> String {
+    pub(crate) fn link(&self) -> String {
         let digits = self.uid.chars().filter(char::is_ascii_alphanumeric).take(12);
         format!("sbp{}", digits.collect::<String>())
     }
 
     /// The name of its control group.
-    pub fn group(&self) -> String {
+    pub(crate) fn group(&self) -> String {
         format!("signalbox/{}", self.uid)
     }
 
     /// The setting that all its processes have in their environment, by which strays are found.
-    pub fn mark(&self) -> String {
+    pub(crate) fn mark(&self) -> String {
         format!("{MARK}={}", self.uid)
     }
 }
 
 /// The name of the setting that says to which pod a process belongs.
-pub const MARK: &str = "SIGNALBOX_POD_UID";
+pub(crate) const MARK: &str = "SIGNALBOX_POD_UID";
 
 impl Folder {
     /// The directory at a path.
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
     /// Answers its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Answers every pod that is kept, by identity.
-    pub fn pods(&self) -> Vec<Kept> {
+    pub(crate) fn pods(&self) -> Vec<Kept> {
         let entries = fs::read_dir(self.path.join("pods")).into_iter().flatten().flatten();
         let mut pods: Vec<Kept> = entries.filter_map(|entry| read(&entry.path().join("pod.json"))).collect();
         pods.sort_by(|a, b| a.uid.cmp(&b.uid));
@@ -115,31 +115,32 @@ impl Folder {
     }
 
     /// Answers where what belongs to a pod is.
-    pub fn pod(&self, uid: &str) -> PathBuf {
+    pub(crate) fn pod(&self, uid: &str) -> PathBuf {
         self.path.join("pods").join(uid)
     }
 
     /// Answers where what belongs to a run is.
-    pub fn run(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
+    pub(crate) fn run(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
         self.pod(uid).join(container).join(attempt.to_string())
     }
 
     /// Answers the runs of a container that are kept, oldest first.
-    pub fn attempts(&self, uid: &str, container: &str) -> Vec<u32> {
+    pub(crate) fn attempts(&self, uid: &str, container: &str) -> Vec<u32> {
         let entries = fs::read_dir(self.pod(uid).join(container)).into_iter().flatten().flatten();
-        let mut attempts: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        let mut attempts: Vec<u32> =
+            entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
         attempts.sort_unstable();
         attempts
     }
 
     /// Writes what is kept of a pod.
-    pub fn keep(&self, kept: &Kept) -> io::Result<()> {
+    pub(crate) fn keep(&self, kept: &Kept) -> io::Result<()> {
         fs::create_dir_all(self.pod(&kept.uid))?;
         write(&self.pod(&kept.uid).join("pod.json"), kept)
     }
 
     /// Removes everything about a pod.
-    pub fn forget(&self, uid: &str) -> io::Result<()> {
+    pub(crate) fn forget(&self, uid: &str) -> io::Result<()> {
         match fs::remove_dir_all(self.pod(uid)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
@@ -148,12 +149,12 @@ impl Folder {
 }
 
 /// Reads a file; `None` where it is not there or makes no sense.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 /// Writes a file so that it is there wholly or not at all.
-pub fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let beside = path.with_extension("new");
     fs::write(&beside, serde_json::to_vec(value)?)?;
     fs::rename(&beside, path)

@@ -29,7 +29,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How a container is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Launch {
+pub(crate) struct Launch {
     /// The program and its arguments.
     pub words: Vec<String>,
     /// Its environment.
@@ -102,7 +102,8 @@ fn begin(launch: &Launch, folder: &Path) -> Result<Begun, String> {
     if let Some(network) = &launch.network {
         process::enter_network(network).map_err(|error| format!("failed to {error}"))?;
     }
-    process::unshare_files_and_name(launch.hostname.as_deref()).map_err(|error| format!("failed to {error}"))?;
+    process::unshare_files_and_name(launch.hostname.as_deref())
+        .map_err(|error| format!("failed to {error}"))?;
     for (from, to) in &launch.mounts {
         process::bind_mount(from, to).map_err(|error| format!("failed to {error} ({})", to.display()))?;
     }
@@ -214,7 +215,8 @@ fn end_family() {
 
 fn await_pumps(pumps: Vec<JoinHandle<()>>) {
     let begin = SystemTime::now();
-    while pumps.iter().any(|pump| !pump.is_finished()) && begin.elapsed().is_ok_and(|time| time < LAST_WORDS) {
+    while pumps.iter().any(|pump| !pump.is_finished()) && begin.elapsed().is_ok_and(|time| time < LAST_WORDS)
+    {
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -21,16 +21,17 @@ const POD_HARDWARE: [u8; 6] = [0xea, 0xee, 0xee, 0xee, 0xee, 0xee];
 const POD_LINK: &str = "eth0";
 
 /// The network namespace of a node; `None`: that of this program.
-pub type Node = Option<Namespace>;
+pub(crate) type Node = Option<Namespace>;
 
 /// Makes the network of a pod anew.
-pub fn make(node: &Node, kept: &Kept) -> Result<(), Error> {
+pub(crate) fn make(node: &Node, kept: &Kept) -> Result<(), Error> {
     remove(node, kept);
     let pod = Namespace::create(&kept.network())?;
     let made = in_node(node, || node_side(kept, &pod)).and_then(|result| result);
     let made = made.and_then(|()| pod.run(|| pod_side(kept)).and_then(|result| result));
     // The pod's end has to be up before packets to it get lost.
-    let made = made.and_then(|()| in_node(node, || Links::open()?.await_running(&kept.link())).and_then(|r| r));
+    let made =
+        made.and_then(|()| in_node(node, || Links::open()?.await_running(&kept.link())).and_then(|r| r));
     if made.is_err() {
         remove(node, kept);
     }
@@ -38,7 +39,7 @@ pub fn make(node: &Node, kept: &Kept) -> Result<(), Error> {
 }
 
 /// Removes the network of a pod, with whatever process is still in it. Succeeds when there is none.
-pub fn remove(node: &Node, kept: &Kept) {
+pub(crate) fn remove(node: &Node, kept: &Kept) {
     let namespace = Namespace::named(&kept.network());
     kill_processes(std::slice::from_ref(&namespace));
     // The link goes with the namespace, but only when the last process has left it; this is at once.
@@ -47,12 +48,12 @@ pub fn remove(node: &Node, kept: &Kept) {
 }
 
 /// Answers whether it is there.
-pub fn exists(kept: &Kept) -> bool {
+pub(crate) fn exists(kept: &Kept) -> bool {
     Namespace::named(&kept.network()).open().is_ok() && is_namespace(&Namespace::named(&kept.network()))
 }
 
 /// Lets the node forward between pods and others.
-pub fn prepare_node(node: &Node, ranges: &[IpNet]) -> Result<(), Error> {
+pub(crate) fn prepare_node(node: &Node, ranges: &[IpNet]) -> Result<(), Error> {
     in_node(node, || {
         if ranges.iter().any(|range| range.addr().is_ipv4()) {
             sysctl::write("net/ipv4/ip_forward", "1")?;
@@ -65,7 +66,7 @@ pub fn prepare_node(node: &Node, ranges: &[IpNet]) -> Result<(), Error> {
 }
 
 /// Runs a function in the node's network namespace.
-pub fn in_node<T: Send>(node: &Node, function: impl FnOnce() -> T + Send) -> Result<T, Error> {
+pub(crate) fn in_node<T: Send>(node: &Node, function: impl FnOnce() -> T + Send) -> Result<T, Error> {
     match node {
         Some(namespace) => namespace.run(function),
         None => Ok(function()),

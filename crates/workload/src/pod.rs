@@ -14,7 +14,7 @@ use crate::time::{self, Time};
 
 /// A pod that is bound to this node.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pod {
+pub(crate) struct Pod {
     /// Its identity.
     pub uid: String,
     /// Its namespace.
@@ -41,14 +41,14 @@ pub struct Pod {
 
 /// That a pod is being deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deletion {
+pub(crate) struct Deletion {
     /// How long its processes have.
     pub grace: Duration,
 }
 
 /// Which ended containers are started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restart {
+pub(crate) enum Restart {
     /// All.
     Always,
     /// Those that failed.
@@ -59,7 +59,7 @@ pub enum Restart {
 
 /// When a container runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Before the others, to its end.
     Init,
     /// From before the others, for as long as they run.
@@ -70,7 +70,7 @@ pub enum Role {
 
 /// A container of a pod.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Container {
+pub(crate) struct Container {
     /// Its name.
     pub name: String,
     /// When it runs.
@@ -97,7 +97,7 @@ pub struct Container {
 
 /// Something done to a container from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
+pub(crate) enum Act {
     /// A command in the container.
     Exec(Vec<String>),
     /// A GET.
@@ -112,7 +112,7 @@ pub enum Act {
 
 /// A GET.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Http {
+pub(crate) struct Http {
     /// Whom to connect to; empty: the pod's address.
     pub host: String,
     /// Where.
@@ -127,7 +127,7 @@ pub struct Http {
 
 /// A question that is asked again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// How.
     pub act: Act,
     /// How long after the start.
@@ -146,7 +146,7 @@ pub struct Probe {
 
 impl Pod {
     /// Reads a Pod object; images become programs.
-    pub fn read(object: Value, images: &Images) -> Result<Self, String> {
+    pub(crate) fn read(object: Value, images: &Images) -> Result<Self, String> {
         let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (uid, namespace, name) =
             (text("/metadata/uid"), text("/metadata/namespace"), text("/metadata/name"));
@@ -194,12 +194,12 @@ impl Pod {
     }
 
     /// Answers when its node first said something about it.
-    pub fn start_time(&self) -> Option<Time> {
+    pub(crate) fn start_time(&self) -> Option<Time> {
         self.object.pointer("/status/startTime").and_then(Value::as_str).and_then(time::parse)
     }
 
     /// Answers the path of the object at the API server.
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/api/v1/namespaces/{}/pods/{}", self.namespace, self.name)
     }
 }
@@ -233,14 +233,15 @@ impl Container {
     }
 
     /// Answers whether it has a terminal.
-    pub fn tty(&self) -> bool {
+    pub(crate) fn tty(&self) -> bool {
         self.object["tty"] == true
     }
 }
 
 /// A command takes the place of the image's entrypoint and its arguments, arguments only of the latter.
 fn words_of(object: &Value, program: Option<&[String]>) -> Vec<String> {
-    let texts = |field: &str| list(&object[field]).filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+    let texts =
+        |field: &str| list(&object[field]).filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
     let (command, args) = (texts("command"), texts("args"));
     match program {
         None | Some([]) if command.is_empty() => Vec::new(),
@@ -373,7 +374,8 @@ mod tests {
     #[test]
     fn names_that_would_lead_elsewhere_are_refused() {
         for (uid, container) in [("../x", "a"), ("", "a"), ("u", "../a"), ("u", "")] {
-            let object = json!({"metadata": {"name": "a", "uid": uid}, "spec": {"containers": [{"name": container}]}});
+            let object =
+                json!({"metadata": {"name": "a", "uid": uid}, "spec": {"containers": [{"name": container}]}});
             assert!(Pod::read(object, &Images::default()).is_err(), "{uid} {container}");
         }
     }

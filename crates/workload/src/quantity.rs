@@ -1,7 +1,7 @@
 //! Amounts as Kubernetes writes them: `128Mi`, `0.5`, `250m`.
 
 /// Answers an amount in thousandths; fractions of those are rounded up. `None` where the text is no amount.
-pub fn thousandths(text: &str) -> Option<u64> {
+pub(crate) fn thousandths(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let number: f64 = number.parse().ok()?;
@@ -30,7 +30,7 @@ pub fn thousandths(text: &str) -> Option<u64> {
 }
 
 /// Answers an amount in whole units, rounded up.
-pub fn units(text: &str) -> Option<u64> {
+pub(crate) fn units(text: &str) -> Option<u64> {
     thousandths(text).map(|amount| amount.div_ceil(1000))
 }
 

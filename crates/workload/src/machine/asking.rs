@@ -7,7 +7,7 @@ use crate::time::Time;
 
 /// Which probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub(crate) enum Question {
     /// Whether it has started.
     Startup,
     /// Whether it can serve.
@@ -18,7 +18,7 @@ pub enum Question {
 
 impl Question {
     /// Its name in messages.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Startup => "Startup",
             Self::Readiness => "Readiness",

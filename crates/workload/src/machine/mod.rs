@@ -20,8 +20,8 @@ use serde_json::Value;
 
 use crate::pod::{Pod, Restart, Role};
 use crate::time::Time;
-pub use asking::Question;
-pub use slot::{Ended, Found};
+pub(crate) use asking::Question;
+pub(crate) use slot::{Ended, Found};
 use slot::{Slot, State};
 use status::Conditions;
 
@@ -32,7 +32,7 @@ const LEAST_GRACE: Duration = Duration::from_secs(1);
 
 /// One pod of this node.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     pod: Pod,
     network: Network,
     addresses: Vec<IpAddr>,
@@ -60,7 +60,7 @@ enum Network {
 
 /// One run of one container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub(crate) struct Run {
     /// The container's place in the pod's list.
     pub slot: usize,
     /// Which run of it, from 0.
@@ -69,7 +69,7 @@ pub struct Run {
 
 /// What happened.
 #[derive(Debug, Clone)]
-pub enum Input {
+pub(crate) enum Input {
     /// The object is this now.
     Pod(Box<Pod>),
     /// The object is gone.
@@ -90,15 +90,13 @@ pub enum Input {
     PreStop(Run, Result<(), String>),
     /// A probe was answered; `Err` says how it was not.
     Answered(Run, Question, Result<(), String>),
-    /// Deleting the object failed.
-    NotDeleted,
     /// Time passed.
     Nothing,
 }
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Make the network, with the addresses from before where there are any.
     MakeNetwork(Vec<IpAddr>),
     /// Remove the network.
@@ -125,7 +123,7 @@ pub enum Action {
 
 /// What an Event says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub(crate) struct Notice {
     /// Whether somebody should look.
     pub warning: bool,
     /// The reason in one word.
@@ -169,7 +167,7 @@ impl Plan {
 
 impl Machine {
     /// A pod, with what of it was found here.
-    pub fn new(pod: Pod, found: Option<(Vec<IpAddr>, Vec<Found>)>, now: Time) -> Self {
+    pub(crate) fn new(pod: Pod, found: Option<(Vec<IpAddr>, Vec<Found>)>, now: Time) -> Self {
         let start = pod.start_time().unwrap_or(now);
         let is_known = found.is_some();
         let (addresses, found) = found.unwrap_or_default();
@@ -195,7 +193,7 @@ impl Machine {
     }
 
     /// Takes what happened and answers what is to be done now.
-    pub fn step(&mut self, input: Input, now: Time) -> Vec<Action> {
+    pub(crate) fn step(&mut self, input: Input, now: Time) -> Vec<Action> {
         let mut plan = Plan::new(now);
         self.take(input, &mut plan);
         self.advance(&mut plan);
@@ -204,29 +202,17 @@ impl Machine {
     }
 
     /// Answers when to look again even if nothing happens.
-    pub fn wake(&self) -> Option<Time> {
+    pub(crate) fn wake(&self) -> Option<Time> {
         self.wake
     }
 
     /// Answers the pod.
-    pub fn pod(&self) -> &Pod {
+    pub(crate) fn pod(&self) -> &Pod {
         &self.pod
     }
 
-    /// Answers the pod's addresses, the usual one first.
-    pub fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
-    }
-
-    /// Answers the newest run of a container; `None` before the first.
-    pub fn newest(&self, container: &str) -> Option<Run> {
-        let slot = self.pod.containers.iter().position(|known| known.name == container)?;
-        let attempt = self.slots.get(slot)?.attempts.checked_sub(1)?;
-        Some(Run { slot, attempt })
-    }
-
     /// Answers the pod's status as it is to be at the API server.
-    pub fn status(&mut self, node: &[IpAddr], now: Time) -> Value {
+    pub(crate) fn status(&mut self, node: &[IpAddr], now: Time) -> Value {
         status::status(self, node, now)
     }
 
@@ -240,11 +226,16 @@ impl Machine {
             }
             Input::Network(Err(error)) => {
                 self.network = Network::Failed { until: plan.now + NETWORK_RETRY };
-                plan.tell(true, "FailedCreatePodSandBox", ("", format!("failed to make the pod's network: {error}")));
+                plan.tell(
+                    true,
+                    "FailedCreatePodSandBox",
+                    ("", format!("failed to make the pod's network: {error}")),
+                );
             }
             Input::NetworkRemoved => self.network = Network::Removed,
-            Input::NotDeleted => self.deleting = false,
-            Input::Started(run, since) => self.with(run, plan, |slot, _, plan| slot.started(run, since, plan)),
+            Input::Started(run, since) => {
+                self.with(run, plan, |slot, _, plan| slot.started(run, since, plan))
+            }
             Input::NotStarted(run, reason, message) => {
                 self.with(run, plan, |slot, _, plan| slot.not_started((reason, message), plan));
             }
@@ -390,7 +381,9 @@ impl Machine {
     fn is_done(&self) -> bool {
         let policy = self.pod.restart;
         let failed_init = policy == Restart::Never
-            && self.slots_with(|role| role == Role::Init).any(|slot| slot.ended_for_good(policy) && !slot.succeeded());
+            && self
+                .slots_with(|role| role == Role::Init)
+                .any(|slot| slot.ended_for_good(policy) && !slot.succeeded());
         let mut main = self.slots_with(|role| role == Role::Main);
         failed_init || self.failed.is_some() || main.all(|slot| slot.ended_for_good(policy))
     }

@@ -24,7 +24,7 @@ const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// The exit code; 128 and the signal's number when one ended it.
     pub code: i32,
     /// The reason in one word.
@@ -39,7 +39,7 @@ pub struct Ended {
 
 /// What was found of a container that an earlier life of this program started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// How many runs there were.
     pub attempts: u32,
     /// Since when it runs.
@@ -229,11 +229,17 @@ impl Slot {
             && !plan.reached(finished + pause)
         {
             let (name, seconds) = (self.name(), pause.as_secs());
-            let said = if seconds >= 60 { format!("{}m{}s", seconds / 60, seconds % 60) } else { format!("{seconds}s") };
-            let message = format!("back-off {said} restarting failed container={name} pod={}", self.pod.short);
+            let said = if seconds >= 60 {
+                format!("{}m{}s", seconds / 60, seconds % 60)
+            } else {
+                format!("{seconds}s")
+            };
+            let message =
+                format!("back-off {said} restarting failed container={name} pod={}", self.pod.short);
             let told = format!("Back-off restarting failed container {name} in pod {}", self.pod.short);
             plan.tell(true, "BackOff", (name, told));
-            self.state = State::Waiting { reason: "CrashLoopBackOff", message, until: Some(finished + pause) };
+            self.state =
+                State::Waiting { reason: "CrashLoopBackOff", message, until: Some(finished + pause) };
             self.pause = Some((next, finished + pause));
             return false;
         }
@@ -244,7 +250,8 @@ impl Slot {
     fn miss_image(&mut self, plan: &mut Plan) {
         let Some(container) = &self.container else { return };
         let (name, image) = (&container.name, &container.image);
-        let is_first = !matches!(&self.state, State::Waiting { reason: "ErrImagePull" | "ImagePullBackOff", .. });
+        let is_first =
+            !matches!(&self.state, State::Waiting { reason: "ErrImagePull" | "ImagePullBackOff", .. });
         let why = format!(
             "images are not pulled here, no program stands for {image:?}, and container {name} of {} has no command",
             self.pod.long
@@ -363,7 +370,12 @@ impl Slot {
         }
     }
 
-    pub(super) fn answered(&mut self, (run, question): (Run, Question), result: Result<(), String>, plan: &mut Plan) {
+    pub(super) fn answered(
+        &mut self,
+        (run, question): (Run, Question),
+        result: Result<(), String>,
+        plan: &mut Plan,
+    ) {
         let Some((probe, asking)) = self.probe(question) else { return };
         asking.answered(&probe, result.is_ok());
         let verdict = asking.verdict;

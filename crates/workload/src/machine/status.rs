@@ -50,12 +50,11 @@ impl Conditions {
             "type": name, "status": if is_true { "True" } else { "False" },
             "lastProbeTime": null, "lastTransitionTime": since,
         });
-        if let Err((reason, message)) = state {
-            object["reason"] = reason.into();
-            if !message.is_empty() {
-                object["message"] = message.into();
-            }
-        }
+        let (reason, message) = state.err().unwrap_or_default();
+        // A merge leaves what is not mentioned.
+        let text_or_null = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
+        object["reason"] = text_or_null(reason);
+        object["message"] = text_or_null(&message);
         object
     }
 }
@@ -131,7 +130,11 @@ fn phase(machine: &Machine) -> &'static str {
     let succeeded = main.iter().all(|slot| ended(slot).is_some_and(|ended| ended.code == 0));
     match policy {
         Restart::Always | Restart::OnFailure if machine.end.is_some() => {
-            if succeeded { "Succeeded" } else { "Failed" }
+            if succeeded {
+                "Succeeded"
+            } else {
+                "Failed"
+            }
         }
         Restart::Always => "Running",
         Restart::OnFailure | Restart::Never if succeeded => "Succeeded",
@@ -197,10 +200,13 @@ fn gates(machine: &Machine) -> Result<(), (&'static str, String)> {
     let mut wrong = Vec::new();
     for gate in &machine.pod.gates {
         match conditions().find(|condition| condition["type"] == gate.as_str()) {
-            None => wrong.push(format!("corresponding condition of pod readiness gate \"{gate}\" does not exist.")),
+            None => wrong
+                .push(format!("corresponding condition of pod readiness gate \"{gate}\" does not exist.")),
             Some(condition) if condition["status"] != "True" => {
-                wrong.push(format!("the status of pod readiness gate \"{gate}\" is not \"True\", but {}",
-                    condition["status"].as_str().unwrap_or_default()));
+                wrong.push(format!(
+                    "the status of pod readiness gate \"{gate}\" is not \"True\", but {}",
+                    condition["status"].as_str().unwrap_or_default()
+                ));
             }
             Some(_) => {}
         }
@@ -230,7 +236,8 @@ fn container_status((pod, container): (&Pod, &Container), slot: &Slot, is_initia
         }
         json!({"waiting": object})
     };
-    let unstarted = if is_initialized || container.role != Role::Main { "ContainerCreating" } else { "PodInitializing" };
+    let unstarted =
+        if is_initialized || container.role != Role::Main { "ContainerCreating" } else { "PodInitializing" };
     let mut last_attempt = newest;
     let state = match &slot.state {
         State::Waiting { reason: "ContainerCreating", .. } => waiting(unstarted, ""),
