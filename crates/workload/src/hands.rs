@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sys::cgroup::Group;
 use sys::netns::Namespace;
 use sys::process::{self, Handle};
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::mpsc;
@@ -29,6 +28,8 @@ use crate::time::Time;
 
 /// How many ended runs of a container are kept, for their logs.
 const KEPT_RUNS: usize = 2;
+/// How often a keeper is looked at that an earlier life of this program started.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What happened to a pod, by its identity.
 pub(crate) type Happened = (String, Input);
@@ -107,7 +108,7 @@ impl Hands {
             network::make(&node, &kept).map_err(|error| format!("failed to {error}"))
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
-        let addresses = about.kept.addresses.clone();
+        let addresses = self.addresses(&about.kept).to_vec();
         let result = made.and_then(|()| self.write_files(about).map_err(|error| error.to_string()));
         self.say(about, Input::Network(result.map(|()| addresses))).await;
     }
@@ -302,13 +303,11 @@ fn mounts(files: &Path, host_network: bool) -> Vec<(PathBuf, PathBuf)> {
     wanted.map(|(name, to)| (files.join(name), PathBuf::from(to))).collect()
 }
 
-/// Waits for a keeper that is no child of this program.
+/// Waits for a keeper that is no child of this program, and of whose end nobody tells.
 async fn await_keeper(folder: &Path) {
     let Some(started) = read::<Started>(&folder.join("started.json")) else { return };
-    let Some(handle) = Handle::open(started.keeper, started.keeper_ticks) else { return };
-    if let Ok(handle) = AsyncFd::register(handle) {
-        // Readable means dead; an error means that it cannot be known, and is taken for the same.
-        drop(handle.readable().await);
+    while process::start_time(started.keeper) == Some(started.keeper_ticks) {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

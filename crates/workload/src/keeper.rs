@@ -142,10 +142,10 @@ fn with_pipes(command: &mut Command, (launch, folder): (&Launch, &Path), log: &L
     let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut pumps = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        pumps.push(pump(stdout, "stdout", log));
+        pumps.push(pump(stdout, ("stdout", false), log));
     }
     if let Some(stderr) = child.stderr.take() {
-        pumps.push(pump(stderr, "stderr", log));
+        pumps.push(pump(stderr, ("stderr", false), log));
     }
     Ok((child, pumps, None))
 }
@@ -164,7 +164,7 @@ fn with_terminal(command: &mut Command, (launch, folder): (&Launch, &Path), log:
         let (mut from, mut to) = (open_stdin(folder)?, File::from(master.try_clone()?));
         std::thread::spawn(move || io::copy(&mut from, &mut to));
     }
-    let pumps = vec![pump(File::from(master), "stdout", log)];
+    let pumps = vec![pump(File::from(master), ("stdout", true), log)];
     Ok((child, pumps, Some(device)))
 }
 
@@ -177,16 +177,20 @@ fn open_stdin(folder: &Path) -> io::Result<File> {
 
 type Log = Arc<Mutex<File>>;
 
-/// Writes what comes as lines `TIME STREAM F TEXT`; parts of a line that is too long, or not ended, have a `P`.
-fn pump(from: impl Read + Send + 'static, stream: &'static str, log: &Log) -> JoinHandle<()> {
+/// Writes what comes as lines `TIME STREAM F TEXT`; parts of a line that is too long, or not ended, have a `P`. `at_once`:
+/// a part is not held back for the rest of its line, which may be what somebody is to type.
+fn pump(
+    from: impl Read + Send + 'static,
+    (stream, at_once): (&'static str, bool),
+    log: &Log,
+) -> JoinHandle<()> {
     let log = log.clone();
     std::thread::spawn(move || {
         let mut from = BufReader::new(from);
         loop {
-            let mut line = Vec::new();
             // The end of a terminal is an error.
-            let count = (&mut from).take(LONGEST_LINE).read_until(b'\n', &mut line).unwrap_or(0);
-            if count == 0 {
+            let mut line = if at_once { piece(&mut from) } else { line(&mut from) }.unwrap_or_default();
+            if line.is_empty() {
                 return;
             }
             let tag = if line.last() == Some(&b'\n') { 'F' } else { 'P' };
@@ -200,6 +204,21 @@ fn pump(from: impl Read + Send + 'static, stream: &'static str, log: &Log) -> Jo
             drop(log.write_all(&text));
         }
     })
+}
+
+fn line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    from.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+    Ok(line)
+}
+
+/// A line, or as much of it as there is.
+fn piece(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let there = from.fill_buf()?;
+    let end = there.iter().position(|byte| *byte == b'\n').map_or(there.len(), |at| at + 1);
+    let piece = there[..end].to_vec();
+    from.consume(end);
+    Ok(piece)
 }
 
 /// Ends what the program left behind.

@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 /// A moment: the time since 1970.
-pub(crate) type Time = Duration;
+pub type Time = Duration;
 
 /// Writes a moment to the second, such as `2026-11-25T14:30:00Z`.
-pub(crate) fn text(time: Time) -> String {
+pub fn text(time: Time) -> String {
     format!("{}Z", date(time))
 }
 
 /// Writes a moment to the microsecond, as leases and logs have it.
-pub(crate) fn precise(time: Time) -> String {
+pub fn precise(time: Time) -> String {
     format!("{}.{:06}Z", date(time), time.subsec_micros())
 }
 
 /// Writes a moment to the nanosecond.
-pub(crate) fn exact(time: Time) -> String {
+pub fn exact(time: Time) -> String {
     format!("{}.{:09}Z", date(time), time.subsec_nanos())
 }
 
 /// Reads a moment in UTC; `None` where it is none.
-pub(crate) fn parse(text: &str) -> Option<Time> {
+pub fn parse(text: &str) -> Option<Time> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);

@@ -233,32 +233,30 @@ impl Machine {
                 );
             }
             Input::NetworkRemoved => self.network = Network::Removed,
-            Input::Started(run, since) => {
-                self.with(run, plan, |slot, _, plan| slot.started(run, since, plan))
-            }
+            Input::Started(run, since) => self.with(run, plan, |slot, plan| slot.started(run, since, plan)),
             Input::NotStarted(run, reason, message) => {
-                self.with(run, plan, |slot, _, plan| slot.not_started((reason, message), plan));
+                self.with(run, plan, |slot, plan| slot.not_started((reason, message), plan));
             }
-            Input::Ended(run, ended) => self.with(run, plan, |slot, _, _| slot.ended(ended)),
+            Input::Ended(run, ended) => self.with(run, plan, |slot, plan| slot.ended(ended, plan)),
             Input::PostStart(run, result) => {
-                self.with(run, plan, |slot, _, plan| slot.after_post_start(run, result, plan));
+                self.with(run, plan, |slot, plan| slot.after_post_start(run, result, plan));
             }
             Input::PreStop(run, result) => {
-                self.with(run, plan, |slot, _, plan| slot.after_pre_stop(run, result, plan));
+                self.with(run, plan, |slot, plan| slot.after_pre_stop(run, result, plan));
             }
             Input::Answered(run, question, result) => {
-                self.with(run, plan, |slot, _, plan| slot.answered((run, question), result, plan));
+                self.with(run, plan, |slot, plan| slot.answered((run, question), result, plan));
             }
             Input::Nothing => {}
         }
     }
 
     /// Changes the slot of a run, if that run is still its newest.
-    fn with(&mut self, run: Run, plan: &mut Plan, change: impl FnOnce(&mut Slot, &Pod, &mut Plan)) {
+    fn with(&mut self, run: Run, plan: &mut Plan, change: impl FnOnce(&mut Slot, &mut Plan)) {
         let Some(slot) = self.slots.get_mut(run.slot) else { return };
         if slot.attempts == run.attempt + 1 {
             slot.about(&self.pod, run.slot);
-            change(slot, &self.pod, plan);
+            change(slot, plan);
         }
     }
 

@@ -290,7 +290,10 @@ impl Slot {
         self.state = State::Waiting { reason, message, until: Some(plan.now + SETTINGS_PAUSE) };
     }
 
-    pub(super) fn ended(&mut self, ended: Ended) {
+    pub(super) fn ended(&mut self, ended: Ended, plan: &mut Plan) {
+        if self.state == State::Starting {
+            plan.tell(true, "Failed", (self.name(), format!("Error: {}", ended.message)));
+        }
         if self.is_active() {
             self.hook_runs = false;
             self.state = State::Ended(ended);
@@ -312,15 +315,18 @@ impl Slot {
             State::Waiting { .. } | State::Starting | State::Ended(_) => return,
             State::Stopping { step: Step::Killed, .. } => return,
             State::Stopping { until, .. } => *until = end.min(*until),
-            State::Running { .. } => self.begin_stop(end, plan),
+            State::Running { .. } => {
+                let message = format!("Stopping container {}", self.name());
+                self.begin_stop((end, message), plan);
+            }
         }
         self.advance_stop(plan);
     }
 
-    fn begin_stop(&mut self, end: Time, plan: &mut Plan) {
+    fn begin_stop(&mut self, (end, message): (Time, String), plan: &mut Plan) {
         let State::Running { since } = self.state else { return };
         let run = self.run();
-        plan.tell(false, "Killing", (self.name(), format!("Stopping container {}", self.name())));
+        plan.tell(false, "Killing", (self.name(), message));
         let has_hook = self.container.as_ref().is_some_and(|container| container.pre_stop.is_some());
         let step = if has_hook {
             plan.act(Action::PreStop(run, end.saturating_sub(plan.now)));
@@ -356,7 +362,8 @@ impl Slot {
         if let Err(error) = result {
             plan.tell(true, "FailedPostStartHook", (self.name(), format!("PostStartHook failed: {error}")));
             debug_assert_eq!(run, self.run(), "only the newest run is told");
-            self.begin_stop(plan.now + self.pod.grace, plan);
+            let message = format!("FailedPostStartHook: container {} is stopped", self.name());
+            self.begin_stop((plan.now + self.pod.grace, message), plan);
         }
     }
 
@@ -389,9 +396,9 @@ impl Slot {
         if fatal && matches!(self.state, State::Running { .. }) {
             let kind = question.name().to_lowercase();
             let message = format!("Container {} failed {kind} probe, will be restarted", self.name());
-            plan.tell(false, "Killing", (self.name(), message));
             debug_assert_eq!(run, self.run(), "only the newest run is told");
-            self.begin_stop(plan.now + probe.grace.unwrap_or(self.pod.grace), plan);
+            let end = plan.now + probe.grace.unwrap_or(self.pod.grace);
+            self.begin_stop((end, message), plan);
         }
     }
 
