@@ -28,6 +28,8 @@ use crate::time::Time;
 
 /// How many ended runs of a container are kept, for their logs.
 const KEPT_RUNS: usize = 2;
+/// The setting in a keeper's environment that says what it keeps.
+const KEEPS: &str = "SIGNALBOX_KEEPS";
 /// How often a keeper is looked at that an earlier life of this program started.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -208,7 +210,13 @@ impl Hands {
             return Err(io::Error::other("no program is named for it"));
         };
         let mut command = std::process::Command::new(program);
-        command.args(words).arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .args(words)
+            .arg(folder)
+            .env(KEEPS, folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = tokio::process::Command::from(command).spawn()?;
         let Some(stdout) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let mut line = String::new();
@@ -329,6 +337,11 @@ pub(crate) fn lost(folder: &Path) -> Ended {
     // It ended once, whenever it is asked for.
     drop(write(&folder.join("exit.json"), &exit));
     Ended { code: exit.code, reason: exit.reason, message: exit.message, started: at, finished: exit.at }
+}
+
+/// Ends the keeper of a run that was cut off before it wrote anything down.
+pub(crate) fn end_keeper(folder: &Path) {
+    process::kill_marked(&format!("{KEEPS}={}", folder.display()));
 }
 
 /// The time, for the pure parts.

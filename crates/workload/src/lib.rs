@@ -43,6 +43,6 @@ pub use images::Images;
 pub use keeper::keep;
 pub use log::{LogOptions, Piece, Stream};
 pub use purge::purge;
-pub use runtime::{Attached, ExecOptions, Process, Runtime};
+pub use runtime::{Attached, ExecOptions, Input, Output, Process, Runtime};
 pub use settings::Settings;
 pub use shell::run;

@@ -11,7 +11,7 @@ use watch::client::{Client, Collection, Told, follow};
 
 use crate::addresses::Pool;
 use crate::folder::{Folder, Kept, Started, read};
-use crate::hands::{About, Hands, Happened, end_of, lost, now, remove_from_kernel};
+use crate::hands::{About, Hands, Happened, end_keeper, end_of, lost, now, remove_from_kernel};
 use crate::machine::{Action, Found, Input, Machine, Run};
 use crate::network;
 use crate::node;
@@ -172,10 +172,10 @@ impl Pods {
         let mut attempts = folder.attempts(&pod.uid, container);
         let run = |attempt: &u32| folder.run(&pod.uid, container, *attempt);
         // A run of which nothing but the wish was written down never was.
-        while attempts.last().is_some_and(|last| {
-            !run(last).join("started.json").exists() && !run(last).join("exit.json").exists()
-        }) {
-            attempts.pop();
+        let is_wish =
+            |last: &u32| !run(last).join("started.json").exists() && !run(last).join("exit.json").exists();
+        while let Some(last) = attempts.pop_if(|last| is_wish(last)) {
+            end_keeper(&run(&last));
         }
         let Some(last) = attempts.last() else { return (Found::default(), false) };
         let started: Option<Started> = read(&run(last).join("started.json"));
