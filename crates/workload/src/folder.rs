@@ -133,6 +133,15 @@ impl Folder {
         attempts
     }
 
+    /// Answers the folders of all runs of a pod's containers.
+    pub(crate) fn runs(&self, uid: &str) -> Vec<PathBuf> {
+        let folders = |path: PathBuf| {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+        };
+        folders(self.pod(uid)).into_iter().flat_map(folders).collect()
+    }
+
     /// Writes what is kept of a pod.
     pub(crate) fn keep(&self, kept: &Kept) -> io::Result<()> {
         fs::create_dir_all(self.pod(&kept.uid))?;

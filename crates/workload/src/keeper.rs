@@ -95,7 +95,7 @@ fn begin(launch: &Launch, folder: &Path) -> Result<Begun, String> {
         && group.create().is_ok()
     {
         let (memory, cpu) = launch.limits;
-        // A machine without a controller has no limit; that is told once, by who starts keepers.
+        // A machine without a controller has no limits; the container runs all the same.
         group.limit(Limits { memory, cpu });
         drop(group.join());
     }

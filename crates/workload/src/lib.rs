@@ -42,7 +42,7 @@ pub use error::Error;
 pub use images::Images;
 pub use keeper::keep;
 pub use log::{LogOptions, Piece, Stream};
-pub use purge::purge;
+pub use purge::{purge, stop_all};
 pub use runtime::{Attached, ExecOptions, Input, Output, Process, Runtime};
 pub use settings::Settings;
 pub use shell::run;

@@ -2,6 +2,7 @@
 //! API server.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -71,6 +72,9 @@ struct Pods {
     notices: mpsc::Sender<Noted>,
 }
 
+/// The addresses of a network that is still there, and what is known of each container.
+type Remains = (Vec<IpAddr>, Vec<Found>);
+
 struct Entry {
     machine: Machine,
     about: About,
@@ -131,7 +135,10 @@ impl Pods {
     fn begin(&mut self, pod: Pod) {
         let kept = self.found.remove(&pod.uid);
         let (found, to_await) = match &kept {
-            Some(kept) => self.find(&pod, kept),
+            Some(kept) => {
+                let (found, to_await) = self.find(&pod, kept);
+                (Some(found), to_await)
+            }
             None => (None, Vec::new()),
         };
         let kept = kept.unwrap_or_else(|| Kept {
@@ -152,7 +159,7 @@ impl Pods {
     }
 
     /// What is still there of a pod, and which runs have to be awaited.
-    fn find(&self, pod: &Pod, kept: &Kept) -> (Option<(Vec<std::net::IpAddr>, Vec<Found>)>, Vec<Run>) {
+    fn find(&self, pod: &Pod, kept: &Kept) -> (Remains, Vec<Run>) {
         let mut to_await = Vec::new();
         let mut found = Vec::new();
         for (slot, container) in pod.containers.iter().enumerate() {
@@ -164,7 +171,7 @@ impl Pods {
         }
         let is_whole = kept.host_network || network::exists(kept);
         let addresses = if is_whole { self.addresses(kept) } else { Vec::new() };
-        (Some((addresses, found)), to_await)
+        ((addresses, found), to_await)
     }
 
     fn find_container(&self, pod: &Pod, container: &str) -> (Found, bool) {
@@ -190,7 +197,7 @@ impl Pods {
         (Found { attempts: last + 1, running, ended }, running.is_some())
     }
 
-    fn addresses(&self, kept: &Kept) -> Vec<std::net::IpAddr> {
+    fn addresses(&self, kept: &Kept) -> Vec<IpAddr> {
         if kept.host_network { self.hands.settings.addresses.clone() } else { kept.addresses.clone() }
     }
 
@@ -229,7 +236,7 @@ impl Pods {
     async fn step(&mut self, uid: &str, input: Input) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let actions = entry.machine.step(input, now());
-        if actions.iter().any(|action| *action == Action::Forget) {
+        if actions.contains(&Action::Forget) {
             return self.forget(uid);
         }
         let Some(entry) = self.entries.get_mut(uid) else { return };
@@ -253,7 +260,14 @@ impl Pods {
                     );
                 }
                 Action::Delete => delete = true,
-                action => self.hands.carry_out(action, &entry.about),
+                Action::RemoveNetwork
+                | Action::Start(_)
+                | Action::Terminate(_)
+                | Action::Kill(_)
+                | Action::PostStart(_)
+                | Action::PreStop(..)
+                | Action::Ask(..)
+                | Action::Forget => self.hands.carry_out(action, &entry.about),
             }
         }
         let status = entry.machine.status(&self.hands.settings.addresses, now());
@@ -274,11 +288,7 @@ impl Pods {
 }
 
 /// Gives a pod its addresses, those that it had where it had some.
-fn assign(
-    pool: &mut Pool,
-    entry: &mut Entry,
-    (hands, known): (&Hands, &[std::net::IpAddr]),
-) -> Result<(), String> {
+fn assign(pool: &mut Pool, entry: &mut Entry, (hands, known): (&Hands, &[IpAddr])) -> Result<(), String> {
     let mut kept = (*entry.about.kept).clone();
     if kept.host_network {
         return Ok(());

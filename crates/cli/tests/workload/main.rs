@@ -1,6 +1,8 @@
 //! Pods as processes, with real ones: addresses, probes, restarts, ends, logs, and what is left when the program that runs
 //! them is killed.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
 mod world;
 
 use std::time::{Duration, Instant};
@@ -12,6 +14,9 @@ use workload::{ExecOptions, LogOptions};
 use world::World;
 
 const PYTHON: &str = "/usr/bin/python3";
+/// Prints the beginning of what the other container serves.
+const GET: &str =
+    "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/etc/').read(9).decode(), end='')";
 const HEALTH: &str = include_str!("health.py");
 
 fn is_ready(pod: &Value) -> bool {
@@ -51,8 +56,7 @@ fn containers_share_an_address_and_probes_of_every_kind_are_answered() {
     assert!(asked.starts_with("asked b'\\n\\x04shop'"), "{asked}");
 
     // The other container is reached at this one's loopback; the pod at its port from within.
-    let said =
-        exec(&world, (&uid, "health"), &["sh", "-c", "curl -s http://127.0.0.1:8080/etc/ | head -c 9"]);
+    let said = exec(&world, (&uid, "health"), &[PYTHON, "-c", GET]);
     assert_eq!(said, (0, "<!DOCTYPE".to_owned()));
     let got = world.tokio.block_on(async {
         let mut stream = world.people().dial(&uid, 8080).await.unwrap();
@@ -198,7 +202,7 @@ fn a_pod_ends_gracefully_or_by_force() {
 #[test]
 fn a_kill_of_the_program_harms_no_pod() {
     let Some(mut world) = World::start(&[]) else { return };
-    let stays = shell("main", "echo $$; exec sleep 1000");
+    let stays = shell("main", "echo $$$$; exec sleep 1000");
     let spec = |container: &Value| json!({"terminationGracePeriodSeconds": 1, "containers": [container]});
     let kept = world.pod("kept", spec(&stays));
     let unwanted = world.pod("unwanted", spec(&stays));
@@ -230,6 +234,13 @@ fn a_kill_of_the_program_harms_no_pod() {
         .await_pod("kept", "restarted", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1);
     assert_eq!(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["reason"], "Unknown");
 
+    // All ended from outside, they run again at the next start.
+    world.kill();
+    world.stop_all();
+    let network = format!("sb-{kept}");
+    assert!(!world.traces(&kept).iter().any(|trace| trace.starts_with("/proc") || *trace == network));
+    world.run();
+    world.await_pod("kept", "restarted", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 2);
     world.kill();
     assert_eq!(world.purge(), "removed 2 pods\n");
     assert_eq!(world.traces(&kept), Vec::<String>::new());

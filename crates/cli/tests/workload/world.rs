@@ -90,11 +90,16 @@ impl World {
     }
 
     pub(crate) fn people(&self) -> Runtime {
-        Runtime::new(&Settings {
-            state_dir: self.state(),
-            netns: Some(self.netns.clone()),
-            ..Settings::default()
-        })
+        Runtime::new(&self.settings())
+    }
+
+    fn settings(&self) -> Settings {
+        Settings { state_dir: self.state(), netns: Some(self.netns.clone()), ..Settings::default() }
+    }
+
+    /// Ends all processes from outside.
+    pub(crate) fn stop_all(&self) {
+        workload::stop_all(&self.settings(), Duration::from_secs(1));
     }
 
     /// Creates an object and answers it.
