@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pods/<uid>/pod.json                      addresses, the network namespace, the link: all that the kernel has of it
-//! pods/<uid>/resolv.conf, hosts
+//! pods/<uid>/resolv.conf, hosts, network-made
 //! pods/<uid>/<container>/<attempt>/        launch.json, started.json, exit.json, log, stdin
 //! ```
 //!
@@ -112,6 +112,16 @@ impl Folder {
         let mut pods: Vec<Kept> = entries.filter_map(|entry| read(&entry.path().join("pod.json"))).collect();
         pods.sort_by(|a, b| a.uid.cmp(&b.uid));
         pods
+    }
+
+    /// Removes what was left of pods that were being forgotten: the kernel has nothing of them any more.
+    pub(crate) fn sweep(&self) {
+        for entry in fs::read_dir(self.path.join("pods")).into_iter().flatten().flatten() {
+            if !entry.path().join("pod.json").exists() {
+                // The next start tries again.
+                drop(fs::remove_dir_all(entry.path()));
+            }
+        }
     }
 
     /// Answers where what belongs to a pod is.

@@ -28,6 +28,8 @@ use crate::time::Time;
 
 /// How many ended runs of a container are kept, for their logs.
 const KEPT_RUNS: usize = 2;
+/// The file that says that the pod's network is complete.
+pub(crate) const NETWORK_MADE: &str = "network-made";
 /// The setting in a keeper's environment that says what it keeps.
 const KEEPS: &str = "SIGNALBOX_KEEPS";
 /// How often a keeper is looked at that an earlier life of this program started.
@@ -101,6 +103,7 @@ impl Hands {
     }
 
     async fn make_network(&self, about: &About) {
+        drop(std::fs::remove_file(self.folder.pod(&about.pod.uid).join(NETWORK_MADE)));
         let (node, kept, folder) = (self.node(), about.kept.clone(), self.folder.clone());
         let made = tokio::task::spawn_blocking(move || {
             folder.keep(&kept).map_err(|error| format!("failed to write down the pod: {error}"))?;
@@ -121,7 +124,9 @@ impl Hands {
         let resolvers = Resolvers { cluster: &self.settings.dns, domain: &self.settings.domain, node: &node };
         let folder = self.folder.pod(&pod.uid);
         std::fs::write(folder.join("resolv.conf"), resolv_conf(pod, resolvers))?;
-        std::fs::write(folder.join("hosts"), hosts(pod, &hostname(pod), &about.kept.addresses))
+        std::fs::write(folder.join("hosts"), hosts(pod, &hostname(pod), &about.kept.addresses))?;
+        // Last: a network that was cut off half made does not have it.
+        std::fs::write(folder.join(NETWORK_MADE), "")
     }
 
     async fn remove_network(&self, about: &About) {

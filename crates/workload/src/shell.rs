@@ -12,7 +12,7 @@ use watch::client::{Client, Collection, Told, follow};
 
 use crate::addresses::Pool;
 use crate::folder::{Folder, Kept, Started, read};
-use crate::hands::{About, Hands, Happened, end_keeper, end_of, lost, now, remove_from_kernel};
+use crate::hands::{About, Hands, Happened, NETWORK_MADE, end_keeper, end_of, lost, now, remove_from_kernel};
 use crate::machine::{Action, Found, Input, Machine, Run};
 use crate::network;
 use crate::node;
@@ -96,6 +96,7 @@ impl Pods {
 
     /// Finds what an earlier life left.
     fn look_around(&mut self) {
+        self.hands.folder.sweep();
         for kept in self.hands.folder.pods() {
             kept.addresses.iter().for_each(|address| self.pool.mark(*address));
             self.found.insert(kept.uid.clone(), kept);
@@ -169,7 +170,8 @@ impl Pods {
             }
             found.push(one);
         }
-        let is_whole = kept.host_network || network::exists(kept);
+        let is_made = self.hands.folder.pod(&kept.uid).join(NETWORK_MADE).exists();
+        let is_whole = is_made && (kept.host_network || network::exists(kept));
         let addresses = if is_whole { self.addresses(kept) } else { Vec::new() };
         ((addresses, found), to_await)
     }

@@ -248,6 +248,41 @@ fn a_kill_of_the_program_harms_no_pod() {
 }
 
 #[test]
+fn kills_at_any_moment_leave_nothing() {
+    const PODS: u32 = 8;
+    let Some(mut world) = World::start(&[]) else { return };
+    let mut main = shell("main", "exec sleep 1000");
+    main["readinessProbe"] = json!({"exec": {"command": ["true"]}, "periodSeconds": 1});
+    let spec = json!({"terminationGracePeriodSeconds": 1, "initContainers": [shell("init", "exit 0")],
+        "containers": [main]});
+    let name = |number: u32| format!("pod-{number}");
+    let mut uids = Vec::new();
+    for number in 0..PODS {
+        uids.push(world.pod(&name(number), spec.clone()));
+        std::thread::sleep(Duration::from_millis(u64::from(13 * number)));
+        world.kill();
+        world.run();
+    }
+    let mut addresses = std::collections::BTreeSet::new();
+    for number in 0..PODS {
+        let pod = world.await_pod(&name(number), "ready", is_ready);
+        addresses.insert(pod["status"]["podIP"].as_str().unwrap().to_owned());
+        assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "{pod}");
+    }
+    assert_eq!(addresses.len(), uids.len());
+    for number in 0..PODS {
+        world.delete(&name(number));
+        std::thread::sleep(Duration::from_millis(u64::from(11 * number)));
+        world.kill();
+        world.run();
+    }
+    for (number, uid) in (0..PODS).zip(&uids) {
+        world.until("the pod is gone", || world.read(&name(number)).is_none().then_some(()));
+        world.until("no trace is left", || world.traces(uid).is_empty().then_some(()));
+    }
+}
+
+#[test]
 fn the_node_is_known_and_its_lease_renewed() {
     let Some(world) = World::start(&[]) else { return };
     let node = world.until("the node is ready", || world.get("/api/v1/nodes/node-1").filter(is_ready));
