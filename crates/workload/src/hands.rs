@@ -17,7 +17,7 @@ use watch::client::Client;
 
 use crate::ask;
 use crate::environment::{Surroundings, environment, hostname};
-use crate::folder::{Exit, Folder, Kept, Started, read, write};
+use crate::folder::{Exit, Folder, Kept, MARK, Started, read, write};
 use crate::keeper::Launch;
 use crate::machine::{Action, Ended, Input, Question, Run};
 use crate::network;
@@ -147,7 +147,7 @@ impl Hands {
             }
         }
         self.forget_old_runs(about, container, run);
-        match self.start_keeper(&folder).await {
+        match self.start_keeper(&about.pod.uid, &folder).await {
             Ok((runs, child)) => {
                 if runs {
                     self.say(about, Input::Started(run, now())).await;
@@ -210,7 +210,7 @@ impl Hands {
     }
 
     /// Starts the keeper, and waits until it says whether the program runs.
-    async fn start_keeper(&self, folder: &Path) -> io::Result<(bool, Child)> {
+    async fn start_keeper(&self, uid: &str, folder: &Path) -> io::Result<(bool, Child)> {
         let Some((program, words)) = self.settings.keeper.split_first() else {
             return Err(io::Error::other("no program is named for it"));
         };
@@ -299,11 +299,17 @@ impl Hands {
 
 /// Removes everything the kernel has of a pod.
 pub(crate) fn remove_from_kernel(node: &network::Node, kept: &Kept) {
-    // Keepers are children of groups as well: what they keep ends with them.
+    const ATTEMPTS: u32 = 100;
+    // First, and until there is none: a keeper that was just started would make the group anew.
+    for _ in 0..ATTEMPTS {
+        if process::kill_marked(&kept.mark()) == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     if let Some(group) = Group::named(&kept.group()) {
         group.remove();
     }
-    process::kill_marked(&kept.mark());
     if !kept.host_network {
         network::remove(node, kept);
     }

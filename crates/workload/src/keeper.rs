@@ -24,6 +24,8 @@ use crate::time::{Time, exact};
 
 /// Lines that are longer are written in parts.
 const LONGEST_LINE: u64 = 16 * 1024;
+/// When a log is full, in bytes; as Kubernetes has it.
+const FULL: u64 = 10 * 1024 * 1024;
 /// How long what is still in the pipes is waited for once the program has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -107,8 +109,8 @@ fn begin(launch: &Launch, folder: &Path) -> Result<Begun, String> {
     for (from, to) in &launch.mounts {
         process::bind_mount(from, to).map_err(|error| format!("failed to {error} ({})", to.display()))?;
     }
-    let log = File::options().create(true).append(true).open(folder.join("log"));
-    let log = Arc::new(Mutex::new(log.map_err(|error| format!("failed to open the log: {error}"))?));
+    let log = Pages::open(folder).map_err(|error| format!("failed to open the log: {error}"))?;
+    let log = Arc::new(Mutex::new(log));
     let mut command = command(launch)?;
     let started = if launch.tty {
         with_terminal(&mut command, (launch, folder), &log)
@@ -175,7 +177,30 @@ fn open_stdin(folder: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).mode(0o600).open(path)
 }
 
-type Log = Arc<Mutex<File>>;
+type Log = Arc<Mutex<Pages>>;
+
+/// A log of two files at most: when one is full, it takes the place of the one before.
+struct Pages {
+    file: File,
+    size: u64,
+    folder: PathBuf,
+}
+
+impl Pages {
+    fn open(folder: &Path) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(folder.join("log"))?;
+        Ok(Self { file, size: 0, folder: folder.to_owned() })
+    }
+
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        if self.size > FULL {
+            fs::rename(self.folder.join("log"), self.folder.join("log.before"))?;
+            *self = Self::open(&self.folder)?;
+        }
+        self.size += u64::try_from(text.len()).unwrap_or(0);
+        self.file.write_all(text)
+    }
+}
 
 /// Writes what comes as lines `TIME STREAM F TEXT`; parts of a line that is too long, or not ended, have a `P`. `at_once`:
 /// a part is not held back for the rest of its line, which may be what somebody is to type.
@@ -201,7 +226,7 @@ fn pump(
             }
             let mut log = log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // A full disk loses lines; it does not stop the program.
-            drop(log.write_all(&text));
+            drop(log.write(&text));
         }
     })
 }

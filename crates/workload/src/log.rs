@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,7 +55,10 @@ pub struct Piece {
 
 /// Tells a log until its end, or until nobody listens.
 pub(crate) async fn tell(run: &Path, options: LogOptions) -> io::Result<mpsc::Receiver<Piece>> {
-    let file = File::open(run.join("log")).await?;
+    let file = match File::open(run.join("log.before")).await {
+        Ok(before) => before,
+        Err(_) => File::open(run.join("log")).await?,
+    };
     let (sender, pieces) = mpsc::channel(WAITING);
     let reader = Reader { file: BufReader::new(file), run: run.to_owned(), line: Vec::new(), inside: false };
     tokio::spawn(reader.tell(options, sender));
@@ -128,8 +132,13 @@ impl Reader {
     /// The next piece that is wanted; `None` where there is none yet.
     async fn next(&mut self, options: &LogOptions) -> io::Result<Option<Piece>> {
         loop {
-            self.file.read_until(b'\n', &mut self.line).await?;
             if self.line.last() != Some(&b'\n') {
+                self.file.read_until(b'\n', &mut self.line).await?;
+            }
+            if self.line.last() != Some(&b'\n') {
+                if self.turn_page().await? {
+                    continue;
+                }
                 // Half a line: the keeper is writing it.
                 return Ok(None);
             }
@@ -147,6 +156,22 @@ impl Reader {
             text.extend_from_slice(read.text);
             return Ok(Some(Piece { stream: read.stream, text: text.into() }));
         }
+    }
+
+    /// Goes on with the newest file, if it is another one. The one before is complete then.
+    async fn turn_page(&mut self) -> io::Result<bool> {
+        let Ok(newest) = File::open(self.run.join("log")).await else { return Ok(false) };
+        let (here, there) = (self.file.get_ref().metadata().await?, newest.metadata().await?);
+        if here.ino() == there.ino() {
+            return Ok(false);
+        }
+        // What was written between the last read and the turn of the page.
+        self.file.read_until(b'\n', &mut self.line).await?;
+        if self.line.last() != Some(&b'\n') {
+            self.line.clear();
+            self.file = BufReader::new(newest);
+        }
+        Ok(true)
     }
 }
 
@@ -197,7 +222,10 @@ mod tests {
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("signalbox-log-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("log"), LOG).unwrap();
+        // In two files, as when the first was full.
+        let (before, now) = LOG.split_at(LOG.find("2026-01-01T00:00:03.5").unwrap());
+        std::fs::write(folder.join("log.before"), before).unwrap();
+        std::fs::write(folder.join("log"), now).unwrap();
         std::fs::write(folder.join("exit.json"), "{}").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let shown = format!("{options:?}");

@@ -13,11 +13,11 @@ use watch::client::{Client, Collection, Told, follow};
 use crate::addresses::Pool;
 use crate::folder::{Folder, Kept, Started, read};
 use crate::hands::{About, Hands, Happened, NETWORK_MADE, end_keeper, end_of, lost, now, remove_from_kernel};
-use crate::machine::{Action, Found, Input, Machine, Run};
+use crate::machine::{Action, Found, Input, Machine, Notice, Run};
 use crate::network;
 use crate::node;
 use crate::notices::{self, Noted};
-use crate::pod::Pod;
+use crate::pod::{Pod, list};
 use crate::settings::Settings;
 use crate::telling::{Telling, Words};
 
@@ -155,8 +155,22 @@ impl Pods {
             tokio::spawn(async move { hands.await_end((&about, run), None).await });
         }
         let telling = Telling::start(self.hands.client.clone(), &pod, self.hands.tell.clone());
+        self.tell_of_volumes(&about);
         let machine = Machine::new(pod.clone(), found, now());
         self.entries.insert(pod.uid, Entry { machine, about, telling, timer: None });
+    }
+
+    /// Nobody should believe in a directory that is not there.
+    fn tell_of_volumes(&self, about: &About) {
+        let names = list(&about.pod.object["spec"]["volumes"]).filter_map(|volume| volume["name"].as_str());
+        // Kubernetes adds this one by itself.
+        let names: Vec<&str> = names.filter(|name| !name.starts_with("kube-api-access-")).collect();
+        if names.is_empty() {
+            return;
+        }
+        let message = format!("volumes are not mounted here: {}", names.join(", "));
+        let notice = Notice { warning: true, reason: "FailedMount", message, container: String::new() };
+        drop(self.notices.try_send(Noted { pod: about.pod.clone(), notice }));
     }
 
     /// What is still there of a pod, and which runs have to be awaited.
