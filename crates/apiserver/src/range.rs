@@ -32,6 +32,11 @@ impl Range {
         (length <= range.bits()).then_some(range)
     }
 
+    /// Answers how many addresses it has, as far as that can be said.
+    pub fn size(self) -> u128 {
+        1_u128.checked_shl(u32::from(self.bits() - self.length)).unwrap_or(u128::MAX)
+    }
+
     fn bits(self) -> u8 {
         if self.address.is_ipv4() { 32 } else { 128 }
     }

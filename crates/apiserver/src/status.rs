@@ -152,6 +152,13 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message).about(json!({}))
     }
 
+    /// The object is larger than any object may be.
+    pub fn object_too_large(size: usize, limit: usize) -> Self {
+        let message =
+            format!("Request entity too large: the object would have {size} bytes, limit is {limit}");
+        Self::new(413, "RequestEntityTooLarge", message).about(json!({}))
+    }
+
     /// The client, or somebody behind the server, was too slow.
     pub fn timed_out(why: &str) -> Self {
         Self::new(504, "Timeout", format!("Timeout: {why}")).about(json!({}))

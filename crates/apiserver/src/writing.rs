@@ -1,7 +1,9 @@
 //! What a kind may see and write besides the object itself while it is written: all of it is one transaction.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::Value;
 use store::{View, Write};
 
@@ -13,6 +15,8 @@ use crate::kinds::Kind;
 pub struct Writing<'a> {
     view: &'a View<'a>,
     writes: Vec<Write>,
+    /// By table and key, the last of them: a write that takes many ports looks at each of them.
+    last: HashMap<String, BTreeMap<String, usize>>,
     /// What is left to chance.
     pub chance: Chance,
     /// The time of the write.
@@ -27,21 +31,16 @@ impl<'a> Writing<'a> {
     /// Begins one.
     pub fn new(view: &'a View<'a>, chance: Chance, now: Instant) -> Self {
         let revision = view.next_revision();
-        Self { view, writes: Vec::new(), chance, now, revision, is_dry_run: false }
+        Self { view, writes: Vec::new(), last: HashMap::new(), chance, now, revision, is_dry_run: false }
     }
 
     /// Answers what a key has, as bytes.
-    pub fn get(&self, table: &str, key: &str) -> Option<bytes::Bytes> {
-        for write in self.writes.iter().rev() {
-            match write {
-                Write::Put { table: in_table, key: at, value } if (&**in_table, &**at) == (table, key) => {
-                    return Some(value.clone());
-                }
-                Write::Delete { table: in_table, key: at } if (&**in_table, &**at) == (table, key) => {
-                    return None;
-                }
-                Write::Put { .. } | Write::Delete { .. } => {}
-            }
+    pub fn get(&self, table: &str, key: &str) -> Option<Bytes> {
+        if let Some(write) = self.written(table, key) {
+            return match write {
+                Write::Put { value, .. } => Some(value.clone()),
+                Write::Delete { .. } => None,
+            };
         }
         self.view.get(table, key).map(|entry| entry.value.clone())
     }
@@ -52,37 +51,43 @@ impl<'a> Writing<'a> {
     }
 
     /// Answers every key of a table that begins so, with its value, sorted. Those written in this transaction included.
-    pub fn list(&self, table: &str, prefix: &str) -> Vec<(String, bytes::Bytes)> {
-        let mut all: std::collections::BTreeMap<String, bytes::Bytes> = self
+    pub fn list(&self, table: &str, prefix: &str) -> Vec<(String, Bytes)> {
+        let mut all: BTreeMap<String, Bytes> = self
             .view
             .list(table, prefix)
             .into_iter()
             .map(|(key, entry)| (key.to_owned(), entry.value.clone()))
             .collect();
-        for write in &self.writes {
-            match write {
-                Write::Put { table: in_table, key, value }
-                    if &**in_table == table && key.starts_with(prefix) =>
-                {
-                    all.insert((**key).to_owned(), value.clone());
-                }
-                Write::Delete { table: in_table, key } if &**in_table == table => {
-                    all.remove(&**key);
-                }
-                Write::Put { .. } | Write::Delete { .. } => {}
+        let written = self.last.get(table).into_iter().flat_map(|keys| keys.range(prefix.to_owned()..));
+        for (key, at) in written.take_while(|(key, _)| key.starts_with(prefix)) {
+            match &self.writes[*at] {
+                Write::Put { value, .. } => drop(all.insert(key.clone(), value.clone())),
+                Write::Delete { .. } => drop(all.remove(key)),
             }
         }
         all.into_iter().collect()
     }
 
     /// Writes bytes at a key.
-    pub fn put(&mut self, table: &str, key: &str, value: impl Into<bytes::Bytes>) {
+    pub fn put(&mut self, table: &str, key: &str, value: impl Into<Bytes>) {
+        self.note(table, key);
         self.writes.push(Write::Put { table: table.into(), key: Arc::from(key), value: value.into() });
     }
 
     /// Writes nothing at a key.
     pub fn delete(&mut self, table: &str, key: &str) {
+        self.note(table, key);
         self.writes.push(Write::Delete { table: table.into(), key: Arc::from(key) });
+    }
+
+    /// Notes that the next write is about a key.
+    fn note(&mut self, table: &str, key: &str) {
+        let keys = self.last.entry(table.to_owned()).or_default();
+        keys.insert(key.to_owned(), self.writes.len());
+    }
+
+    fn written(&self, table: &str, key: &str) -> Option<&Write> {
+        self.last.get(table)?.get(key).map(|at| &self.writes[*at])
     }
 
     /// Answers an object of a kind.
@@ -94,8 +99,8 @@ impl<'a> Writing<'a> {
         })
     }
 
-    /// Writes an object, which gets the revision of the transaction.
-    pub fn put_object(&mut self, kind: &Kind, object: &mut Value) {
+    /// Writes an object, which gets the revision of the transaction. Answers it as it is stored.
+    pub fn put_object(&mut self, kind: &Kind, object: &mut Value) -> Bytes {
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let key = kind.key(object);
         let text = match kind.rules.conversion {
@@ -104,7 +109,9 @@ impl<'a> Writing<'a> {
                 crate::body::text(&(conversion.to_stored)(object.clone()), kind.stored().of_type())
             }
         };
-        self.put(kind.table, &key, text);
+        let text = Bytes::from(text);
+        self.put(kind.table, &key, text.clone());
+        text
     }
 
     /// Ends it: what is to be written.

@@ -1,6 +1,8 @@
 //! `signalbox apiserver`: Kubernetes' API from this machine.
 
+use std::fs::DirBuilder;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,11 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ::apiserver::access::{Authority, Names, Policy, StaticTokens, Tokens, kubeconfig};
 use ::apiserver::allocate::{Cluster, NodePorts};
 use ::apiserver::body::time::Instant;
+use ::apiserver::collect;
 use ::apiserver::range::Range;
 use ::apiserver::rest::{Clock, Rest};
 use ::apiserver::serve::{Access, Door, Server, listen};
 use ::apiserver::start;
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Args as Arguments;
 use store::{Store, Window};
 use telemetry::{Format, Metrics, watch_process};
@@ -54,8 +57,14 @@ pub(crate) struct Args {
     /// A role for somebody: user:NAME=ROLE, group:NAME=ROLE or serviceaccount:NAMESPACE/NAME=ROLE
     #[arg(long, value_name = "WHO=ROLE")]
     grant: Vec<String>,
+    /// Leave everything as clients make it: nothing goes with its owner or its namespace
+    #[arg(long)]
+    disable_controllers: bool,
+    /// How long Events stay after they happened last
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    event_ttl: u64,
     /// How much to log: 0 to 4
-    #[arg(short, long, default_value_t = 2)]
+    #[arg(short, long, default_value_t = 0)]
     v: u8,
 }
 
@@ -83,11 +92,37 @@ fn node_ports(text: &str) -> Result<NodePorts, String> {
     if ports.first == 0 || ports.first > ports.last { Err(wrong()) } else { Ok(ports) }
 }
 
+/// Refuses ranges that do not go together.
+fn check_ranges(ranges: &[Range]) -> anyhow::Result<()> {
+    /// One is the server's own, the rest is for Services.
+    const FEWEST: u128 = 8;
+    if let Some(small) = ranges.iter().find(|range| range.size() < FEWEST) {
+        bail!("--service-cluster-ip-range: {small} has fewer than {FEWEST} addresses");
+    }
+    let is_pair = |one: &Range, other: &Range| one.first().is_ipv4() != other.first().is_ipv4();
+    match ranges {
+        [_] => Ok(()),
+        [one, other] if is_pair(one, other) => Ok(()),
+        [one, other] => bail!("--service-cluster-ip-range: {one} and {other} are of one family"),
+        [] | [_, _, ..] => {
+            bail!(
+                "--service-cluster-ip-range: one range, or one of each family is wanted, not {}",
+                ranges.len()
+            )
+        }
+    }
+}
+
 /// Runs until a signal ends it.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_log(Format::Text, args.v, None);
-    std::fs::create_dir_all(&args.data)
-        .with_context(|| format!("failed to make the directory {}", args.data.display()))?;
+    check_ranges(&args.service_cluster_ip_range)?;
+    // What is in it is nobody else's business.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&args.data)
+        .with_context(|| format!("failed to make the directory {} (--data)", args.data.display()))?;
     // Whoever has the store open has the directory.
     let file = args.data.join("objects.redb");
     let store = Store::open(&file, Window::default()).map_err(|error| anyhow!("failed to {error}"))?;
@@ -115,8 +150,9 @@ async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Resu
     watch_process(&metrics);
     let access = access(args, authority)?;
     let rest = Rest { store, clock: Clock { now, seed: ::apiserver::chance::seed } };
-    let listener =
-        listen(args.listen).await.with_context(|| format!("failed to listen at {}", args.listen))?;
+    let listener = listen(args.listen)
+        .await
+        .with_context(|| format!("failed to listen at {} (--listen)", args.listen))?;
     let address = listener.local_addr().context("failed to learn where it listens")?;
     let cluster = Cluster {
         service_ranges: args.service_cluster_ip_range.clone(),
@@ -133,6 +169,13 @@ async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Resu
     kubeconfig::write(&file, &authority.admin_kubeconfig(&format!("https://{}", reached(address))))
         .map_err(|error| anyhow!("failed to {error}"))?;
     let (stop, stopping) = watch::channel(false);
+    if !args.disable_controllers {
+        // It may end anywhere: the next one begins with what there is then.
+        drop(tokio::spawn(collect::run(rest.clone(), stopping.clone())));
+        drop(tokio::spawn(collect::hold_addresses(rest.clone(), stopping.clone())));
+        let age = Duration::from_secs(args.event_ttl);
+        drop(tokio::spawn(collect::expire_events(rest.clone(), age, stopping.clone())));
+    }
     let server = Arc::new(Server::new(rest, metrics, Door { address, tls, access }, stopping));
     info!(%address, kubeconfig = %file.display(), "serving");
     let mut serving = tokio::spawn(server.run(listener));
@@ -186,7 +229,7 @@ async fn renew(authority: &Authority) {
     }
 }
 
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Instant { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
 }

@@ -6,6 +6,7 @@ mod apiserver;
 mod events;
 mod follow;
 mod health_ports;
+mod kubeconfig;
 mod proxy;
 mod workload;
 
@@ -35,7 +36,9 @@ enum Command {
     #[command(args_override_self = true)]
     Proxy(Box<Flags>),
     /// Serve Kubernetes' API from this machine, with everything kept in one directory
-    Apiserver(apiserver::Args),
+    Apiserver(Box<apiserver::Args>),
+    /// Print a kubeconfig for a client of such a server, which may be running
+    Kubeconfig(kubeconfig::Args),
     /// Run the pods of this node as processes of this machine
     Workload(Box<workload::Args>),
     /// Keep one container of a pod
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Proxy(flags) => proxy::run(&flags),
         Command::Apiserver(args) => apiserver::run(&args),
+        Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Workload(args) => workload::run(&args),
         Command::Keep(args) => workload::keep(&args),
         Command::Cleanup => cleanup(),

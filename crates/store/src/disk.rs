@@ -3,8 +3,9 @@
 //! Only what is committed with fsync and redb's two-phase commit is ever answered: its notes on releases 4.2 to 4.6 name
 //! that as the mode that no crash, nor a second one, can harm.
 
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,68 +29,47 @@ const CACHE: usize = 4 << 20;
 /// The file, open.
 pub(crate) struct Disk {
     file: PathBuf,
-    database: Database,
+    /// `None`: it could not be opened again after a failure.
+    database: Option<Database>,
+    /// What is in it.
+    facts: Facts,
+    /// What became of the last write, if that is not known.
+    doubt: Option<Doubt>,
+}
+
+/// What the file says of all values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) revision: u64,
     /// The sum of all values' digests.
-    digest: u64,
+    pub(crate) digest: u64,
+}
+
+/// A write that failed, and may be in the file all the same.
+struct Doubt {
+    facts: Facts,
+    /// What stood where it would have written.
+    undo: Pending,
 }
 
 impl Disk {
     pub(crate) fn open(file: &Path) -> Result<(Self, Loaded), OpenError> {
-        if !file.exists() {
-            create(file)?;
+        match std::fs::metadata(file) {
+            Ok(found) => close_to_others(file, &found)?,
+            Err(_) => create(file)?,
         }
-        let database = Database::builder().set_cache_size(CACHE).open(file);
-        let database = database.map_err(|error| open_error(file, error))?;
-        let mut disk = Self { file: file.to_owned(), database, digest: 0 };
-        let loaded = disk.load()?;
-        Ok((disk, loaded))
+        let database = open(file).map_err(|error| open_error(file, error))?;
+        let (loaded, facts) = load(&database, file)?;
+        Ok((Self { file: file.to_owned(), database: Some(database), facts, doubt: None }, loaded))
     }
 
     pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 
-    fn load(&mut self) -> Result<Loaded, OpenError> {
-        let damaged = |what: String| OpenError::Damaged { file: self.file.clone(), what };
-        let storage = |error: &dyn std::fmt::Display| damaged(error.to_string());
-        let transaction = self.database.begin_read().map_err(|error| storage(&error))?;
-        let facts = transaction.open_table(FACTS).map_err(|error| storage(&error))?;
-        let fact = |name: &str| -> Result<u64, OpenError> {
-            let value = facts.get(name).map_err(|error| storage(&error))?;
-            value.map(|value| value.value()).ok_or_else(|| damaged(format!("it has no {name}")))
-        };
-        let found = fact("format")?;
-        if found != FORMAT {
-            return Err(OpenError::Format { file: self.file.clone(), found, known: FORMAT });
-        }
-        let (revision, expected) = (fact("revision")?, fact("digest")?);
-        let values = transaction.open_table(VALUES).map_err(|error| storage(&error))?;
-        let mut loaded = Loaded { revision, entries: Vec::new() };
-        let mut digest = 0_u64;
-        for pair in values.iter().map_err(|error| storage(&error))? {
-            let (key, value) = pair.map_err(|error| storage(&error))?;
-            let (key, value) = (key.value(), value.value());
-            let name = || String::from_utf8_lossy(key).replace('\0', " ");
-            let (table, of_table) =
-                split(key).ok_or_else(|| damaged(format!("a key that is none: {}", name())))?;
-            let entry = read(key, value)
-                .ok_or_else(|| damaged(format!("the value of {} has another checksum", name())))?;
-            if entry.revision > revision {
-                return Err(damaged(format!("{} is newer than everything", name())));
-            }
-            digest = digest.wrapping_add(digest_of(key, &entry));
-            loaded.entries.push((table.into(), of_table, entry));
-        }
-        if digest != expected {
-            return Err(damaged("values are missing, or there are some that were deleted".to_owned()));
-        }
-        self.digest = digest;
-        Ok(loaded)
-    }
-
     /// What the digest will be when the pending writes are carried out.
     pub(crate) fn digest_after(&self, state: &State, pending: &Pending) -> u64 {
-        let mut digest = self.digest;
+        let mut digest = self.facts.digest;
         for (table, keys) in pending {
             for (key, after) in keys {
                 let name = join(table, key);
@@ -105,19 +85,52 @@ impl Disk {
     }
 
     /// Writes and waits for the disk.
-    pub(crate) fn write(&mut self, revision: u64, digest: u64, pending: &Pending) -> Result<(), String> {
-        self.try_write(revision, digest, pending).map_err(|error| error.to_string())?;
-        self.digest = digest;
+    pub(crate) fn write(&mut self, facts: Facts, pending: &Pending) -> Result<(), String> {
+        self.recover()?;
+        self.try_write(facts, pending).map_err(|error| error.to_string())?;
+        self.facts = facts;
         Ok(())
     }
 
-    fn try_write(&self, revision: u64, digest: u64, pending: &Pending) -> Result<(), redb::Error> {
-        let mut transaction = self.database.begin_write()?;
+    /// Notes that a write failed: nothing is written before it is known what became of it.
+    pub(crate) fn doubt(&mut self, facts: Facts, undo: Pending) {
+        // Of a write that never began there is nothing to know.
+        self.doubt.get_or_insert(Doubt { facts, undo });
+    }
+
+    /// Opens the file again after a failure, which redb wants, and takes back what was told to have failed.
+    fn recover(&mut self) -> Result<(), String> {
+        let Some(doubt) = self.doubt.take() else { return Ok(()) };
+        self.database = None;
+        let recovered = self.reopen(&doubt);
+        if recovered.is_err() {
+            self.doubt = Some(doubt);
+        }
+        recovered
+    }
+
+    fn reopen(&mut self, doubt: &Doubt) -> Result<(), String> {
+        let database = open(&self.file).map_err(|error| error.to_string())?;
+        let found = facts(&database).map_err(|error| error.to_string())?;
+        self.database = Some(database);
+        if found == self.facts {
+            return Ok(());
+        }
+        if found != doubt.facts {
+            return Err(format!("{} was written to by somebody else", self.file.display()));
+        }
+        self.try_write(self.facts, &doubt.undo).map_err(|error| error.to_string())
+    }
+
+    fn try_write(&self, facts: Facts, pending: &Pending) -> Result<(), redb::Error> {
+        let database = self.database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let mut transaction = database.begin_write()?;
         transaction.set_two_phase_commit(true);
         {
-            let mut facts = transaction.open_table(FACTS)?;
-            for (name, value) in [("format", FORMAT), ("revision", revision), ("digest", digest)] {
-                facts.insert(name, value)?;
+            let mut table = transaction.open_table(FACTS)?;
+            for (name, value) in [("format", FORMAT), ("revision", facts.revision), ("digest", facts.digest)]
+            {
+                table.insert(name, value)?;
             }
             let mut values = transaction.open_table(VALUES)?;
             for (table, keys) in pending {
@@ -135,6 +148,54 @@ impl Disk {
     }
 }
 
+fn open(file: &Path) -> Result<Database, DatabaseError> {
+    Database::builder().set_cache_size(CACHE).open(file)
+}
+
+fn facts(database: &Database) -> Result<Facts, redb::Error> {
+    let table = database.begin_read()?.open_table(FACTS)?;
+    let fact = |name: &str| Ok::<_, redb::Error>(table.get(name)?.map_or(0, |value| value.value()));
+    Ok(Facts { revision: fact("revision")?, digest: fact("digest")? })
+}
+
+/// Reads everything, and compares all checksums.
+fn load(database: &Database, file: &Path) -> Result<(Loaded, Facts), OpenError> {
+    let damaged = |what: String| OpenError::Damaged { file: file.to_owned(), what };
+    let storage = |error: &dyn std::fmt::Display| damaged(error.to_string());
+    let transaction = database.begin_read().map_err(|error| storage(&error))?;
+    let facts = transaction.open_table(FACTS).map_err(|error| storage(&error))?;
+    let fact = |name: &str| -> Result<u64, OpenError> {
+        let value = facts.get(name).map_err(|error| storage(&error))?;
+        value.map(|value| value.value()).ok_or_else(|| damaged(format!("it has no {name}")))
+    };
+    let found = fact("format")?;
+    if found != FORMAT {
+        return Err(OpenError::Format { file: file.to_owned(), found, known: FORMAT });
+    }
+    let (revision, expected) = (fact("revision")?, fact("digest")?);
+    let values = transaction.open_table(VALUES).map_err(|error| storage(&error))?;
+    let mut loaded = Loaded { revision, entries: Vec::new() };
+    let mut digest = 0_u64;
+    for pair in values.iter().map_err(|error| storage(&error))? {
+        let (key, value) = pair.map_err(|error| storage(&error))?;
+        let (key, value) = (key.value(), value.value());
+        let name = || String::from_utf8_lossy(key).replace('\0', " ");
+        let (table, of_table) =
+            split(key).ok_or_else(|| damaged(format!("a key that is none: {}", name())))?;
+        let entry = read(key, value)
+            .ok_or_else(|| damaged(format!("the value of {} has another checksum", name())))?;
+        if entry.revision > revision {
+            return Err(damaged(format!("{} is newer than everything", name())));
+        }
+        digest = digest.wrapping_add(digest_of(key, &entry));
+        loaded.entries.push((table.into(), of_table, entry));
+    }
+    if digest != expected {
+        return Err(damaged("values are missing, or there are some that were deleted".to_owned()));
+    }
+    Ok((loaded, Facts { revision, digest }))
+}
+
 /// Makes an empty store under another name, and gives it its name when it is complete: a crash leaves no half of one.
 fn create(file: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::File { file: file.to_owned(), source };
@@ -145,15 +206,28 @@ fn create(file: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Ok(()) | Err(_) => {}
     }
+    // Nobody else may read what is in it, not even while it is made.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
     let database = Database::builder().set_cache_size(CACHE).create(&new);
     let database = database.map_err(|error| open_error(file, error))?;
-    let mut disk = Disk { file: new.clone(), database, digest: 0 };
-    disk.write(0, 0, &Pending::new()).map_err(|reason| failed(io::Error::other(reason)))?;
+    let facts = Facts { revision: 0, digest: 0 };
+    let disk = Disk { file: new.clone(), database: Some(database), facts, doubt: None };
+    disk.try_write(facts, &Pending::new()).map_err(|reason| failed(io::Error::other(reason)))?;
     drop(disk);
     std::fs::rename(&new, file).map_err(failed)?;
     // Without this the name may be gone after a power failure.
     let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// Takes from others the right to read a file that has it.
+fn close_to_others(file: &Path, found: &Metadata) -> Result<(), OpenError> {
+    let mode = found.permissions().mode();
+    if !found.is_file() || mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let closed = std::fs::set_permissions(file, Permissions::from_mode(mode & 0o700));
+    closed.map_err(|source| OpenError::File { file: file.to_owned(), source })
 }
 
 fn open_error(file: &Path, error: DatabaseError) -> OpenError {

@@ -49,6 +49,9 @@ pub enum WriteError<E> {
     /// The disk did not take it. Whether it is there after a restart is not known.
     #[error("write to the store: {0}")]
     Disk(String),
+    /// The function panicked; nothing of it was written.
+    #[error("decide what to write: that is a mistake of this program, which the log tells")]
+    Panicked,
     /// The store was closed.
     #[error("write to the store: it is closed")]
     Closed,

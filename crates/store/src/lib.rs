@@ -17,6 +17,7 @@ mod watch;
 mod writer;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -40,12 +41,18 @@ pub struct Store {
 /// What readers see: locked for a copy of pointers, see docs/decisions/0002.
 pub(crate) struct Shared {
     state: RwLock<State>,
+    /// Whether the disk did not take the last write.
+    fails: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
         // A panic while it was held for writing cannot happen between two changes: publishing does not fail.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note(&self, written: &Result<(), String>) {
+        self.fails.store(written.is_err(), Ordering::Relaxed);
     }
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -59,9 +66,14 @@ impl Store {
     pub fn open(file: &Path, window: Window) -> Result<Self, OpenError> {
         let (disk, loaded) = disk::Disk::open(file)?;
         let state = State::new(loaded, window);
-        let shared = Arc::new(Shared { state: RwLock::new(state) });
+        let shared = Arc::new(Shared { state: RwLock::new(state), fails: AtomicBool::new(false) });
         let writer = Writer::start(disk, shared.clone())?;
         Ok(Self { shared, writer })
+    }
+
+    /// Answers whether it takes writes, as far as the last one tells.
+    pub fn is_writable(&self) -> bool {
+        !self.shared.fails.load(Ordering::Relaxed) && self.writer.is_running()
     }
 
     /// Answers the revision of the last write.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch::{Receiver, Sender};
 
@@ -28,6 +28,8 @@ pub struct Change {
     pub before: Option<Entry>,
     /// What is there; `None`: nothing any more.
     pub after: Option<Value>,
+    /// What one reader made of it for all the others, and which goes with it. The store puts nothing here.
+    pub made: OnceLock<Value>,
 }
 
 /// How much of the history is kept, for each table.
@@ -242,7 +244,7 @@ impl State {
                 Some(value) => table.entries.insert(key.clone(), Entry { revision, value: value.clone() }),
                 None => table.entries.remove(&key),
             };
-            table.remember(Change { revision, key, before, after }, window);
+            table.remember(Change { revision, key, before, after, made: OnceLock::new() }, window);
             if table.newest != revision {
                 table.newest = revision;
                 changed.push(table.news.clone());

@@ -51,6 +51,14 @@ impl Watch {
         }
     }
 
+    /// Answers the next changes if there are any, without waiting.
+    pub fn ready(&mut self) -> Result<Option<Batch>, Expired> {
+        self.news.mark_unchanged();
+        let batch = self.take()?;
+        self.position = self.position.max(batch.upto);
+        Ok((!batch.changes.is_empty()).then_some(batch))
+    }
+
     /// Answers up to which revision everything was handed out when it was asked last.
     pub fn position(&self) -> u64 {
         self.position

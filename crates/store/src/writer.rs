@@ -1,6 +1,7 @@
 //! The one thread that writes: it takes what waits, lets each write see those before it, and asks the disk once for all
 //! of them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -8,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::disk::Disk;
-use crate::state::Entry;
+use crate::disk::{Disk, Facts};
+use crate::state::{Entry, State};
 use crate::view::{Pending, Written};
 use crate::{OpenError, Shared, Value, View, WriteError};
 
@@ -79,6 +80,10 @@ impl Writer {
         Ok(Self(Arc::new(Running { jobs: Some(sender), thread: Some(thread) })))
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     pub(crate) async fn write<T: Send + 'static, E: Send + 'static>(
         &self,
         write: impl FnOnce(&View<'_>) -> Result<(Vec<Write>, T), E> + Send + 'static,
@@ -98,7 +103,7 @@ impl Writer {
             }
         });
         self.enqueue(job).await.map_err(|()| WriteError::Closed)?;
-        answer.await.unwrap_or(Err(WriteError::Closed))
+        answer.await.unwrap_or(Err(WriteError::Panicked))
     }
 
     async fn enqueue(&self, mut job: Job) -> Result<(), ()> {
@@ -136,16 +141,22 @@ impl Thread {
         let state = self.shared.read();
         let mut last = state.revision;
         for job in group {
-            let Decided { writes, tell } = job(&View { state: &state, pending: &pending, last });
+            let view = View { state: &state, pending: &pending, last };
+            // Nothing of one that panics is carried out, who asked is told, and the others go on.
+            let decided = catch_unwind(AssertUnwindSafe(|| job(&view)));
+            let Ok(Decided { writes, tell }) = decided else { continue };
             if !writes.is_empty() {
                 last += 1;
                 revisions.push((last, note(&mut pending, last, writes)));
             }
             waiting.push((last, tell));
         }
-        let digest = self.disk.digest_after(&state, &pending);
+        let facts = Facts { revision: last, digest: self.disk.digest_after(&state, &pending) };
         drop(state);
-        let written = if revisions.is_empty() { Ok(()) } else { self.disk.write(last, digest, &pending) };
+        let written = if revisions.is_empty() { Ok(()) } else { self.disk.write(facts, &pending) };
+        if !revisions.is_empty() {
+            self.shared.note(&written);
+        }
         match written {
             Ok(()) => {
                 let mut changed = Vec::new();
@@ -159,10 +170,21 @@ impl Thread {
             }
             Err(reason) => {
                 error!(reason, "the store's disk does not take writes");
+                self.disk.doubt(facts, undo(&self.shared.read(), &pending));
                 waiting.into_iter().for_each(|(_, tell)| tell(Err(reason.clone())));
             }
         }
     }
+}
+
+/// What takes back the pending writes.
+fn undo(state: &State, pending: &Pending) -> Pending {
+    let mut undo = Pending::new();
+    for (table, keys) in pending {
+        let before = |key: &Arc<str>| (key.clone(), state.get(table, key).cloned());
+        undo.insert(table.clone(), keys.keys().map(before).collect());
+    }
+    undo
 }
 
 /// Lets the writes that follow see these.

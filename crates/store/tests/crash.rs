@@ -93,3 +93,18 @@ fn nothing_acknowledged_is_lost() {
     assert!(acknowledged.len() > 50, "the writer got to write: {}", acknowledged.len());
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn nobody_else_can_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::temp_dir().join(format!("signalbox-store-mode-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("store");
+    let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    drop(store::Store::open(&file, store::Window::default()).unwrap());
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    drop(store::Store::open(&file, store::Window::default()).unwrap());
+    assert_eq!(mode(), 0o600);
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -406,3 +406,17 @@ fn a_write_knows_its_revision_also_after_deletions_of_the_same_moment() {
         }
     });
 }
+
+#[test]
+fn a_write_that_panics_is_told_and_harms_no_other() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.file(), Window::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let panicked = store.write(|_| -> Result<(Vec<Write>, ()), ()> { panic!("on purpose") }).await;
+        assert!(matches!(panicked, Err(WriteError::Panicked)), "{panicked:?}");
+        let written = store.write(|_| Ok::<_, ()>((vec![write(0, 1, Some(1))], ()))).await;
+        assert_eq!(written.unwrap().0, 1);
+    });
+    assert_eq!(store.revision(), 1);
+}

@@ -15,9 +15,9 @@ use super::Size;
 use super::figures::{ms, percentile, resident};
 use crate::sweep::Sweep;
 
-const API_SERVER: &str = "192.168.77.100:6443";
+pub(super) const API_SERVER: &str = "192.168.77.100:6443";
 const SERVICE: &str = "tcp/10.96.0.10:80";
-const PODS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 244, 1, 11), Ipv4Addr::new(10, 244, 1, 12)];
+pub(super) const PODS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 244, 1, 11), Ipv4Addr::new(10, 244, 1, 12)];
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs the benchmark.
@@ -117,7 +117,7 @@ fn cpu_time(process: u32) -> Result<Duration> {
     Ok(Duration::from_millis((ticks(11) + ticks(12)) * 10))
 }
 
-fn start_pod(node: &mut OneNode, name: &str, address: Ipv4Addr) -> Result<()> {
+pub(super) fn start_pod(node: &mut OneNode, name: &str, address: Ipv4Addr) -> Result<()> {
     node.add_pod(name, &[IpAddr::from(address)]).map_err(|error| anyhow!("failed to {error}"))?;
     let places = Places { name: name.to_owned(), tcp: vec![8080], ..Places::default() };
     let opened = node.world().namespace(name).run(|| Server::open(places));
@@ -126,7 +126,7 @@ fn start_pod(node: &mut OneNode, name: &str, address: Ipv4Addr) -> Result<()> {
     Ok(())
 }
 
-fn await_pod(node: &OneNode, name: &str) -> Result<()> {
+pub(super) fn await_pod(node: &OneNode, name: &str) -> Result<()> {
     let wait = || {
         let target: Target = SERVICE.parse().map_err(|error: String| anyhow!(error))?;
         let probing = Probing { timeout: Duration::from_millis(100), ..Probing::new(target, 1) };
@@ -153,12 +153,12 @@ fn fill(api: &ApiServer, size: Size) {
     api.apply(slice(0));
 }
 
-fn service(name: &str, address: Ipv4Addr) -> Value {
+pub(super) fn service(name: &str, address: Ipv4Addr) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "load"},
            "spec": {"clusterIP": address.to_string(), "ports": [{"name": "http", "port": 80}]}})
 }
 
-fn slice(pod: usize) -> Value {
+pub(super) fn slice(pod: usize) -> Value {
     slice_of("web", vec![json!({"addresses": [PODS[pod].to_string()], "nodeName": "node"})])
 }
 

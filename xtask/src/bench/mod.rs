@@ -2,6 +2,7 @@
 //! machine may be busy with other things.
 
 mod agent;
+mod apiserver;
 mod cluster;
 mod figures;
 mod flows;
@@ -22,6 +23,8 @@ pub(crate) enum Bench {
     Agent(Size),
     /// Looking for stale UDP flows in a table of a million
     Flows(flows::Table),
+    /// The API server: durable writes, lists, watches, memory, start, against floors and etcd
+    Apiserver(apiserver::Api),
     /// The API server's store: durable writes, and opening a large one
     Store(store::Objects),
     /// Connections and requests through a ClusterIP against straight to the pod
@@ -44,7 +47,7 @@ pub(crate) struct Size {
 
 /// Runs a benchmark.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let needs_root = !matches!(bench, Bench::Store(_));
+    let needs_root = !matches!(bench, Bench::Store(_) | Bench::Apiserver(_));
     if needs_root && !rustix::process::geteuid().is_root() {
         bail!(
             "benchmarks write to the kernel in network namespaces of their own, which needs root: use `sudo -E`"
@@ -57,6 +60,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Sync(size) => sync::run(*size),
         Bench::Agent(size) => agent::run(*size),
         Bench::Flows(table) => flows::run(*table),
+        Bench::Apiserver(api) => apiserver::run(api),
         Bench::Store(objects) => store::run(objects),
         Bench::Path(size) => path::run(*size),
     }

@@ -46,7 +46,7 @@ pub(super) fn run(objects: &Objects) -> Result<()> {
 }
 
 fn measure(objects: &Objects, folder: &Path) -> Result<()> {
-    let floor = floor(&folder.join("floor"))?;
+    let floor = floor(&folder.join("floor"), FLOOR)?;
     let file = folder.join("store");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let store = Store::open(&file, Window::default())?;
@@ -93,10 +93,10 @@ fn measure(objects: &Objects, folder: &Path) -> Result<()> {
 }
 
 /// Seconds that the disk takes for as many bytes, one fsync each.
-fn floor(path: &Path) -> Result<f64> {
+pub(super) fn floor(path: &Path, count: u32) -> Result<f64> {
     let mut file = File::create(path)?;
     let mut times = Vec::new();
-    for _ in 0..FLOOR {
+    for _ in 0..count {
         let begin = Instant::now();
         file.write_all(&[7; SIZE])?;
         file.sync_data()?;
@@ -106,7 +106,7 @@ fn floor(path: &Path) -> Result<f64> {
 }
 
 /// How long each write took, from asking until it is durable.
-async fn writes(store: &Store, writers: u32, count: u32) -> Result<Vec<Duration>> {
+pub(super) async fn writes(store: &Store, writers: u32, count: u32) -> Result<Vec<Duration>> {
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..writers {
         let store = store.clone();

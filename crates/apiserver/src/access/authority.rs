@@ -129,6 +129,24 @@ impl Authority {
         Ok(self.serving.replace(keeper.serving(&self.names)?))
     }
 
+    /// Answers a new kubeconfig for a client of the server whose directory this is; that may be running, and nothing of it
+    /// changes. `server`: an URL; the number: for how many days.
+    pub fn kubeconfig_of(
+        directory: &Path,
+        server: &str,
+        (subject, days): (&Subject, u32),
+        now: Instant,
+    ) -> Result<String, AccessError> {
+        let directory = directory.join("pki");
+        let file = directory.join("ca.crt");
+        if !file.exists() {
+            return Err(AccessError::damaged(&file, "there is no such file: is this a server's directory?"));
+        }
+        let Keeper { certificate, issuer, .. } = Keeper::open(&directory, now.seconds)?;
+        let client = issue(&issuer, (subject, days), now)?;
+        Ok(kubeconfig::text(server, &certificate, &client))
+    }
+
     /// Answers the certificate of the authority in PEM: what clients trust.
     pub fn certificate(&self) -> &str {
         &self.certificate
@@ -146,16 +164,7 @@ impl Authority {
 
     /// Makes a certificate for a client.
     pub fn issue(&self, subject: &Subject, days: u32, now: Instant) -> Result<Client, AccessError> {
-        let key = new_key(&subject.user)?;
-        let wanted = Wanted {
-            name: &subject.user,
-            group: Some(&subject.group),
-            purpose: Purpose::Client,
-            now: now.seconds,
-            days,
-        };
-        let certificate = wanted.signed(&key, &self.issuer)?;
-        Ok(Client { user: subject.user.clone(), certificate, key: key.serialize_pem() })
+        issue(&self.issuer, (subject, days), now)
     }
 
     /// Answers the kubeconfig of who may do everything. `server`: an URL.
@@ -167,6 +176,23 @@ impl Authority {
     pub fn kubeconfig(&self, server: &str, client: &Client) -> String {
         kubeconfig::text(server, &self.certificate, client)
     }
+}
+
+fn issue(
+    issuer: &Issuer<'static, KeyPair>,
+    (subject, days): (&Subject, u32),
+    now: Instant,
+) -> Result<Client, AccessError> {
+    let key = new_key(&subject.user)?;
+    let wanted = Wanted {
+        name: &subject.user,
+        group: Some(&subject.group),
+        purpose: Purpose::Client,
+        now: now.seconds,
+        days,
+    };
+    let certificate = wanted.signed(&key, issuer)?;
+    Ok(Client { user: subject.user.clone(), certificate, key: key.serialize_pem() })
 }
 
 /// Says nothing of keys.

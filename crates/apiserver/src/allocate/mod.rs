@@ -20,7 +20,7 @@ use crate::chance::Chance;
 
 pub use ports::NodePorts;
 pub use ranges::settle;
-pub use repair::repair;
+pub use repair::{repair, restore};
 pub use set_up::{Cluster, set_up};
 
 pub(crate) use addresses::{NoAddress, families, family, give_address_back, take_address, take_any_address};

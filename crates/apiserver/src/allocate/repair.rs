@@ -29,6 +29,22 @@ pub fn repair(writing: &mut Writing<'_>) -> Vec<String> {
     wrong
 }
 
+/// Notes an address again whose IPAddress was deleted while its Service still has it. Answers whether it had to.
+pub fn restore(writing: &mut Writing<'_>, deleted: &Value) -> bool {
+    let name = deleted["metadata"]["name"].as_str().unwrap_or_default();
+    let (Some(owner), Ok(address)) = (addresses::owner_of(deleted), name.parse::<IpAddr>()) else {
+        return false;
+    };
+    let services = Kind::find("", "v1", "services").expect("it is served");
+    let service = writing.object(services, &owner.to_string());
+    let has_it = service.is_some_and(|service| Spec::of(&service).addresses().contains(&address));
+    if !has_it || writing.has(addresses::kind().table, name) {
+        return false;
+    }
+    addresses::put(writing, address, &owner);
+    true
+}
+
 /// What Services say that they have.
 #[derive(Default)]
 struct Wanted {

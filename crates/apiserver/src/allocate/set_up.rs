@@ -8,6 +8,7 @@ use super::{NodePorts, Owner, addresses, ranges};
 use crate::body::canonical;
 use crate::body::time::Precision;
 use crate::kinds::Kind;
+use crate::kinds::service::Spec;
 use crate::range::Range;
 use crate::schema::Schema;
 use crate::writing::Writing;
@@ -81,13 +82,8 @@ fn service(writing: &Writing<'_>) -> Option<Value> {
 }
 
 fn make_service(writing: &mut Writing<'_>, cluster: &Cluster) -> Result<(), String> {
-    if let Some(mut known) = service(writing) {
-        let target = &mut known["spec"]["ports"][0]["targetPort"];
-        if *target != cluster.server_port {
-            *target = cluster.server_port.into();
-            writing.put_object(services(), &mut known);
-        }
-        return Ok(());
+    if let Some(known) = service(writing) {
+        return mend_service(writing, cluster, known);
     }
     let range = ranges::own(writing).into_iter().next();
     let Some(address) = range.and_then(addresses::first) else {
@@ -98,22 +94,89 @@ fn make_service(writing: &mut Writing<'_>, cluster: &Cluster) -> Result<(), Stri
         "apiVersion": "v1",
         "metadata": {"name": "kubernetes", "namespace": "default",
                      "labels": {"component": "apiserver", "provider": "kubernetes"}},
-        "spec": {
-            "type": "ClusterIP",
-            "clusterIP": address.to_string(),
-            "clusterIPs": [address.to_string()],
-            "ipFamilies": [addresses::family(address)],
-            "ipFamilyPolicy": "SingleStack",
-            "internalTrafficPolicy": "Cluster",
-            "sessionAffinity": "None",
-            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": cluster.server_port}],
-        },
+        "spec": spec(&Addresses::one(address), cluster.server_port),
         "status": {"loadBalancer": {}},
     });
     let taken = addresses::take_address(writing, address, &Owner::of(&object));
     taken.map_err(|why| format!("the Service kubernetes was not made: {address}: {why}"))?;
     put_new(writing, services(), object);
     Ok(())
+}
+
+/// Makes a Service that is there what it shall be, whatever clients made of it. Only that the server moved is nothing wrong.
+fn mend_service(writing: &mut Writing<'_>, cluster: &Cluster, mut known: Value) -> Result<(), String> {
+    let addresses = Addresses::of(&known);
+    let is_right = known["spec"]["type"] == "ClusterIP" && known["spec"]["ports"][0]["port"] == PORT;
+    if let Some(target) =
+        known.pointer_mut("/spec/ports/0/targetPort").filter(|_| is_right && addresses.is_some())
+    {
+        if *target != cluster.server_port {
+            *target = cluster.server_port.into();
+            writing.put_object(services(), &mut known);
+        }
+        return Ok(());
+    }
+    let addresses = match addresses {
+        Some(addresses) => addresses,
+        None => Addresses::one(some_address(writing, &Owner::of(&known))?),
+    };
+    known["spec"] = spec(&addresses, cluster.server_port);
+    known["status"] = json!({"loadBalancer": {}});
+    make_canonical(&mut known, services());
+    writing.put_object(services(), &mut known);
+    Err("the Service kubernetes was not what it has to be, and was mended".to_owned())
+}
+
+/// Takes the address that the Service usually has, or another one if that is somebody else's now.
+fn some_address(writing: &mut Writing<'_>, owner: &Owner) -> Result<IpAddr, String> {
+    let range = ranges::own(writing).into_iter().next();
+    let first = range.and_then(addresses::first);
+    let first = first.ok_or("the Service kubernetes was not mended: there is no range for its address")?;
+    if addresses::take_address(writing, first, owner).is_ok() {
+        return Ok(first);
+    }
+    let other = addresses::take_any_address(writing, addresses::family(first), owner);
+    other.map_err(|why| format!("the Service kubernetes was not mended: {why}"))
+}
+
+/// At which port the Service is reached.
+const PORT: u16 = 443;
+
+/// What a Service says of its addresses.
+struct Addresses {
+    all: Vec<String>,
+    families: Value,
+    policy: Value,
+}
+
+impl Addresses {
+    fn one(address: IpAddr) -> Self {
+        let families = json!([addresses::family(address)]);
+        Self { all: vec![address.to_string()], families, policy: "SingleStack".into() }
+    }
+
+    /// `None`: it has none, or does not say of which families they are.
+    fn of(service: &Value) -> Option<Self> {
+        let spec = &service["spec"];
+        let all: Vec<String> =
+            Spec::of(service).addresses().into_iter().map(|address| address.to_string()).collect();
+        let is_known = !all.is_empty() && spec["ipFamilies"][0].is_string();
+        let (families, policy) = (spec["ipFamilies"].clone(), spec["ipFamilyPolicy"].clone());
+        is_known.then_some(Self { all, families, policy })
+    }
+}
+
+fn spec(addresses: &Addresses, server_port: u16) -> Value {
+    json!({
+        "type": "ClusterIP",
+        "clusterIP": addresses.all[0],
+        "clusterIPs": addresses.all,
+        "ipFamilies": addresses.families,
+        "ipFamilyPolicy": addresses.policy,
+        "internalTrafficPolicy": "Cluster",
+        "sessionAffinity": "None",
+        "ports": [{"name": "https", "protocol": "TCP", "port": PORT, "targetPort": server_port}],
+    })
 }
 
 fn slice(at: &[String], family: &str, port: u16) -> Value {
@@ -162,7 +225,7 @@ fn point(writing: &mut Writing<'_>, wanted: Value) {
         return;
     }
     if let Some(generation) = old["metadata"]["generation"].as_i64() {
-        new["metadata"]["generation"] = (generation + 1).into();
+        new["metadata"]["generation"] = generation.saturating_add(1).into();
     }
     writing.put_object(kind, &mut new);
 }

@@ -44,17 +44,18 @@ pub(super) struct Struct {
 
 /// Answers the fields of a type.
 pub(super) fn fields_of(id: TypeId) -> &'static Struct {
-    static ALL: OnceLock<HashMap<TypeId, Struct>> = OnceLock::new();
-    ALL.get_or_init(read_all).get(&id).expect("every type of the schema is there")
+    static ALL: OnceLock<Vec<Struct>> = OnceLock::new();
+    &ALL.get_or_init(read_all)[id.index()]
 }
 
-fn read_all() -> HashMap<TypeId, Struct> {
+/// All types, each at its index.
+fn read_all() -> Vec<Struct> {
     let marks = marks(include_str!("go.txt"));
     let schema = Schema::get();
     let member = |type_name: &'static str, field: &'static Field| {
         member(field, marks.get(&(type_name, field.name)).copied().unwrap_or_default())
     };
-    let all = |(id, kind): (TypeId, &'static crate::schema::Type)| {
+    let one = |(id, kind): (TypeId, &'static crate::schema::Type)| {
         let own: Vec<Member> = kind.fields.iter().map(|field| member(kind.name, field)).collect();
         let mut flat: BTreeMap<&'static str, Member> = BTreeMap::new();
         for part in &own {
@@ -66,9 +67,11 @@ fn read_all() -> HashMap<TypeId, Struct> {
             }
         }
         let name = kind.name.rsplit('.').next().unwrap_or(kind.name);
-        (id, Struct { own, flat, name })
+        (id.index(), Struct { own, flat, name })
     };
-    schema.types().map(all).collect()
+    let mut all: Vec<(usize, Struct)> = schema.types().map(one).collect();
+    all.sort_unstable_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, of)| of).collect()
 }
 
 #[derive(Debug, Clone, Copy, Default)]

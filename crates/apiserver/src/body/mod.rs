@@ -14,6 +14,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 pub mod time;
+mod transcode;
 mod words;
 pub mod yaml;
 

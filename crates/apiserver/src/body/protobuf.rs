@@ -3,17 +3,24 @@
 //!
 //! `apiVersion` and `kind` are not in a message but in the [`Envelope`] around it. Fields without a number are left out.
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use objects::wire::{Fields, Value as Wire, Wrong};
 use serde_json::{Map, Value};
 
 use super::canonical::printed;
 use super::go::{self, Member};
 use super::time::{self, Instant, Precision};
-use super::{base64, quantity};
+use super::{base64, quantity, transcode};
 use crate::schema::{Schema, Shape, TypeId};
 
 /// What stands before every envelope.
 const MAGIC: &[u8] = b"k8s\0";
+/// What stands behind the message of an envelope: that it is not compressed, and no other content type.
+const END: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
+/// A piece of a list has at least so many bytes, so that small objects do not cost a system call each.
+const PIECE: usize = 64 * 1024;
 
 /// Why bytes are no object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,15 +68,10 @@ pub struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Puts a message into its envelope, with the four bytes in front.
     pub fn seal(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
-        let mut type_meta = Vec::new();
-        put_bytes(&mut type_meta, 1, api_version.as_bytes());
-        put_bytes(&mut type_meta, 2, kind.as_bytes());
-        let mut out = Vec::with_capacity(message.len() + type_meta.len() + 24);
-        out.extend_from_slice(MAGIC);
-        put_bytes(&mut out, 1, &type_meta);
-        put_bytes(&mut out, 2, message);
-        put_bytes(&mut out, 3, b"");
-        put_bytes(&mut out, 4, b"");
+        let mut out = beginning(api_version, kind, message.len());
+        out.reserve_exact(message.len() + END.len());
+        out.extend_from_slice(message);
+        out.extend_from_slice(END);
         out
     }
 
@@ -110,6 +112,19 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// An envelope up to its message, of which only the length is known.
+fn beginning(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
+    let mut type_meta = Vec::new();
+    put_bytes(&mut type_meta, 1, api_version.as_bytes());
+    put_bytes(&mut type_meta, 2, kind.as_bytes());
+    let mut out = Vec::with_capacity(type_meta.len() + 24);
+    out.extend_from_slice(MAGIC);
+    put_bytes(&mut out, 1, &type_meta);
+    put_varint(&mut out, 2 << 3 | 2);
+    put_varint(&mut out, length as u64);
+    out
+}
+
 /// Encodes an object as a message, without an envelope.
 pub fn encode(object: &Value, of: TypeId) -> Vec<u8> {
     let mut out = Vec::new();
@@ -117,6 +132,16 @@ pub fn encode(object: &Value, of: TypeId) -> Vec<u8> {
         put_fields(&mut out, fields, of);
     }
     out
+}
+
+/// Encodes the object of a [`text`](super::text) as a message, behind what is in `out`. What was printed here is not read
+/// into an object first.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &[u8], of: TypeId) {
+    let start = out.len();
+    if transcode::put_message(out, text, of).is_none() {
+        out.truncate(start);
+        out.extend_from_slice(&encode(&serde_json::from_slice(text).unwrap_or_default(), of));
+    }
 }
 
 /// Encodes a list of a kind, such as a `ServiceList`: its metadata and its items.
@@ -130,15 +155,31 @@ pub fn encode_list(list: &Value, item: TypeId) -> Vec<u8> {
     out
 }
 
-/// Encodes a list of objects that are encoded already.
-pub fn join_list(metadata: &Value, items: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
-    let of = Schema::get().find("meta.v1.ListMeta").expect("a test looks it up");
-    let mut out = Vec::new();
-    put_bytes(&mut out, 1, &encode(metadata, of));
-    for item in items {
-        put_bytes(&mut out, 2, &item);
+/// Encodes a list of [`text`](super::text)s in its envelope, in pieces that are sent one by one.
+pub(crate) fn list_of_texts(
+    (api_version, kind): (&str, &str),
+    metadata: &Value,
+    (texts, of): (&[Bytes], TypeId),
+) -> VecDeque<Bytes> {
+    let list_meta = Schema::get().find("meta.v1.ListMeta").expect("a test looks it up");
+    let (mut pieces, mut piece, mut length) = (VecDeque::new(), Vec::with_capacity(PIECE + PIECE / 4), 0);
+    put_bytes(&mut piece, 1, &encode(metadata, list_meta));
+    for text in texts {
+        put_varint(&mut piece, 2 << 3 | 2);
+        let start = piece.len();
+        piece.push(0);
+        put_text(&mut piece, text, of);
+        transcode::set_length(&mut piece, start);
+        if piece.len() > PIECE {
+            length += piece.len();
+            pieces.push_back(std::mem::replace(&mut piece, Vec::with_capacity(PIECE + PIECE / 4)).into());
+        }
     }
-    out
+    length += piece.len();
+    piece.extend_from_slice(END);
+    pieces.push_back(piece.into());
+    pieces.push_front(beginning(api_version, kind, length).into());
+    pieces
 }
 
 /// Encodes an event of a watch, with an object in its envelope. No envelope is around the event.
@@ -192,7 +233,7 @@ fn put_fields(out: &mut Vec<u8>, object: &Map<String, Value>, of: TypeId) {
     }
 }
 
-fn put(out: &mut Vec<u8>, number: u32, shape: &Shape, value: &Value) {
+pub(super) fn put(out: &mut Vec<u8>, number: u32, shape: &Shape, value: &Value) {
     match shape {
         Shape::Text => put_bytes(out, number, value.as_str().unwrap_or_default().as_bytes()),
         Shape::Bool => put_number(out, number, value.as_bool().unwrap_or_default().into()),
@@ -207,8 +248,8 @@ fn put(out: &mut Vec<u8>, number: u32, shape: &Shape, value: &Value) {
             let bytes = base64::decode(value.as_str().unwrap_or_default()).unwrap_or_default();
             put_bytes(out, number, &bytes);
         }
-        Shape::Time => put_bytes(out, number, &time_message(value, Precision::Seconds)),
-        Shape::MicroTime => put_bytes(out, number, &time_message(value, Precision::Micros)),
+        Shape::Time => put_bytes(out, number, &time_message(value.as_str(), Precision::Seconds)),
+        Shape::MicroTime => put_bytes(out, number, &time_message(value.as_str(), Precision::Micros)),
         Shape::Quantity => {
             let mut inner = Vec::new();
             put_bytes(&mut inner, 1, value.as_str().unwrap_or("0").as_bytes());
@@ -250,9 +291,9 @@ fn put_map(out: &mut Vec<u8>, number: u32, of: &Shape, value: &Value) {
 }
 
 /// Seconds and nanoseconds; no time at all is an empty message.
-fn time_message(value: &Value, precision: Precision) -> Vec<u8> {
+pub(super) fn time_message(text: Option<&str>, precision: Precision) -> Vec<u8> {
     let mut out = Vec::new();
-    let instant = value.as_str().and_then(|text| time::parse(text, precision).ok());
+    let instant = text.and_then(|text| time::parse(text, precision).ok());
     if let Some(instant) = instant.filter(|instant| !instant.is_zero()) {
         let nanos = if precision == Precision::Micros { instant.nanos } else { 0 };
         put_number(&mut out, 1, instant.seconds.cast_unsigned());
@@ -262,18 +303,18 @@ fn time_message(value: &Value, precision: Precision) -> Vec<u8> {
 }
 
 /// Negative numbers take ten bytes, as `int32` and `int64` do.
-fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
+pub(super) fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     put_varint(out, u64::from(number) << 3);
     put_varint(out, value);
 }
 
-fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_varint(out, u64::from(number) << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;

@@ -5,7 +5,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value, json};
 
 use super::protobuf::{self, Envelope};
-use super::{Expected, MediaType, Strictness, Warning, canonical, decode, go, yaml};
+use super::{Expected, MediaType, Strictness, Warning, canonical, decode, go, text, transcode, yaml};
 use crate::schema::{Schema, Shape, TypeId};
 
 fn id(name: &str) -> TypeId {
@@ -47,9 +47,11 @@ impl Dice {
             }
             Shape::Quantity => self.pick(&["0", "100m", "1Gi", "1500", "-1"]).into(),
             Shape::IntOrString => self.pick(&[json!(0), json!(80), json!("http"), json!(""), json!(-1)]),
-            Shape::Fields | Shape::Raw => {
-                self.pick(&[json!({}), json!({"f:spec": {".": {}, "n": [1, null]}})])
-            }
+            Shape::Fields | Shape::Raw => self.pick(&[
+                json!({}),
+                json!({"f:spec": {".": {}, "n": [1, null]}}),
+                json!({"k:{\"a\":\"<\"}": "\\u\n"}),
+            ]),
             Shape::Object(id) => Value::Object(self.object(*id)),
             Shape::List(of) => (0..self.roll(3)).map(|_| self.value(of)).collect(),
             Shape::Map(of) => {
@@ -93,6 +95,9 @@ fn protobuf_gives_every_object_back() {
     check_every_type(|id, name, object| {
         let bytes = protobuf::encode(object, id);
         assert_eq!(protobuf::decode(&bytes, id).as_ref(), Ok(object), "{name}");
+        let mut from_text = Vec::new();
+        transcode::put_message(&mut from_text, &text(object, id), id).expect(name);
+        assert_eq!(from_text, bytes, "{name}");
         assert_eq!(protobuf::encode(&protobuf::decode(&bytes, id).unwrap(), id), bytes, "{name}");
     });
 }

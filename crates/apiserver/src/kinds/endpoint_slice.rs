@@ -86,7 +86,7 @@ fn prepare_update(new: &mut Value, old: &Value) {
         ["addressType", "endpoints", "ports"].iter().any(|field| part(new, field) != part(old, field))
             || part(&new["metadata"], "labels") != part(&old["metadata"], "labels");
     let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
-    new["metadata"]["generation"] = (generation + i64::from(is_changed)).into();
+    new["metadata"]["generation"] = generation.saturating_add(i64::from(is_changed)).into();
     if part(new, "endpoints") != part(old, "endpoints") {
         forget_topology(new);
     }
@@ -308,6 +308,10 @@ mod tests {
         check("/metadata", json!({"generation": 9}), 3);
         check("/metadata", json!({"labels": {"a": "b"}}), 4);
         check("/endpoints", json!([{"addresses": ["10.0.0.1"]}]), 4);
+        let last = json!({"metadata": {"generation": i64::MAX}, "endpoints": null});
+        let mut new = json!({"metadata": {}, "endpoints": []});
+        prepare_update(&mut new, &last);
+        assert_eq!(new["metadata"]["generation"], i64::MAX);
     }
 
     #[test]

@@ -15,6 +15,9 @@ const MOST_OPERATIONS: usize = 10_000;
 /// Kubernetes' `JSONPatchMaxCopyBytes`: copies of copies grow exponentially.
 const MOST_COPIED_BYTES: usize = 3 * 1024 * 1024;
 
+/// How many values may be looked at to know how deep what is moved is: a patch has many operations, an object many values.
+const MOST_LOOKED_AT: usize = 4_000_000;
+
 /// One operation, its fields as they are written.
 #[derive(Default)]
 struct Operation {
@@ -30,7 +33,7 @@ pub(super) fn apply(patch: &[u8], object: &Value) -> Result<Value, PatchError> {
     if operations.len() > MOST_OPERATIONS {
         return Err(PatchError::TooMany { most: MOST_OPERATIONS, given: operations.len() });
     }
-    let mut patching = Patching { object: object.clone(), copied_bytes: 0 };
+    let mut patching = Patching { object: object.clone(), copied_bytes: 0, looked_at: 0 };
     for operation in operations {
         patching.operate(operation).map_err(PatchError::Inapplicable)?;
     }
@@ -85,6 +88,7 @@ fn read_operation(written: Value) -> Result<Operation, String> {
 struct Patching {
     object: Value,
     copied_bytes: usize,
+    looked_at: usize,
 }
 
 impl Patching {
@@ -94,17 +98,17 @@ impl Patching {
         let from = || from.as_deref().ok_or("an operation has no from");
         match op.as_str() {
             "add" => {
-                check_depth(path()?, &value)?;
+                self.check_depth(path()?, &value)?;
                 add(&mut self.object, path()?, value)
             }
             "remove" => remove(&mut self.object, path()?).map(drop),
             "replace" => {
-                check_depth(path()?, &value)?;
+                self.check_depth(path()?, &value)?;
                 replace(&mut self.object, path()?, value)
             }
             "move" => {
                 let value = remove(&mut self.object, from()?)?;
-                check_depth(path()?, &value)?;
+                self.check_depth(path()?, &value)?;
                 add(&mut self.object, path()?, value)
             }
             "copy" => self.copy(from()?, path()?),
@@ -123,8 +127,17 @@ impl Patching {
         if self.copied_bytes > MOST_COPIED_BYTES {
             return Err(format!("more than {MOST_COPIED_BYTES} bytes are copied"));
         }
-        check_depth(path, &value)?;
+        self.check_depth(path, &value)?;
         add(&mut self.object, path, value)
+    }
+
+    /// Refuses to put a value where its innermost would be nested too deep.
+    fn check_depth(&mut self, path: &str, value: &Value) -> Result<(), String> {
+        let depth = path.matches('/').count() + depth(value, &mut self.looked_at);
+        if self.looked_at > MOST_LOOKED_AT {
+            return Err(format!("more than {MOST_LOOKED_AT} values are moved"));
+        }
+        if depth > decode::DEEPEST { Err(format!("{path:?} is nested too deep")) } else { Ok(()) }
     }
 }
 
@@ -208,16 +221,11 @@ fn index(text: &str, length: usize) -> Result<usize, String> {
     index.ok_or_else(|| format!("there is no index {text}"))
 }
 
-/// Refuses to put a value where its innermost would be nested too deep.
-fn check_depth(path: &str, value: &Value) -> Result<(), String> {
-    let depth = path.matches('/').count() + depth(value);
-    if depth > decode::DEEPEST { Err(format!("{path:?} is nested too deep")) } else { Ok(()) }
-}
-
-fn depth(value: &Value) -> usize {
+fn depth(value: &Value, looked_at: &mut usize) -> usize {
+    *looked_at += 1;
     let deepest = match value {
-        Value::Array(list) => list.iter().map(depth).max(),
-        Value::Object(map) => map.values().map(depth).max(),
+        Value::Array(list) => list.iter().map(|one| depth(one, looked_at)).max(),
+        Value::Object(map) => map.values().map(|one| depth(one, looked_at)).max(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return 0,
     };
     deepest.unwrap_or(0) + 1

@@ -266,7 +266,7 @@ pub(crate) fn finish(
         let object = body::text(old, kind.of_type()).into();
         return Ok(Written { code: 200, object, warnings });
     }
-    Ok(Written { code: 200, object: create::put(writing, kind, new), warnings })
+    Ok(Written { code: 200, object: create::put(writing, kind, new)?, warnings })
 }
 
 /// What an update cannot change without a word.

@@ -15,6 +15,8 @@ use crate::writing::Writing;
 
 /// How often another name is tried when a generated one is taken.
 const TRIES: usize = 8;
+/// The most bytes of an object: as many as etcd takes in a request (its `--max-request-bytes`).
+const LARGEST: usize = 1536 * 1024;
 
 impl Rest {
     /// Creates an object, as it was decoded.
@@ -61,23 +63,42 @@ pub(crate) fn finish(writing: &mut Writing<'_>, place: &Place, mut object: Value
         return Err(mistake::refuse(kind, &name, &mistakes));
     }
     if has_revision {
-        let why = "resourceVersion should not be set on objects to be created";
-        return Err(Status::new(500, "", why));
+        // Kubernetes takes the blame (500); it is the client's.
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     if writing.has(kind.table, &kind.key(&object)) {
         return Err(Status::already_exists(kind, &name));
     }
     let warnings = (rules.warnings)(&object, None);
-    Ok(Written { code: 201, object: put(writing, kind, object), warnings })
+    Ok(Written { code: 201, object: put(writing, kind, object)?, warnings })
+}
+
+/// Writes an object that a client changed, and answers its text; or refuses it for its size.
+///
+/// What is only marked or freed by the server goes through [`store`]: what became too large must be able to go.
+pub(crate) fn put(writing: &mut Writing<'_>, kind: &Kind, object: Value) -> Result<Bytes, Status> {
+    let text = store(writing, kind, object);
+    check_size(kind, &text)?;
+    Ok(text)
+}
+
+/// Refuses what Kubernetes could not store. It has objects in protobuf, which nearly always takes less than JSON.
+fn check_size(kind: &Kind, text: &[u8]) -> Result<(), Status> {
+    if text.len() <= LARGEST {
+        return Ok(());
+    }
+    let mut message = Vec::with_capacity(text.len());
+    body::protobuf::put_text(&mut message, text, kind.of_type());
+    if message.len() > LARGEST { Err(Status::object_too_large(message.len(), LARGEST)) } else { Ok(()) }
 }
 
 /// Writes an object and answers its text.
-pub(crate) fn put(writing: &mut Writing<'_>, kind: &Kind, mut object: Value) -> Bytes {
+pub(crate) fn store(writing: &mut Writing<'_>, kind: &Kind, mut object: Value) -> Bytes {
     if writing.is_dry_run {
         return body::text(&object, kind.of_type()).into();
     }
-    writing.put_object(kind, &mut object);
-    body::text(&object, kind.of_type()).into()
+    let stored = writing.put_object(kind, &mut object);
+    if kind.rules.conversion.is_none() { stored } else { body::text(&object, kind.of_type()).into() }
 }
 
 /// The namespace of an object is that of the path.

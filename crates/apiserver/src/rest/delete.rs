@@ -14,6 +14,9 @@ pub(crate) const ORPHAN: &str = "orphan";
 /// The finalizer of an object whose dependents shall go first.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 
+/// How many objects of a collection are deleted at a time: they share the wait for the disk.
+const STRIDE: usize = 64;
+
 /// What a delete did.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Deleted {
@@ -29,7 +32,7 @@ impl Rest {
         self.write(options.is_dry_run, move |writing| delete(writing, &place, &options)).await
     }
 
-    /// Deletes every object of a collection that is selected, one by one, and answers what went.
+    /// Deletes every object of a collection that is selected, each for itself, and answers what went.
     pub async fn delete_collection(
         &self,
         place: &Place,
@@ -37,17 +40,24 @@ impl Rest {
         options: &DeleteOptions,
     ) -> Result<read::Listed, Status> {
         let mut listed = self.list(place, list)?;
-        for text in &mut listed.items {
-            let object = rest::object(text);
-            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-            let one = Place { name, namespace, ..place.clone() };
-            match self.delete(one, options.clone()).await {
-                Ok(Deleted::Object(written)) => *text = written.object,
-                Ok(Deleted::Gone(..)) => {}
-                // Somebody else was faster.
-                Err(status) if status.code == 404 => {}
-                Err(status) => return Err(status),
+        for texts in listed.items.chunks_mut(STRIDE) {
+            let deletes = texts.iter().map(|text| {
+                let object = rest::object(text);
+                let field = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+                let one = Place { name: field("name"), namespace: field("namespace"), ..place.clone() };
+                let (rest, options) = (self.clone(), options.clone());
+                tokio::spawn(async move { rest.delete(one, options).await })
+            });
+            let deletes: Vec<_> = deletes.collect();
+            for (text, delete) in texts.iter_mut().zip(deletes) {
+                let ended = delete.await.map_err(|error| Status::internal(&error.to_string()))?;
+                match ended {
+                    Ok(Deleted::Object(written)) => *text = written.object,
+                    Ok(Deleted::Gone(..)) => {}
+                    // Somebody else was faster.
+                    Err(status) if status.code == 404 => {}
+                    Err(status) => return Err(status),
+                }
             }
         }
         Ok(listed)
@@ -77,7 +87,7 @@ pub(crate) fn delete(
         let Some(grace) = options.grace.filter(|asked| *asked < known) else {
             return Ok(Deleted::Object(shown(kind, &old)));
         };
-        shorten(&mut object, known - grace);
+        shorten(&mut object, known.saturating_sub(grace));
         return Ok(end(writing, kind, (&old, object), grace == 0));
     }
     keep_for_dependents(&mut object, options);
@@ -126,7 +136,7 @@ fn keep(writing: &mut Writing<'_>, kind: &Kind, (old, mut object): (&Value, Valu
     if object == *old {
         return Deleted::Object(shown(kind, old));
     }
-    let object = create::put(writing, kind, object);
+    let object = create::store(writing, kind, object);
     Deleted::Object(Written { code: 200, object, warnings: Vec::new() })
 }
 
@@ -192,7 +202,7 @@ fn mark(writing: &Writing<'_>, object: &mut Value, grace: i64) {
     if !meta["deletionTimestamp"].is_string()
         && let Some(generation) = meta["generation"].as_i64().filter(|generation| *generation > 0)
     {
-        meta["generation"] = (generation + 1).into();
+        meta["generation"] = generation.saturating_add(1).into();
     }
     let at = Instant { seconds: writing.now.seconds.saturating_add(grace), nanos: 0 };
     // A time beyond the calendar is now.
@@ -205,7 +215,7 @@ fn mark(writing: &Writing<'_>, object: &mut Value, grace: i64) {
 fn shorten(object: &mut Value, by: i64) {
     let meta = &mut object["metadata"];
     let known = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-    meta["deletionGracePeriodSeconds"] = (known - by).into();
+    meta["deletionGracePeriodSeconds"] = known.saturating_sub(by).into();
     let end = meta["deletionTimestamp"].as_str().and_then(|end| parse(end, Precision::Seconds).ok());
     let end = end.map(|end| Instant { seconds: end.seconds.saturating_sub(by), ..end });
     if let Some(end) = end.and_then(|end| end.print(Precision::Seconds)) {

@@ -73,7 +73,7 @@ impl Rest {
         match self.store.write(decide).await {
             Ok((_, answer)) => Ok(answer),
             Err(WriteError::Refused(status)) => Err(status),
-            Err(error @ (WriteError::Disk(_) | WriteError::Closed)) => {
+            Err(error @ (WriteError::Disk(_) | WriteError::Panicked | WriteError::Closed)) => {
                 Err(Status::internal(&format!("failed to {error}")))
             }
         }

@@ -70,6 +70,9 @@ pub fn unescaped(text: &str, is_form: bool) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
+/// The longest watch, in seconds: a day.
+const LONGEST_WATCH: u64 = 86_400;
+
 /// What a list or a watch asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListOptions {
@@ -129,7 +132,10 @@ impl ListOptions {
                 Some("NotOlderThan") => Some(Matching::NotOlderThan),
                 Some(_) | None => None,
             },
-            timeout: timeout.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0),
+            timeout: timeout
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| seconds.min(LONGEST_WATCH)),
             limit: usize::try_from(limit).unwrap_or(0),
             continue_at: query.text("continue"),
             initial_events: query.flag("sendInitialEvents"),

@@ -39,9 +39,11 @@ pub fn shown(place: &Place, text: &Bytes) -> Shown {
 pub fn expected(place: &Place) -> (String, &'static str, TypeId) {
     match place.subresource().and_then(|part| part.kind) {
         Some((group, version, kind)) => {
-            let package = group.split('.').next().unwrap_or(group);
+            let is_core = group.is_empty();
+            let package = if is_core { "core" } else { group.split('.').next().unwrap_or(group) };
             let of = Schema::get().find(&format!("{package}.{version}.{kind}"));
-            (format!("{group}/{version}"), kind, of.expect("a test looks up the type of every part"))
+            let api_version = if is_core { version.to_owned() } else { format!("{group}/{version}") };
+            (api_version, kind, of.expect("a test looks up the type of every part"))
         }
         None => (place.kind.api_version(), place.kind.kind, place.kind.of_type()),
     }
@@ -49,14 +51,20 @@ pub fn expected(place: &Place) -> (String, &'static str, TypeId) {
 
 impl Rest {
     /// Gives a Pod to a node. Answers what a client gets for a Binding.
-    pub async fn bind(&self, place: Place, binding: Value, options: WriteOptions) -> Result<Value, Status> {
+    pub async fn bind(
+        &self,
+        place: Place,
+        mut binding: Value,
+        options: WriteOptions,
+    ) -> Result<Value, Status> {
+        create::check_place(&place, &mut binding)?;
         self.write(options.is_dry_run, move |writing| {
             let kind = place.kind;
             let mut pod = writing.object(kind, &place.key()).ok_or_else(|| place.not_found())?;
             let nodes = Kind::find("", "v1", "nodes").expect("nodes are served");
             let node = writing.object(nodes, binding["target"]["name"].as_str().unwrap_or_default());
             binding::bind(&mut pod, &binding, node.as_ref(), writing.now)?;
-            create::put(writing, kind, pod);
+            create::put(writing, kind, pod)?;
             Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
         })
         .await

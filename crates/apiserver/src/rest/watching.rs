@@ -19,11 +19,11 @@ const STRIDE: usize = 256;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// An object appeared, or began to be selected.
-    Added(Bytes),
+    Added(Told),
     /// An object changed.
-    Modified(Bytes),
+    Modified(Told),
     /// An object is gone, or is not selected any more; as it was, with the revision of the change.
-    Deleted(Bytes),
+    Deleted(Told),
     /// Nothing else happened up to this revision.
     Bookmark {
         /// The revision.
@@ -33,6 +33,32 @@ pub enum Event {
     },
     /// The watch cannot go on.
     Error(Status),
+}
+
+/// An object as a watch tells of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// It, as a text.
+    pub text: Bytes,
+    /// The change that made it what it is, where all watches of its table are told the same.
+    change: Option<Arc<Change>>,
+}
+
+impl Told {
+    /// Answers the object in another encoding, of which there must be only one. Of many watches that are told of a change, one
+    /// encodes.
+    pub(crate) fn encoded(&self, encode: impl FnOnce(&Bytes) -> Vec<u8>) -> Bytes {
+        match &self.change {
+            Some(change) => change.made.get_or_init(|| encode(&self.text).into()).clone(),
+            None => encode(&self.text).into(),
+        }
+    }
+}
+
+impl From<Bytes> for Told {
+    fn from(text: Bytes) -> Self {
+        Self { text, change: None }
+    }
 }
 
 /// A watch of one client.
@@ -127,10 +153,10 @@ impl Watching {
         let count = self.initial.len().min(STRIDE);
         let entries = self.initial.drain(..count);
         let selected = entries.filter(|(_, entry)| is_selected(self.kind, &self.selector, entry));
-        selected.map(|(_, entry)| Event::Added(rest::served(self.kind, &entry.value))).collect()
+        selected.map(|(_, entry)| Event::Added(rest::served(self.kind, &entry.value).into())).collect()
     }
 
-    fn event(&self, change: &Change) -> Option<Event> {
+    fn event(&self, change: &Arc<Change>) -> Option<Event> {
         if !change.key.starts_with(&self.prefix) {
             return None;
         }
@@ -140,12 +166,17 @@ impl Watching {
         let after = after.filter(is_selected);
         match (before, after) {
             (None, None) => None,
-            (None, Some(after)) => Some(Event::Added(rest::served(self.kind, &after.value))),
-            (Some(_), Some(after)) => Some(Event::Modified(rest::served(self.kind, &after.value))),
+            (None, Some(after)) => Some(Event::Added(self.told(change, &after))),
+            (Some(_), Some(after)) => Some(Event::Modified(self.told(change, &after))),
             (Some(before), None) => {
                 let text = rest::served(self.kind, &before.value);
-                Some(Event::Deleted(rest::with_revision(&text, change.revision)))
+                Some(Event::Deleted(rest::with_revision(&text, change.revision).into()))
             }
         }
+    }
+
+    fn told(&self, change: &Arc<Change>, after: &Entry) -> Told {
+        let is_as_stored = self.kind.rules.conversion.is_none();
+        Told { text: rest::served(self.kind, &after.value), change: is_as_stored.then(|| change.clone()) }
     }
 }

@@ -21,6 +21,13 @@ pub struct Schema {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TypeId(usize);
 
+impl TypeId {
+    /// Answers where it stands among all types.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// An object with fields.
 #[derive(Debug)]
 pub struct Type {

@@ -1,6 +1,6 @@
 //! Answers: what became of a request, and how that is written in the form that the client wants.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 
 use super::accept::{Form, Shape};
+use super::joined::Joined;
+use super::limits::Held;
 use super::table::{Include, Tables, only_metadata};
 use crate::body::{self, MediaType, protobuf, yaml};
 use crate::kinds::Kind;
@@ -26,14 +28,25 @@ use crate::status::Status;
 pub(crate) enum Chunks {
     /// They are all there.
     Ready(VecDeque<Bytes>),
+    /// They are put together while they are sent.
+    Listed(Box<Joined>),
     /// They come when there is something to tell.
     Stream(Receiver<Bytes>),
+    /// Until they are sent, the client holds something.
+    Holding(Box<Chunks>, #[expect(dead_code, reason = "it is given back when it is dropped")] Held),
 }
 
 impl Chunks {
     pub(crate) fn of(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self::Ready(if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) })
+    }
+}
+
+impl Chunks {
+    /// The same, and what the client holds until they are sent.
+    pub(crate) fn holding(self, held: Held) -> Self {
+        if held.is_empty() { self } else { Self::Holding(Box::new(self), held) }
     }
 }
 
@@ -47,20 +60,29 @@ impl Body for Chunks {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Ready(chunks) => Poll::Ready(chunks.pop_front().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Listed(joined) => Poll::Ready(joined.next_piece().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(receiver) => {
                 receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::Holding(chunks, _) => Pin::new(&mut **chunks).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Ready(chunks) if chunks.is_empty())
+        match self {
+            Self::Ready(chunks) => chunks.is_empty(),
+            Self::Listed(joined) => joined.left() == 0,
+            Self::Stream(_) => false,
+            Self::Holding(chunks, _) => chunks.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Ready(chunks) => SizeHint::with_exact(chunks.iter().map(|bytes| bytes.len() as u64).sum()),
+            Self::Listed(joined) => SizeHint::with_exact(joined.left()),
             Self::Stream(_) => SizeHint::default(),
+            Self::Holding(chunks, _) => chunks.size_hint(),
         }
     }
 }
@@ -97,7 +119,8 @@ impl Writer {
             MediaType::Json => [text, &b"\n"[..]].concat(),
             MediaType::Yaml => yaml::encode(&rest::object(text)).into_bytes(),
             MediaType::Protobuf => {
-                let message = protobuf::encode(&rest::object(text), kind.of_type());
+                let mut message = Vec::with_capacity(text.len());
+                protobuf::put_text(&mut message, text, kind.of_type());
                 protobuf::Envelope::seal(&kind.api_version(), kind.kind, &message)
             }
         }
@@ -116,11 +139,13 @@ impl Writer {
             Shape::Whole if self.form.media_type == MediaType::Json && !self.form.is_pretty => respond(
                 200,
                 self.form.content_type(false),
-                Chunks::Ready(joined(kind, &metadata, listed.items)),
+                Chunks::Listed(Box::new(Joined::new(kind, &metadata, listed.items))),
             ),
             Shape::Whole if self.form.media_type == MediaType::Protobuf => {
-                let bytes = protobuf_list(kind, &metadata, &listed.items);
-                self.bytes(200, bytes)
+                let name = format!("{}List", kind.kind);
+                let items = (&listed.items[..], kind.of_type());
+                let pieces = protobuf::list_of_texts((&kind.api_version(), &name), &metadata, items);
+                respond(200, self.form.content_type(false), Chunks::Ready(pieces))
             }
             Shape::Whole => {
                 let objects: Vec<Value> =
@@ -216,46 +241,6 @@ fn without_kind(mut object: Value) -> Value {
     object
 }
 
-/// Puts texts together without reading them: every text of a kind begins alike.
-fn joined(kind: &Kind, metadata: &Value, items: Vec<Bytes>) -> VecDeque<Bytes> {
-    let beginning = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version());
-    let head = format!(
-        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        kind.kind,
-        kind.api_version()
-    );
-    /// A chunk has at least so many bytes, so that small objects do not cost a system call each.
-    const CHUNK: usize = 64 * 1024;
-    let mut chunks = VecDeque::new();
-    let mut chunk = Vec::with_capacity(CHUNK + CHUNK / 4);
-    chunk.extend_from_slice(head.as_bytes());
-    for (at, text) in items.into_iter().enumerate() {
-        if at > 0 {
-            chunk.push(b',');
-        }
-        match text.strip_prefix(beginning.as_bytes()) {
-            Some(rest) => {
-                chunk.push(b'{');
-                chunk.extend_from_slice(rest);
-            }
-            None => chunk.extend_from_slice(&text),
-        }
-        if chunk.len() > CHUNK {
-            chunks.push_back(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK + CHUNK / 4)).into());
-        }
-    }
-    chunk.extend_from_slice(b"]}\n");
-    chunks.push_back(chunk.into());
-    chunks
-}
-
-fn protobuf_list(kind: &Kind, metadata: &Value, items: &[Bytes]) -> Vec<u8> {
-    let of = kind.of_type();
-    let messages = items.iter().map(|text| protobuf::encode(&rest::object(text), of));
-    let list = protobuf::join_list(metadata, messages);
-    protobuf::Envelope::seal(&kind.api_version(), &format!("{}List", kind.kind), &list)
-}
-
 /// Puts an answer together.
 pub(crate) fn respond(code: u16, content_type: &'static str, chunks: Chunks) -> Response<Chunks> {
     let mut response = Response::new(chunks);
@@ -283,13 +268,20 @@ pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Chunks> {
     response
 }
 
-/// Adds what the client should know.
+/// The most characters of one warning, and of all of them together; as kube-apiserver's.
+const LONGEST_WARNING: usize = 256;
+const MOST_WARNINGS: usize = 4096;
+
+/// Adds what the client should know, each once, and not more than headers can hold.
 pub(crate) fn warn(response: &mut Response<Chunks>, warnings: &[String]) {
-    for (at, warning) in warnings.iter().enumerate() {
-        if warnings[..at].contains(warning) {
+    let (mut seen, mut left) = (BTreeSet::new(), MOST_WARNINGS);
+    for warning in warnings {
+        let shown = warning.chars().filter(|char| !char.is_control());
+        let shown: String = shown.take(LONGEST_WARNING.min(left)).collect();
+        if shown.is_empty() || !seen.insert(shown.clone()) {
             continue;
         }
-        let shown: String = warning.chars().filter(|char| !char.is_control()).collect();
+        left -= shown.chars().count();
         let quoted = shown.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             response.headers_mut().append(WARNING, value);

@@ -16,13 +16,13 @@ use crate::status::Status;
 /// The type of metrics, as kube-apiserver names it.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 /// The checks of health that can be asked for by name.
-const CHECKS: [&str; 3] = ["ping", "store", "log"];
+const CHECKS: [&str; 2] = ["ping", "store"];
 
 /// Answers what such a route has.
 pub(crate) fn answer(handling: &Handling<'_>, route: &Route) -> Result<Response<Chunks>, Status> {
     // Kubernetes' own health answers whatever the method is.
-    if let Route::Health { check, .. } = route {
-        return Ok(health(handling, check));
+    if let Route::Health { endpoint, check } = route {
+        return Ok(health(handling, endpoint, check));
     }
     if let Route::Compact = route {
         return compact(handling);
@@ -91,7 +91,16 @@ fn version() -> serde_json::Value {
     json!({"major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1",
            "minCompatibilityMinor": "35", "gitVersion": concat!("v1.36.2+signalbox.", env!("CARGO_PKG_VERSION")),
            "gitCommit": "", "gitTreeState": "", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "",
-           "compiler": "rustc", "platform": concat!("linux/", "amd64")})
+           "compiler": "rustc", "platform": format!("linux/{}", architecture())})
+}
+
+/// The machine in Go's words.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 fn index() -> serde_json::Value {
@@ -106,13 +115,22 @@ fn index() -> serde_json::Value {
     json!({"paths": paths})
 }
 
-fn health(handling: &Handling<'_>, check: &str) -> Response<Chunks> {
+/// A server is healthy if its store takes writes; all its endpoints say the same.
+fn health(handling: &Handling<'_>, endpoint: &str, check: &str) -> Response<Chunks> {
     if !check.is_empty() && !CHECKS.contains(&check) {
         return answer::text(404, "404 page not found\n");
     }
-    if handling.query.get("verbose").is_some() {
-        let checks: String = CHECKS.iter().map(|check| format!("[+]{check} ok\n")).collect();
-        return answer::text(200, format!("{checks}healthz check passed\n"));
+    let is_well = |check: &str| check != "store" || handling.server.rest.store.is_writable();
+    let asked: Vec<&str> = CHECKS.into_iter().filter(|known| check.is_empty() || *known == check).collect();
+    let is_ok = asked.iter().all(|check| is_well(check));
+    if is_ok && handling.query.get("verbose").is_none() {
+        return answer::text(200, "ok");
     }
-    answer::text(200, "ok")
+    let line = |check: &&str| match is_well(check) {
+        true => format!("[+]{check} ok\n"),
+        false => format!("[-]{check} failed: the last write did not reach the disk\n"),
+    };
+    let lines: String = asked.iter().map(line).collect();
+    let (code, verdict) = if is_ok { (200, "passed") } else { (500, "failed") };
+    answer::text(code, format!("{lines}{endpoint} check {verdict}\n"))
 }

@@ -1,5 +1,6 @@
 //! Who sends a request, and whether they may.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
@@ -44,8 +45,12 @@ impl Access {
         let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or("Bearer ?"));
         let credentials = Credentials { certificates: &peer.0, authorization };
         let identity = Identity::of(&credentials, &self.tokens, &facts)?;
-        let texts = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        match Impersonation::read(texts) {
+        // Who is impersonated may have any name: a header that is not read would leave the client as who it is.
+        let texts: Vec<(&str, Cow<'_, str>)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
+            .collect();
+        match Impersonation::read(texts.iter().map(|(name, value)| (*name, &**value))) {
             Some(impersonation) => impersonation.apply(&identity, &self.policy),
             None => Ok(identity),
         }

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use serde_json::{Value, json};
 
 use super::Server;
 use super::accept::{Form, Shape};
 use super::answer::{self, Chunks, Writer};
+use super::asked::RequestBody;
 use super::documents;
 use super::gate;
+use super::limits::{Held, TooMany};
 use super::route::{Question, Route};
 use super::stream::Stream;
 use super::table::Include;
@@ -34,6 +35,8 @@ use crate::status::Status;
 const MOST_BODY: usize = 3 * 1024 * 1024;
 /// How long a client may take for its body.
 const BODY_TIME: Duration = Duration::from_secs(60);
+/// How long the answer to a client that was refused waits for its body.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// The shortest time after which a watch ends by itself, in seconds; the longest is twice that.
 const WATCH_TIME: u64 = 1800;
 
@@ -44,13 +47,17 @@ pub(crate) struct Handling<'a> {
     pub(crate) method: Method,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<Incoming>,
+    pub(crate) body: Option<RequestBody>,
     pub(crate) identity: Identity,
+    /// The body, once it was read.
+    read: Bytes,
+    /// What the client holds of what there is only so much of.
+    pub(crate) held: Held,
 }
 
 impl<'a> Handling<'a> {
     /// Begins to answer a request; or refuses it for what it accepts.
-    pub(crate) fn begin(server: &'a Server, request: Request<Incoming>) -> (Self, Result<(), Status>) {
+    pub(crate) fn begin(server: &'a Server, request: Request<RequestBody>) -> (Self, Result<(), Status>) {
         let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
@@ -82,6 +89,8 @@ impl<'a> Handling<'a> {
             headers: head.headers,
             body: Some(body),
             identity: Identity::anonymous(),
+            read: Bytes::new(),
+            held: Held::default(),
         };
         (handling, refusal)
     }
@@ -177,6 +186,7 @@ impl<'a> Handling<'a> {
             bookmarks: options.bookmarks,
             timeout: Duration::from_secs(timeout),
             stopping: self.server.stopping.clone(),
+            clock: self.server.rest.clock,
             _counted: self.server.counts.watch(place.kind.plural),
         };
         Ok(stream.start(watching))
@@ -194,13 +204,15 @@ impl<'a> Handling<'a> {
     }
 
     async fn create_part(&mut self, place: Place, options: WriteOptions) -> Result<Response<Chunks>, Status> {
-        let body = self.read_body().await?;
-        let given = body::plain(&body).map_err(Status::bad_request)?;
-        if place.part == "token" {
-            return self.token(&place, &given);
-        }
-        let answer = self.server.rest.bind(place, given, options).await?;
-        Ok(self.writer.value(201, &answer))
+        let (given, warnings) = self.decoded(&place, &options).await?;
+        let mut response = if place.part == "token" {
+            self.token(&place, &given)?
+        } else {
+            let answer = self.server.rest.bind(place, given, options).await?;
+            self.writer.value(201, &answer)
+        };
+        answer::warn(&mut response, &warnings);
+        Ok(response)
     }
 
     /// Signs a token for a ServiceAccount.
@@ -208,12 +220,13 @@ impl<'a> Handling<'a> {
         let id = Chance::new((self.server.rest.clock.seed)()).uid();
         let answer =
             self.in_court(|court| token_request::answer((&place.namespace, &place.name), given, id, court))?;
-        Ok(self.writer.value(201, &answer))
+        let kind = token_request::kind();
+        Ok(self.writer.object(201, kind, &body::text(&answer, kind.of_type()).into()))
     }
 
     /// Answers a question about access.
     async fn review(&mut self, question: &Question) -> Result<Response<Chunks>, Status> {
-        let body = self.read_body().await?;
+        let body = self.read_body();
         let (kind, api_version) = (question.kind, question.kind.api_version());
         let expected = Expected { api_version: &api_version, kind: kind.kind, of: kind.of_type() };
         let decoded = body::decode(&body, self.header(&CONTENT_TYPE), &expected, body::Strictness::Ignore);
@@ -251,7 +264,7 @@ impl<'a> Handling<'a> {
             return Err(unsupported_patch());
         }
         let options = WriteOptions::parse(&self.query, writes, self.header(&USER_AGENT))?;
-        let body = self.read_body().await?;
+        let body = self.read_body();
         let change = match kind {
             Some(kind) => Change::Patch(kind, body),
             None => {
@@ -308,7 +321,7 @@ impl<'a> Handling<'a> {
     }
 
     async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
-        let body = self.read_body().await?;
+        let body = self.read_body();
         if body.is_empty() {
             return DeleteOptions::parse(&self.query, None);
         }
@@ -329,7 +342,7 @@ impl<'a> Handling<'a> {
         place: &Place,
         options: &WriteOptions,
     ) -> Result<(Value, Vec<String>), Status> {
-        let body = self.read_body().await?;
+        let body = self.read_body();
         let content_type = self.header(&CONTENT_TYPE);
         let (group_version, kind, of) = parts::expected(place);
         let expected = Expected { api_version: &group_version, kind, of };
@@ -338,24 +351,54 @@ impl<'a> Handling<'a> {
         Ok((object, warnings.into_iter().map(|warning| warning.0).collect()))
     }
 
-    /// Reads the body. One that is too large, or that does not come, is refused.
-    pub(crate) async fn read_body(&mut self) -> Result<Bytes, Status> {
-        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
-        let read = tokio::time::timeout(BODY_TIME, Limited::new(body, MOST_BODY).collect()).await;
-        let read = read.map_err(|_| Status::timed_out("the body of the request did not come in time"))?;
-        let collected = read.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                Status::too_large(MOST_BODY)
-            } else {
-                Status::bad_request(format!("failed to read the body: {error}"))
-            }
-        })?;
-        Ok(collected.to_bytes())
+    /// Answers the body, which was read before the client had its turn.
+    fn read_body(&mut self) -> Bytes {
+        std::mem::take(&mut self.read)
     }
 
-    /// Reads what the client still sends, so that its next request on this connection is understood.
+    /// Reads the body of a request that has one. One that is too large, or that does not come, is refused.
+    pub(crate) async fn read_ahead(&mut self) -> Result<(), Status> {
+        if !matches!(self.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
+            return Ok(());
+        }
+        let Some(body) = self.body.take() else { return Ok(()) };
+        let read = tokio::time::timeout(BODY_TIME, self.collect(Limited::new(body, MOST_BODY))).await;
+        self.read = read.map_err(|_| Status::timed_out("the body of the request did not come in time"))??;
+        Ok(())
+    }
+
+    async fn collect(&mut self, mut body: Limited<RequestBody>) -> Result<Bytes, Status> {
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    Status::too_large(MOST_BODY)
+                } else {
+                    Status::bad_request(format!("failed to read the body: {error}"))
+                }
+            })?;
+            let Ok(bytes) = frame.into_data() else { continue };
+            let room = self.server.throttle.body(&self.identity, bytes.len(), &mut self.held);
+            room.map_err(|TooMany(what)| {
+                self.server.counts.turned_away(what);
+                Status::too_many_requests()
+            })?;
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all.freeze())
+    }
+
+    /// Reads what the client still sends, and keeps nothing of it: its next request on this connection is understood, and
+    /// its answer is not lost by a connection that is closed while it sends.
     pub(crate) async fn drain(&mut self) {
-        drop(self.read_body().await);
+        let Some(mut body) = self.body.take() else { return };
+        let reading = async {
+            let mut left = MOST_BODY;
+            while let (Some(Ok(frame)), 1..) = (body.frame().await, left) {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            }
+        };
+        drop(tokio::time::timeout(DRAIN_TIME, reading).await);
     }
 
     /// Answers with a refusal, for people or for programs as asked.

@@ -2,10 +2,14 @@
 
 mod accept;
 mod answer;
+mod asked;
 mod documents;
 mod gate;
 mod handle;
+mod joined;
+mod limits;
 mod metrics;
+mod progress;
 mod route;
 mod stream;
 mod table;
@@ -16,11 +20,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
 use telemetry::Metrics;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -31,16 +38,23 @@ use tracing::{debug, warn};
 use crate::rest::Rest;
 use crate::status::Status;
 use answer::Chunks;
+use asked::RequestBody;
 pub use gate::Access;
 use gate::{Asked, Peer};
 use handle::Handling;
+use limits::{Throttle, TooMany};
 use metrics::Counts;
+use progress::Progress;
 use route::Route;
 
 /// How long a client may take for the head of a request, and for its part of a handshake.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// How many requests are answered at a time, watches left out.
-const MOST_REQUESTS: usize = 600;
+/// How long a client may take nothing of an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The most bytes of the head of a request.
+const MOST_HEAD: u32 = 64 * 1024;
+/// How a client of HTTP/2 begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How many connections there are at a time.
 const MOST_CONNECTIONS: usize = 16_384;
 /// How long open requests may take when the server stops.
@@ -56,7 +70,7 @@ pub struct Server {
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) access: Access,
     tls: TlsAcceptor,
-    requests: Semaphore,
+    pub(crate) throttle: Throttle,
 }
 
 /// How a server is reached, and by whom.
@@ -73,9 +87,17 @@ impl Server {
     /// Makes a server of objects. `stopping` becomes true when it shall end.
     pub fn new(rest: Rest, metrics: Metrics, door: Door, stopping: watch::Receiver<bool>) -> Self {
         let counts = Counts::new(&metrics);
-        let requests = Semaphore::new(MOST_REQUESTS);
         let (address, tls) = (door.address.to_string(), TlsAcceptor::from(door.tls));
-        Self { rest, metrics, counts, address, stopping, access: door.access, tls, requests }
+        Self {
+            rest,
+            metrics,
+            counts,
+            address,
+            stopping,
+            access: door.access,
+            tls,
+            throttle: Throttle::default(),
+        }
     }
 
     /// Serves connections until it shall stop, and then ends those that are open.
@@ -108,7 +130,8 @@ impl Server {
                     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let peer =
                         Peer(Arc::new(certificates.iter().map(|one| one.clone().into_owned()).collect()));
-                    server.connection(stream, peer).await;
+                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    server.connection(stream, peer, is_http2).await;
                 }
                 drop(permit);
             });
@@ -118,25 +141,46 @@ impl Server {
         drop(tokio::time::timeout(STOP_TIME, connections.acquire_many(all)).await);
     }
 
+    /// Answers a request that came over no connection, as it would that of a client without a certificate.
+    pub async fn answer_bytes(
+        &self,
+        request: Request<Bytes>,
+    ) -> Response<impl Body<Data = Bytes, Error = Infallible> + use<>> {
+        let request = request.map(|bytes| RequestBody::Whole(Full::new(bytes)));
+        self.answer(request, &Peer::default()).await
+    }
+
     async fn connection(
         self: Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         peer: Peer,
+        is_http2: bool,
     ) {
         let server = self.clone();
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let (server, peer) = (server.clone(), peer.clone());
+            let request = request.map(RequestBody::Incoming);
             async move { Ok::<_, Infallible>(server.answer(request, &peer).await) }
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(64 * 1024);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(1000)
-            .keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(20));
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        if is_http2 {
+            let stream = Progress::new(stream, PATIENCE, Some((PREFACE.len(), HEAD_TIME)));
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(1000)
+                .max_header_list_size(MOST_HEAD)
+                .keep_alive_interval(Duration::from_secs(30))
+                .keep_alive_timeout(Duration::from_secs(20));
+            return self.drive(builder.serve_connection(TokioIo::new(stream), service)).await;
+        }
+        let stream = Progress::new(stream, PATIENCE, None);
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MOST_HEAD as usize);
+        self.drive(builder.serve_connection(TokioIo::new(stream), service)).await;
+    }
+
+    /// Serves a connection to its end, or until the server stops.
+    async fn drive(&self, connection: impl GracefulConnection<Error = hyper::Error>) {
         tokio::pin!(connection);
         let mut stopping = self.stopping.clone();
         let ended = tokio::select! {
@@ -156,7 +200,7 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Chunks> {
+    async fn answer(&self, request: Request<RequestBody>, peer: &Peer) -> Response<Chunks> {
         #[expect(clippy::disallowed_methods, reason = "it belongs to the shell that serves")]
         let begin = std::time::Instant::now();
         let path = request.uri().path().to_owned();
@@ -173,26 +217,39 @@ impl Server {
         let asked = (&route, path.as_str());
         let response = match self.let_in(&mut handling, asked, peer).and(acceptable) {
             Err(status) => handling.refusal(&status),
-            Ok(()) => {
-                let permit = if is_watch { None } else { Some(self.requests.try_acquire()) };
-                match permit {
-                    Some(Err(_)) => {
-                        self.counts.turned_away("requests");
-                        handling.refusal(&Status::too_many_requests())
-                    }
-                    permit @ (Some(Ok(_)) | None) => {
-                        let _counted = (!is_watch).then(|| self.counts.inflight("all"));
-                        let answered = handling.answer(route).await;
-                        drop(permit);
-                        answered.unwrap_or_else(|status| handling.refusal(&status))
-                    }
+            Ok(()) => match self.take_turn(&mut handling, is_watch).await {
+                Err(status) => handling.refusal(&status),
+                Ok(()) => {
+                    let _counted = (!is_watch).then(|| self.counts.inflight("all"));
+                    let answered = handling.answer(route).await;
+                    let response = answered.unwrap_or_else(|status| handling.refusal(&status));
+                    // Its turn is over when the client has its answer.
+                    let held = std::mem::take(&mut handling.held);
+                    response.map(|chunks| chunks.holding(held))
                 }
-            }
+            },
         };
         handling.drain().await;
         let took = (!is_watch).then(|| begin.elapsed());
         self.counts.answered((verb, resource, &part), response.status().as_u16(), took);
         response
+    }
+
+    /// Reads the body, and waits for nobody: a client that has too much going on is told to come back.
+    async fn take_turn(&self, handling: &mut Handling<'_>, is_watch: bool) -> Result<(), Status> {
+        let turned_away = |TooMany(what)| {
+            self.counts.turned_away(what);
+            Status::too_many_requests()
+        };
+        // A body that comes slowly takes nobody's turn.
+        handling.read_ahead().await?;
+        let (identity, held) = (&handling.identity, &mut handling.held);
+        let turn = if is_watch {
+            self.throttle.watch(identity, held)
+        } else {
+            self.throttle.request(identity, held)
+        };
+        turn.map_err(turned_away)
     }
 
     /// Finds out who asks, and refuses what they may not do.

@@ -13,8 +13,8 @@ use super::answer::{Chunks, Writer, respond};
 use super::table::{Tables, only_metadata};
 use crate::body::{self, MediaType, protobuf};
 use crate::kinds::Kind;
-use crate::rest;
 use crate::rest::watching::{Event, Watching};
+use crate::rest::{self, Clock};
 
 /// How often a client that wants bookmarks gets one while nothing happens.
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -29,6 +29,8 @@ pub(crate) struct Stream {
     pub(crate) timeout: Duration,
     /// Becomes true when the server stops.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+    /// What time it is: tables show ages.
+    pub(crate) clock: Clock,
     /// Counts the streams that are open, by living as long.
     pub(crate) _counted: super::metrics::Counted,
 }
@@ -43,10 +45,15 @@ impl Stream {
         respond(200, content_type, Chunks::Stream(receiver))
     }
 
-    async fn run(mut self, mut watching: Watching, sender: Sender<Bytes>) {
+    async fn run(self, mut watching: Watching, sender: Sender<Bytes>) {
         let begin = Instant::now();
         let end = begin + self.timeout;
         let (mut bookmark_at, mut bookmarked) = (begin + BOOKMARKS, watching.position());
+        // Made once: a thousand watches that wait anew for each change are noticed.
+        let (ends, mut stopping) = (sleep_until(end), self.stopping);
+        tokio::pin!(ends);
+        let stops = super::stopped(&mut stopping);
+        tokio::pin!(stops);
         let mut framing = Framing { kind: self.kind, writer: self.writer, has_columns: true };
         loop {
             let events = tokio::select! {
@@ -63,10 +70,11 @@ impl Stream {
                     bookmarked = revision;
                     vec![Event::Bookmark { revision, ends_initial: false }]
                 }
-                () = sleep_until(end) => return,
-                () = super::stopped(&mut self.stopping) => return,
+                () = &mut ends => return,
+                () = &mut stops => return,
                 () = sender.closed() => return,
             };
+            framing.writer.now = (self.clock.now)().seconds;
             let mut bytes = Vec::new();
             for event in &events {
                 framing.put(&mut bytes, event);
@@ -76,8 +84,8 @@ impl Stream {
             }
             tokio::select! {
                 sent = sender.send(bytes.into()) => if sent.is_err() { return },
-                () = sleep_until(end) => return,
-                () = super::stopped(&mut self.stopping) => return,
+                () = &mut ends => return,
+                () = &mut stops => return,
             }
         }
     }
@@ -93,12 +101,12 @@ struct Framing {
 
 impl Framing {
     fn put(&mut self, out: &mut Vec<u8>, event: &Event) {
-        let (event_type, text) = match event {
-            Event::Added(text) => ("ADDED", text.clone()),
-            Event::Modified(text) => ("MODIFIED", text.clone()),
-            Event::Deleted(text) => ("DELETED", text.clone()),
+        let (event_type, told) = match event {
+            Event::Added(told) => ("ADDED", told.clone()),
+            Event::Modified(told) => ("MODIFIED", told.clone()),
+            Event::Deleted(told) => ("DELETED", told.clone()),
             Event::Bookmark { revision, ends_initial } => {
-                ("BOOKMARK", self.bookmark(*revision, *ends_initial))
+                ("BOOKMARK", self.bookmark(*revision, *ends_initial).into())
             }
             Event::Error(status) => {
                 let writer = Writer {
@@ -111,14 +119,14 @@ impl Framing {
         };
         match self.writer.form.shape {
             Shape::Whole if self.writer.form.media_type == MediaType::Json => {
-                self.frame(out, event_type, &text)
+                self.frame(out, event_type, &told.text)
             }
             Shape::Whole => {
-                let object = self.writer.whole(self.kind, &text);
+                let object = told.encoded(|text| self.writer.whole(self.kind, text));
                 self.frame(out, event_type, &object);
             }
             Shape::Table(version) => {
-                let object = rest::object(&text);
+                let object = rest::object(&told.text);
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
                 let tables =
                     Tables { kind: self.kind, version, include: self.writer.include, now: self.writer.now };
@@ -126,7 +134,7 @@ impl Framing {
                 self.document(out, event_type, &table);
             }
             Shape::Metadata => {
-                let metadata = only_metadata(&rest::object(&text), "meta.k8s.io/v1");
+                let metadata = only_metadata(&rest::object(&told.text), "meta.k8s.io/v1");
                 self.document(out, event_type, &metadata);
             }
         }

@@ -77,6 +77,55 @@ fn another_start_follows_the_server() {
 }
 
 #[test]
+fn a_start_mends_what_clients_made_of_the_service_of_the_server() {
+    let cluster = || Cluster {
+        service_ranges: vec![Range::parse("10.96.0.0/12").unwrap()],
+        node_ports: NodePorts::default(),
+        server: vec!["192.0.2.1".parse().unwrap()],
+        server_port: 6443,
+    };
+    let port = |number: u16| json!({"name": "x", "port": number, "targetPort": 6443, "protocol": "TCP"});
+    for (broken, address) in [
+        (json!({"type": "ExternalName", "externalName": "a.b"}), "10.96.0.1"),
+        (json!(null), "10.96.0.1"),
+        (json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"]}), "10.96.0.1"),
+        (
+            json!({"type": "NodePort", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"],
+                   "ipFamilyPolicy": "SingleStack", "ports": [port(443)]}),
+            "10.96.0.9",
+        ),
+        (
+            json!({"type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ipFamilies": ["IPv4"],
+                   "ports": [port(8443)]}),
+            "10.96.0.1",
+        ),
+    ] {
+        let mut server = Server::new(&["10.96.0.0/12"], NodePorts::default(), 1);
+        let spec = broken.clone();
+        let wrong = server.write(move |writing| {
+            let mut object = writing.object(services(), "default/kubernetes").unwrap();
+            object["spec"] = spec;
+            writing.put_object(services(), &mut object);
+            repair(writing);
+            let wrong = set_up(writing, &cluster());
+            assert_eq!(repair(writing), [] as [&str; 0]);
+            assert_eq!(set_up(writing, &cluster()), [] as [&str; 0]);
+            Ok(wrong)
+        });
+        let wanted = ["the Service kubernetes was not what it has to be, and was mended"];
+        assert_eq!(wrong.unwrap(), wanted, "{broken}");
+        let spec = server.get(services(), "default", "kubernetes").unwrap()["spec"].take();
+        assert_eq!(
+            (&spec["type"], &spec["clusterIPs"]),
+            (&json!("ClusterIP"), &json!([address])),
+            "{broken}"
+        );
+        let ports = json!([{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}]);
+        assert_eq!(spec["ports"], ports, "{broken}");
+    }
+}
+
+#[test]
 fn a_full_range_says_so_and_a_refused_write_takes_nothing() {
     let mut server = Server::new(&["10.0.0.0/29"], NodePorts { first: 30_000, last: 30_003 }, 2);
     let spec = json!({"ports": [{"port": 80}]});

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod answers;
+mod connections;
 mod crash;
+mod disks;
 mod kubectl;
 mod machine;
 mod python;
 mod replay;
+mod strangers;
 mod watching;

@@ -28,7 +28,7 @@ impl Replica {
     /// Takes a whole list.
     pub(crate) fn of_list(list: &Value) -> Self {
         let items = list["items"].as_array().unwrap_or_else(|| panic!("no list: {list}"));
-        let objects = items.iter().map(|item| (name(item), item.clone())).collect();
+        let objects = items.iter().map(|item| (name(item), bare(item))).collect();
         Self { objects, revision: revision(list) }
     }
 
@@ -51,7 +51,7 @@ impl Replica {
             return Err(format!("{kind} of {} at {at}, after {}", name(object), self.revision));
         }
         let before = match kind {
-            "ADDED" | "MODIFIED" => self.objects.insert(name(object), object.clone()),
+            "ADDED" | "MODIFIED" => self.objects.insert(name(object), bare(object)),
             "DELETED" => self.objects.remove(&name(object)),
             _ => return Err(format!("{frame}")),
         };
@@ -65,11 +65,20 @@ impl Replica {
     /// Takes one of the objects that were there when the watch began: they come in no order.
     pub(crate) fn apply_initial(&mut self, frame: &Value) -> Result<(), String> {
         let object = &frame["object"];
-        match self.objects.insert(name(object), object.clone()) {
+        match self.objects.insert(name(object), bare(object)) {
             None if frame["type"] == "ADDED" => Ok(()),
             _ => Err(format!("at the beginning: {frame}")),
         }
     }
+}
+
+/// The object without what the items of a list do not have: they are of the list's kind.
+pub(crate) fn bare(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|name, _| name != "apiVersion" && name != "kind");
+    }
+    object
 }
 
 pub(crate) fn name(object: &Value) -> String {
@@ -87,12 +96,13 @@ pub(crate) async fn list(
     path: &str,
     limit: Option<usize>,
 ) -> Result<Replica, CallError> {
-    let joined = |more: &str| format!("{path}{}{more}", if path.contains('?') { "&" } else { "?" });
+    let joined =
+        |path: &str, more: &str| format!("{path}{}{more}", if path.contains('?') { "&" } else { "?" });
     let Some(limit) = limit else {
         return Ok(Replica::of_list(&client.call(&Call::new(http::Method::GET, path)).await?.json()));
     };
     let mut all = Replica::default();
-    let mut next = joined(&format!("limit={limit}"));
+    let mut next = joined(path, &format!("limit={limit}"));
     loop {
         let page = client.call(&Call::new(http::Method::GET, &next)).await?.json();
         let one = Replica::of_list(&page);
@@ -101,7 +111,11 @@ pub(crate) async fn list(
         all.revision = one.revision;
         all.objects.extend(one.objects);
         match page["metadata"]["continue"].as_str() {
-            Some(token) if !token.is_empty() => next = joined(&format!("limit={limit}&continue={token}")),
+            // The token has the moment in it, which may not be asked for twice.
+            Some(token) if !token.is_empty() => {
+                let path = path.split("&resourceVersion=").next().unwrap_or_default();
+                next = joined(path, &format!("limit={limit}&continue={token}"));
+            }
             Some(_) | None => return Ok(all),
         }
     }

@@ -11,11 +11,11 @@ use testkit::answers::{Access, Call, Client, Frames};
 use tokio::time::timeout;
 
 use super::machine::Machine;
-use super::replay::{Dice, Replica, Told, block_on, list, name, revision};
+use super::replay::{Dice, Replica, Told, bare, block_on, list, name, revision};
 
 const COLLECTION: &str = "/api/v1/namespaces/default/configmaps";
 const WRITERS: u64 = 4;
-const WRITES: u64 = 150;
+const WRITES: u64 = 100;
 const WATCHERS: u64 = 40;
 const SEEDS: [u64; 3] = [1, 2, 3];
 /// A watch has told everything by then.
@@ -131,16 +131,21 @@ async fn walk(access: &Access, seed: u64) {
     while let Some(writer) = writers.join_next().await {
         writer.unwrap();
     }
-    let history = History::follow(everything, first, &written.lock().unwrap()).await;
+    let written = std::mem::take(&mut *written.lock().unwrap());
+    let history = Arc::new(History::follow(everything, first, &written).await);
     assert!(history.0.len() as u64 > WRITERS * WRITES / 4, "{} changes", history.0.len());
     let mut client = Client::new(access);
+    let mut following = tokio::task::JoinSet::new();
     for (watcher, selection, watching) in begun {
         let said = format!("seed {seed}, watcher {watcher}, {}", selection.query);
         let end = list(&mut client, &format!("{COLLECTION}?{}", selection.query), None).await.unwrap();
         assert_eq!(end.objects, history.at(end.revision, selection.wants), "{said}: the last list");
         let begin = &watching.replica;
         assert_eq!(begin.objects, history.at(begin.revision, selection.wants), "{said}: the first list");
-        follow(watching, (&end, &history), &said).await;
+        following.spawn(follow(watching, (end, history.clone()), said));
+    }
+    while let Some(followed) = following.join_next().await {
+        followed.unwrap();
     }
 }
 
@@ -179,7 +184,7 @@ async fn write(mut client: Client, acknowledged: Arc<Mutex<Written>>, (writer, m
         let body = answer.json();
         let mut acknowledged = acknowledged.lock().unwrap();
         match (answer.code, call.method == Method::DELETE) {
-            (200 | 201, false) => drop(acknowledged.objects.insert(revision(&body), body)),
+            (200 | 201, false) => drop(acknowledged.objects.insert(revision(&body), bare(&body))),
             (200, true) => acknowledged.deletions += 1,
             (404 | 409, _) => {}
             (code, _) => panic!("{} {} answered {code}: {body}", call.method, call.path),
@@ -232,17 +237,22 @@ async fn begin(
 }
 
 /// Applies all events; the end must be the final list, and each object one that was written.
-async fn follow(mut watching: Watching, (end, history): (&Replica, &History), said: &str) {
+async fn follow(mut watching: Watching, (end, history): (Replica, Arc<History>), said: String) {
     let mut replica = watching.replica;
-    while watching.is_initial || replica.objects != end.objects {
-        let Ok(frame) = timeout(PATIENCE, watching.frames.next()).await else {
-            let missing =
-                end.objects.iter().filter(|(name, object)| replica.objects.get(*name) != Some(object));
-            let missing: Vec<_> = missing.map(|(name, _)| name).collect();
-            let known: Vec<_> = replica.objects.keys().collect();
-            panic!("{said}: known are {known:?} at {}, not as listed: {missing:?}", replica.revision);
+    loop {
+        let is_at_end = !watching.is_initial && replica.objects == end.objects;
+        let frame = match timeout(if is_at_end { QUIET } else { PATIENCE }, watching.frames.next()).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => panic!("{said}: the watch ended at {}", replica.revision),
+            Err(_) if is_at_end => return,
+            Err(_) => {
+                let missing =
+                    end.objects.iter().filter(|(name, object)| replica.objects.get(*name) != Some(object));
+                let missing: Vec<_> = missing.map(|(name, _)| name).collect();
+                let known: Vec<_> = replica.objects.keys().collect();
+                panic!("{said}: known are {known:?} at {}, not as listed: {missing:?}", replica.revision);
+            }
         };
-        let frame = frame.unwrap_or_else(|| panic!("{said}: the watch ended at {}", replica.revision));
         if watching.is_initial && frame["type"] != "BOOKMARK" {
             replica.apply_initial(&frame).unwrap_or_else(|error| panic!("{said}: {error}"));
             continue;
@@ -251,13 +261,14 @@ async fn follow(mut watching: Watching, (end, history): (&Replica, &History), sa
         assert_ne!(told, Told::Expired, "{said}");
         assert!(!watching.is_initial || told == Told::Bookmark { ends_initial: true }, "{said}: {frame}");
         watching.is_initial = false;
-        if frame["type"] == "ADDED" || frame["type"] == "MODIFIED" {
-            let written = history.0.get(&replica.revision).and_then(|(_, object)| object.as_ref());
-            assert_eq!(written, Some(&frame["object"]), "{said}: not what was written");
+        let change = history.0.get(&replica.revision);
+        match frame["type"].as_str() {
+            Some("BOOKMARK") => {}
+            Some("DELETED") => assert!(change.is_some(), "{said}: no change is at the revision of {frame}"),
+            Some(_) | None => {
+                let written = change.and_then(|(_, object)| object.as_ref());
+                assert_eq!(written, Some(&bare(&frame["object"])), "{said}: not what was written");
+            }
         }
-    }
-    let late = timeout(QUIET, watching.frames.next()).await;
-    if let Ok(Some(frame)) = late {
-        assert_eq!(frame["type"], "BOOKMARK", "{said}: after the end");
     }
 }

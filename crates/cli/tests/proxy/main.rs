@@ -7,5 +7,6 @@ mod bad_input;
 mod configuration;
 mod node;
 mod node_object;
+mod own_apiserver;
 mod pages;
 mod rules;

@@ -230,8 +230,9 @@ fn a_kill_of_the_program_harms_no_pod() {
 
     // A keeper that is killed takes its container with it, and the pod goes on.
     world.kill_keeper(&kept, "main");
-    let pod = world
-        .await_pod("kept", "restarted", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1);
+    let pod = world.await_pod("kept", "restarted", |pod| {
+        is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 1
+    });
     assert_eq!(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["reason"], "Unknown");
 
     // All ended from outside, they run again at the next start.

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::access::Access;
+use super::access::{Access, Proof};
 use super::frames::Frames;
 use super::tls;
 
@@ -91,8 +91,8 @@ impl Call {
         headers.insert(HOST, HeaderValue::from_str(host)?);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if !self.anonymous {
-            headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {}", access.token))?);
+        if let (false, Proof::Token(token)) = (self.anonymous, &access.proof) {
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}"))?);
         }
         for (name, value) in &self.headers {
             headers.insert(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
@@ -145,7 +145,7 @@ impl Client {
             let (mut sender, response) = self.open(call).await?;
             let (head, body) = response.into_parts();
             let body = body.collect().await.map_err(broken)?.to_bytes();
-            let is_open = sender.ready().await.is_ok();
+            let is_open = !call.anonymous && sender.ready().await.is_ok();
             Ok((
                 is_open.then_some(sender),
                 Answer { code: head.status.as_u16(), headers: head.headers, body },
@@ -174,22 +174,29 @@ impl Client {
         let (scheme, host) = self.access.url.split_once("://").unwrap_or(("http", &self.access.url));
         let request =
             call.request(&self.access, host).map_err(|error| CallError::Request(call.title(), error))?;
-        let mut sender = match self.kept.take().filter(|kept| !kept.is_closed()) {
+        let is_usable = |kept: &SendRequest<_>| !kept.is_closed() && !call.anonymous;
+        let mut sender = match self.kept.take().filter(is_usable) {
             Some(kept) => kept,
-            None => self.connect(scheme == "https", host).await?,
+            None => self.connect((scheme == "https", !call.anonymous), host).await?,
         };
         let response = sender.send_request(request).await;
         Ok((sender, response.map_err(|error| CallError::Broken(call.title(), error))?))
     }
 
-    async fn connect(&self, is_secret: bool, host: &str) -> Result<SendRequest<Full<Bytes>>, CallError> {
+    /// A certificate is shown per connection: one that is kept is the administrator's.
+    async fn connect(
+        &self,
+        (is_secret, shows_proof): (bool, bool),
+        host: &str,
+    ) -> Result<SendRequest<Full<Bytes>>, CallError> {
         let failed = |error| CallError::Reach(self.access.url.clone(), error);
         let stream = TcpStream::connect(host).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         if !is_secret {
             return self.handshake(stream).await;
         }
-        let stream = tls::secure(stream, host).await.map_err(failed)?;
+        let stream =
+            tls::secure(stream, host, shows_proof.then_some(&self.access.proof)).await.map_err(failed)?;
         self.handshake(stream).await
     }
 

@@ -30,6 +30,7 @@ pub use kubectl::installed_kubectl;
 pub use lists::{Lists, Standing};
 pub use own::OwnServer;
 pub use play::{Compact, Setup, compact_by};
+pub use tls::connect;
 
 use play::Play;
 

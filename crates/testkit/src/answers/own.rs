@@ -15,7 +15,7 @@ use super::client::{Call, Client};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// No controllers ran when the answers were recorded.
-const FOR_RECORDED: [&str; 0] = [];
+const FOR_RECORDED: [&str; 1] = ["--disable-controllers"];
 /// The administrator of the recorded answers, some of which tell the name.
 const TOKEN: &str = "admintoken";
 const ADMINISTRATOR: &str = "admintoken,admin,admin,\"system:masters\"\n";
@@ -80,6 +80,21 @@ impl OwnServer {
         &self.access
     }
 
+    /// Its process; `None`: it does not run.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Takes its process, which nobody kills then.
+    pub fn take(&mut self) -> Option<Child> {
+        self.child.take()
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+
     /// The kubeconfig that it wrote.
     pub fn kubeconfig(&self) -> PathBuf {
         self.data.join("kubeconfig")
@@ -111,7 +126,7 @@ impl OwnServer {
     }
 
     fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<_> = log.lines().rev().take(20).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }

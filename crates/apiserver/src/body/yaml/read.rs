@@ -11,6 +11,8 @@ use super::scalar;
 
 /// How many values aliases may stand for in all: more is an attack.
 const MOST_NODES: usize = 1_000_000;
+/// How many bytes of texts may be copied for anchors and aliases in all: twice as many as a body can have.
+const MOST_COPIED: usize = 6 * 1024 * 1024;
 
 /// Reads the first document of a text. The error is worded as Kubernetes words it, as far as the parsers agree.
 pub(in super::super) fn parse(bytes: &[u8]) -> Result<Tree, String> {
@@ -21,6 +23,7 @@ pub(in super::super) fn parse(bytes: &[u8]) -> Result<Tree, String> {
         remarks: Vec::new(),
         depth: 0,
         nodes: 0,
+        copied: 0,
     };
     let mut node = Node::Null;
     loop {
@@ -35,13 +38,27 @@ pub(in super::super) fn parse(bytes: &[u8]) -> Result<Tree, String> {
     Ok(Tree { node, remarks: reading.remarks })
 }
 
+/// Kubernetes' own words.
+const EXCESSIVE: &str = "yaml: document contains excessive aliasing";
+
 struct Reading<'a> {
     parser: Parser<'a, granit_parser::StrInput<'a>>,
-    anchors: HashMap<usize, Node>,
+    anchors: HashMap<usize, (Node, Extent)>,
     /// Keys that stand there twice.
     remarks: Vec<String>,
     depth: usize,
     nodes: usize,
+    /// The bytes of texts that were copied.
+    copied: usize,
+}
+
+/// How much a value is.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    nodes: usize,
+    /// Of its texts.
+    bytes: usize,
+    depth: usize,
 }
 
 impl<'a> Reading<'a> {
@@ -76,7 +93,9 @@ impl<'a> Reading<'a> {
             return Err(format!("yaml: line {}: did not find expected node content", span.start.line()));
         };
         if anchor > 0 {
-            self.anchors.insert(anchor, node.clone());
+            let extent = Extent::of(&node);
+            self.count_copy(extent)?;
+            self.anchors.insert(anchor, (node.clone(), extent));
         }
         self.depth -= 1;
         Ok(node)
@@ -85,20 +104,26 @@ impl<'a> Reading<'a> {
     fn count(&mut self, nodes: usize) -> Result<(), String> {
         self.nodes += nodes;
         if self.nodes > MOST_NODES {
-            return Err("yaml: document contains excessive aliasing".to_owned());
+            return Err(EXCESSIVE.to_owned());
         }
         Ok(())
     }
 
+    /// Counts a copy before it is made.
+    fn count_copy(&mut self, extent: Extent) -> Result<(), String> {
+        self.count(extent.nodes)?;
+        self.copied += extent.bytes;
+        if self.copied > MOST_COPIED { Err(EXCESSIVE.to_owned()) } else { Ok(()) }
+    }
+
     fn alias(&mut self, anchor: usize) -> Result<Node, String> {
-        let known = self.anchors.get(&anchor).ok_or("yaml: anchor value contains itself")?;
-        let size = size(known);
-        if self.depth + depth(known) > DEEPEST {
+        let (_, extent) = self.anchors.get(&anchor).ok_or("yaml: anchor value contains itself")?;
+        let extent = *extent;
+        if self.depth + extent.depth > DEEPEST {
             return Err(format!("{NO_KIND}exceeded max depth"));
         }
-        let node = known.clone();
-        self.count(size)?;
-        Ok(node)
+        self.count_copy(extent)?;
+        Ok(self.anchors.get(&anchor).map(|(known, _)| known.clone()).unwrap_or(Node::Null))
     }
 
     fn list(&mut self) -> Result<Node, String> {
@@ -173,19 +198,31 @@ fn merge(value: Node, merged: &mut Vec<(String, Node)>) -> Result<(), String> {
     Ok(())
 }
 
-fn size(node: &Node) -> usize {
-    match node {
-        Node::List(parts) => 1 + parts.iter().map(size).sum::<usize>(),
-        Node::Map(entries) => 1 + entries.iter().map(|(_, value)| size(value)).sum::<usize>(),
-        Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) => 1,
+impl Extent {
+    fn of(node: &Node) -> Self {
+        let mut all = match node {
+            Node::List(parts) => parts.iter().map(Self::of).fold(Self::default(), Self::with),
+            Node::Map(entries) => {
+                let entry = |(key, value): &(String, Node)| {
+                    Self { bytes: key.len(), ..Self::default() }.with(Self::of(value))
+                };
+                entries.iter().map(entry).fold(Self::default(), Self::with)
+            }
+            Node::Number(text) | Node::Text(text) => Self { bytes: text.len(), ..Self::default() },
+            Node::Null | Node::Bool(_) => Self::default(),
+        };
+        all.nodes += 1;
+        all.depth += 1;
+        all
     }
-}
 
-fn depth(node: &Node) -> usize {
-    match node {
-        Node::List(parts) => 1 + parts.iter().map(depth).max().unwrap_or(0),
-        Node::Map(entries) => 1 + entries.iter().map(|(_, value)| depth(value)).max().unwrap_or(0),
-        Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) => 1,
+    /// Both, side by side.
+    fn with(self, other: Self) -> Self {
+        Self {
+            nodes: self.nodes + other.nodes,
+            bytes: self.bytes + other.bytes,
+            depth: self.depth.max(other.depth),
+        }
     }
 }
 
@@ -288,6 +325,24 @@ mod tests {
                 })
                 .collect::<String>()
         );
-        check(&bomb, "yaml: document contains excessive aliasing");
+        check(&bomb, EXCESSIVE);
+    }
+
+    #[test]
+    fn copies_are_counted_by_their_bytes_before_they_are_made() {
+        let check = |text: String, is_fine: bool| {
+            let read = parse(text.as_bytes()).map(drop);
+            assert_eq!(read, if is_fine { Ok(()) } else { Err(EXCESSIVE.to_owned()) }, "{}", text.len());
+        };
+        let long = "x".repeat(2 << 20);
+        // It is kept for its anchor, and twice more.
+        check(format!("- &a {long}\n- *a\n- *a\n"), true);
+        check(format!("- &a {long}\n{}", "- *a\n".repeat(100_000)), false);
+        check(format!("- &a\n  ? {long}\n  : 1\n{}", "- *a\n".repeat(100_000)), false);
+        check(format!("{}{long}{}", "- &a [&b [&c [&d ", "]]]"), false);
+        // Aliases of nothing much are counted by their number.
+        check(format!("- &a x\n{}", "- *a\n".repeat(100_000)), true);
+        let nested: String = (0..100).map(|at| format!("&n{at} [")).collect();
+        check(format!("{nested}{}{}", "1,".repeat(20_000), "]".repeat(100)), false);
     }
 }

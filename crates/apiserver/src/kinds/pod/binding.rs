@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{KIND, admission, read};
 use crate::body::time::{Instant, Precision};
-use crate::mistake::{Mistake, Path, aggregate};
+use crate::meta;
+use crate::mistake::{self, Mistake, Path, aggregate};
 use crate::status::Status;
 
 /// Gives a Pod to the node that a Binding names. `node`: that node, if it is known; its zone becomes the Pod's.
@@ -33,6 +34,12 @@ fn check(pod: &Value, binding: &Value) -> Result<(), Status> {
     let name = read::text(&pod["metadata"], "name");
     if read::text(&binding["metadata"], "name") != name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
+    let mut wrong = meta::labels(&binding["metadata"]["labels"], &Path::new("metadata").child("labels"));
+    let annotations = &binding["metadata"]["annotations"];
+    wrong.extend(meta::annotations(annotations, &Path::new("metadata").child("annotations")));
+    if !wrong.is_empty() {
+        return Err(mistake::refuse_as("", "Binding", name, &wrong));
     }
     let mistakes = mistakes(&binding["target"]);
     if !mistakes.is_empty() {
@@ -150,6 +157,18 @@ mod tests {
             json!({"metadata": {"name": "p", "uid": "v"}, "target": target}),
             409,
             "Operation cannot be fulfilled on pods \"p\": Precondition failed: UID in precondition: v, UID in object meta: u",
+        );
+        let pairs = json!({"name": "p", "labels": {"a": "-"}, "annotations": {"b/c/d": "e"}});
+        let refused = bind(&mut pod(), &json!({"metadata": pairs, "target": target}), None, NOW).unwrap_err();
+        let fields: Vec<&Value> = refused.details.as_ref().unwrap()["causes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| &one["field"])
+            .collect();
+        assert_eq!(
+            (refused.code, fields),
+            (422, vec![&json!("metadata.labels"), &json!("metadata.annotations")])
         );
         let mut gone = pod();
         gone["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();

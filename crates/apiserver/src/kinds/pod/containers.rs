@@ -1,5 +1,7 @@
 //! What the containers of a Pod may say.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::read::{self, list, number, one_of, pairs, text, wrongs};
@@ -18,7 +20,7 @@ pub(super) fn check(spec: &Value, known: &Known<'_>, path: &Path) -> Vec<Mistake
     if list(spec, "containers").is_empty() {
         found.push(Mistake::required(&path.child("containers"), ""));
     }
-    let mut names = Vec::new();
+    let mut names = BTreeSet::new();
     for (at, container) in read::places(spec, "containers", path) {
         found.extend(one(container, known, &at));
         found.extend(twice(container, &mut names, &at));
@@ -36,7 +38,7 @@ pub(super) fn check(spec: &Value, known: &Known<'_>, path: &Path) -> Vec<Mistake
 }
 
 /// A mistake if there is a container of that name.
-fn twice<'a>(container: &'a Value, names: &mut Vec<&'a str>, path: &Path) -> Option<Mistake> {
+fn twice<'a>(container: &'a Value, names: &mut BTreeSet<&'a str>, path: &Path) -> Option<Mistake> {
     let name = text(container, "name");
     if names.contains(&name) {
         return Some(Mistake::duplicate(&path.child("name"), name));
@@ -70,14 +72,14 @@ fn one(container: &Value, known: &Known<'_>, path: &Path) -> Vec<Mistake> {
 }
 
 fn ports(container: &Value, path: &Path) -> Vec<Mistake> {
-    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for (at, port) in read::places(container, "ports", path) {
         let name = text(port, "name");
         if !name.is_empty() {
             let wrong = wrongs(&at.child("name"), name, names::port_name(name));
             match wrong.is_empty() {
                 true if seen.contains(&name) => found.push(Mistake::duplicate(&at.child("name"), name)),
-                true => seen.push(name),
+                true => drop(seen.insert(name)),
                 false => found.extend(wrong),
             }
         }
@@ -96,7 +98,7 @@ fn ports(container: &Value, path: &Path) -> Vec<Mistake> {
 
 /// A port of the node is one container's.
 fn host_ports(containers: &[Value], path: &Path) -> Vec<Mistake> {
-    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for (at, container) in containers.iter().enumerate() {
         for (at, port) in read::places(container, "ports", &path.index(at)) {
             let host_port = number(port, "hostPort");
@@ -107,7 +109,7 @@ fn host_ports(containers: &[Value], path: &Path) -> Vec<Mistake> {
             if seen.contains(&key) {
                 found.push(Mistake::duplicate(&at.child("hostPort"), key));
             } else {
-                seen.push(key);
+                seen.insert(key);
             }
         }
     }

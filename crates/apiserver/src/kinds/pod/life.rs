@@ -25,7 +25,7 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value) {
 
 /// Counts the generation if something was changed.
 pub(in crate::kinds) fn count(new: &mut Value, old: &Value, is_changed: bool) {
-    let generation = read::number(&old["metadata"], "generation") + i64::from(is_changed);
+    let generation = read::number(&old["metadata"], "generation").saturating_add(i64::from(is_changed));
     if generation > 0 {
         new["metadata"]["generation"] = generation.into();
     }
@@ -88,6 +88,19 @@ mod tests {
             (pod("n", "Failed"), Some(-1), None),
         ] {
             assert_eq!(grace(&pod, asked), wanted, "{pod} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn the_generation_ends_at_the_largest() {
+        for (before, is_changed, wanted) in [
+            (json!(null), false, json!(null)),
+            (json!(null), true, json!(1)),
+            (json!(i64::MAX), true, json!(i64::MAX)),
+        ] {
+            let mut new = json!({"metadata": {}});
+            count(&mut new, &json!({"metadata": {"generation": before}}), is_changed);
+            assert_eq!(new["metadata"]["generation"], wanted);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a Pod may say about the nodes that it can be on.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::read::{self, list, number, text, wrongs};
@@ -9,14 +11,14 @@ use crate::names;
 
 /// Judges what keeps a Pod from being scheduled.
 pub(super) fn gates(spec: &Value, path: &Path) -> Vec<Mistake> {
-    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for (at, gate) in read::places(spec, "schedulingGates", path) {
         let name = text(gate, "name");
         let wrong = wrongs(&at, name, names::qualified_name(name));
         if wrong.is_empty() && seen.contains(&name) {
             found.push(Mistake::duplicate(&at, name));
         }
-        seen.push(name);
+        seen.insert(name);
         found.extend(wrong);
     }
     found
@@ -67,7 +69,7 @@ fn toleration(toleration: &Value, path: &Path) -> Vec<Mistake> {
 
 /// Judges how Pods are spread.
 pub(super) fn spread(spec: &Value, path: &Path) -> Vec<Mistake> {
-    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for (at, one) in read::places(spec, "topologySpreadConstraints", path) {
         let skew = number(one, "maxSkew");
         if skew <= 0 {
@@ -86,7 +88,7 @@ pub(super) fn spread(spec: &Value, path: &Path) -> Vec<Mistake> {
                 format!("{{{key}, {otherwise}}}"),
             ));
         }
-        seen.push((key, otherwise));
+        seen.insert((key, otherwise));
         if let Some(least) = one["minDomains"].as_i64() {
             if least <= 0 {
                 found.push(Mistake::invalid(&at.child("minDomains"), least, "must be greater than zero"));

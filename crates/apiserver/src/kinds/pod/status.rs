@@ -1,5 +1,7 @@
 //! What a kubelet may say of a Pod.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
 use serde_json::{Value, json};
 
 use super::read::{self, list, text, wrongs};
@@ -42,11 +44,14 @@ fn keep_generations(new: &mut Value, old: &Value) {
     };
     keep(new, old);
     // There may be several conditions of a type.
-    let mut known: Vec<&Value> = list(old, "conditions").iter().collect();
+    let mut known: BTreeMap<&str, VecDeque<&Value>> = BTreeMap::new();
+    for condition in list(old, "conditions") {
+        known.entry(text(condition, "type")).or_default().push_back(condition);
+    }
     for condition in new.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
-        let same = known.iter().position(|known| known["type"] == condition["type"]);
+        let same = known.get_mut(text(condition, "type")).and_then(VecDeque::pop_front);
         if let Some(same) = same {
-            keep(condition, known.remove(same));
+            keep(condition, same);
         }
     }
 }
@@ -91,21 +96,25 @@ fn risen((new, old): (&Value, &Value), of: &str, containers: &str) -> Vec<Mistak
     if policy == "Always" {
         return found;
     }
+    let own_policy: BTreeSet<&str> = list(&old["spec"], containers)
+        .iter()
+        .filter(|container| container["restartPolicy"].is_string())
+        .map(|container| text(container, "name"))
+        .collect();
+    let mut runs: BTreeMap<&str, usize> = BTreeMap::new();
+    for status in list(&new["status"], of).iter().filter(|status| !status["state"]["terminated"].is_object())
+    {
+        *runs.entry(text(status, "name")).or_default() += 1;
+    }
     for (at, was) in read::places(&old["status"], of, &Path::new("status")) {
         let (name, ended) = (text(was, "name"), &was["state"]["terminated"]);
-        let has_own_policy = list(&old["spec"], containers)
-            .iter()
-            .any(|container| text(container, "name") == name && container["restartPolicy"].is_string());
         let may_rise = policy == "OnFailure" && read::number(ended, "exitCode") != 0;
-        if !ended.is_object() || may_rise || has_own_policy {
+        if !ended.is_object() || may_rise || own_policy.contains(name) {
             continue;
         }
-        for status in list(&new["status"], of) {
-            if text(status, "name") == name && !status["state"]["terminated"].is_object() {
-                let why = "may not be transitioned to non-terminated state";
-                found.push(Mistake::forbidden(&at.child("state"), why));
-            }
-        }
+        let why = "may not be transitioned to non-terminated state";
+        let mistake = || Mistake::forbidden(&at.child("state"), why);
+        found.extend(std::iter::repeat_with(mistake).take(runs.get(name).copied().unwrap_or(0)));
     }
     found
 }
@@ -127,7 +136,8 @@ fn addresses(status: &Value, of: &str, path: &Path) -> Vec<Mistake> {
         let whole: Value = all.iter().map(|address| printed(address)).collect();
         found.push(Mistake::invalid(&path, whole, "may specify no more than one IP for each IP family"));
     }
-    let again = all.iter().enumerate().filter(|(at, address)| all[..*at].contains(address));
+    let mut seen = BTreeSet::new();
+    let again = all.iter().enumerate().filter(|(_, address)| !seen.insert(**address));
     found.extend(again.map(|(at, address)| Mistake::duplicate(&path.index(at), printed(address))));
     found
 }

@@ -1,5 +1,7 @@
 //! What of a Pod may change.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::read::{self, list, number, text};
@@ -71,21 +73,19 @@ fn deadline(new: &Value, old: &Value, path: &Path) -> (Option<Mistake>, bool) {
 }
 
 fn tolerations(new: &Value, old: &Value, path: &Path) -> Option<Mistake> {
-    let same = |one: &Value, other: &Value| {
-        ["key", "operator", "value", "effect"].iter().all(|field| one[field] == other[field])
-    };
-    let new = list(new, "tolerations");
-    let is_kept = |old: &Value| new.iter().any(|new| same(new, old));
+    let said = |one: &Value| ["key", "operator", "value", "effect"].map(|field| text(one, field).to_owned());
+    let new: BTreeSet<[String; 4]> = list(new, "tolerations").iter().map(said).collect();
+    let is_kept = |old: &Value| new.contains(&said(old));
     let why = "existing toleration can not be modified except its tolerationSeconds";
     (!list(old, "tolerations").iter().all(is_kept)).then(|| Mistake::forbidden(path, why))
 }
 
 fn gates(new: &Value, old: &Value, path: &Path) -> Vec<Mistake> {
-    let known: Vec<&str> = list(old, "schedulingGates").iter().map(|gate| text(gate, "name")).collect();
+    let known: BTreeSet<&str> = list(old, "schedulingGates").iter().map(|gate| text(gate, "name")).collect();
     let mut found = Vec::new();
     for (at, gate) in read::places(new, "schedulingGates", path) {
         let name = text(gate, "name");
-        if !known.contains(&name) {
+        if !known.contains(name) {
             let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             found.push(Mistake::forbidden(&at.child("name"), why));
         }

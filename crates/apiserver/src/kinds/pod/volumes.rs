@@ -1,5 +1,7 @@
 //! What the volumes of a Pod may say, and how containers mount them.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::read::{self, list, number, text, wrongs};
@@ -8,7 +10,7 @@ use crate::mistake::{Mistake, Path};
 use crate::names;
 
 /// The volumes that are right, by name.
-pub(super) type Known<'a> = Vec<&'a str>;
+pub(super) type Known<'a> = BTreeSet<&'a str>;
 
 const HOST_PATHS: [&str; 8] =
     ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
@@ -26,7 +28,7 @@ pub(super) fn check<'a>(spec: &'a Value, path: &Path) -> (Known<'a>, Vec<Mistake
             wrong.push(Mistake::duplicate(&at.child("name"), name));
         }
         if wrong.is_empty() {
-            known.push(name);
+            known.insert(name);
         }
         found.extend(wrong);
     }
@@ -168,8 +170,11 @@ fn projected(source: &Value, path: &Path) -> Vec<Mistake> {
 
 /// Judges what a container mounts.
 pub(super) fn mounts(container: &Value, known: &Known<'_>, path: &Path) -> Vec<Mistake> {
-    let (mut found, mut seen) = (Vec::new(), Vec::new());
-    let devices = list(container, "volumeDevices");
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    let of_devices = |field: &str| -> BTreeSet<&str> {
+        list(container, "volumeDevices").iter().map(|device| text(device, field)).collect()
+    };
+    let (devices, device_paths) = (of_devices("name"), of_devices("devicePath"));
     for (at, mount) in read::places(container, "volumeMounts", path) {
         let (name, place) = (text(mount, "name"), text(mount, "mountPath"));
         found.extend(named(name, known, &at));
@@ -177,12 +182,12 @@ pub(super) fn mounts(container: &Value, known: &Known<'_>, path: &Path) -> Vec<M
         if seen.contains(&place) {
             found.push(Mistake::invalid(&at.child("mountPath"), place, "must be unique"));
         }
-        seen.push(place);
-        if devices.iter().any(|device| text(device, "name") == name) {
+        seen.insert(place);
+        if devices.contains(name) {
             let why = "must not already exist in volumeDevices";
             found.push(Mistake::invalid(&at.child("name"), name, why));
         }
-        if devices.iter().any(|device| text(device, "devicePath") == place) {
+        if device_paths.contains(place) {
             let why = "must not already exist as a path in volumeDevices";
             found.push(Mistake::invalid(&at.child("mountPath"), place, why));
         }

@@ -1,6 +1,6 @@
 //! What the client should know about a Pod that it wrote, although it is no mistake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -143,13 +143,13 @@ fn affinity(affinity: &Value, path: &Path) -> Vec<String> {
 }
 
 fn twice(spec: &Value, of: &str, field: &str, path: &Path) -> Vec<String> {
-    let (mut seen, mut all) = (Vec::new(), Vec::new());
+    let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
     for (at, one) in read::places(spec, of, path) {
         let value = text(one, field);
         if seen.contains(&value) {
             all.push(format!("{}: duplicate {field} {}", at.child(field), quoted(value)));
         }
-        seen.push(value);
+        seen.insert(value);
     }
     all
 }
@@ -174,7 +174,7 @@ fn fractions(container: &Value, path: &Path) -> Vec<String> {
 
 /// Variables that are there twice, where the later does not build on the earlier.
 fn hidden(container: &Value, path: &Path) -> Vec<String> {
-    let (mut seen, mut all) = (Vec::new(), Vec::new());
+    let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
     for (at, variable) in read::places(container, "env", path) {
         let (name, value) = (text(variable, "name"), text(variable, "value"));
         let reference = format!("$({name})");
@@ -185,7 +185,7 @@ fn hidden(container: &Value, path: &Path) -> Vec<String> {
                 "{at}: hides previous definition of {name}, which may be dropped when using apply"
             ));
         }
-        seen.push(name);
+        seen.insert(name);
     }
     all
 }

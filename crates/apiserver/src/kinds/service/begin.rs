@@ -1,6 +1,6 @@
 //! Which addresses and ports a Service takes and gives back (`alloc.go` of Kubernetes' registry of Services).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -139,13 +139,15 @@ fn take_ports(writing: &mut Writing<'_>, new: &mut Value) -> Result<(), Status> 
         .map(|port| (port["port"].as_i64().unwrap_or(0), node_port(port)))
         .collect();
     let mut given: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut named: BTreeMap<i64, i64> = BTreeMap::new();
+    for (port, number) in ports.iter().filter(|(_, number)| *number != 0) {
+        named.entry(*port).or_insert(*number);
+    }
     for (at, &(port, asked)) in ports.iter().enumerate() {
         if asked == 0 && !wants {
             continue;
         }
-        let named =
-            ports.iter().find(|(other, number)| *other == port && *number != 0).map(|(_, number)| *number);
-        let number = match (given.get(&port).copied(), named) {
+        let number = match (given.get(&port).copied(), named.get(&port).copied()) {
             (Some(number), _) if asked == 0 || asked == number => number,
             (Some(_), _) => {
                 allocate::take_port(writing, asked, &owner)
@@ -175,7 +177,8 @@ fn change_ports(writing: &mut Writing<'_>, new: &mut Value, old: &Value) -> Resu
         return Ok(());
     }
     let (owner, wants) = (Owner::of(new), Spec::of(new).wants_node_ports());
-    let mut had = if Spec::of(old).has_node_ports() { Spec::of(old).node_ports() } else { Vec::new() };
+    let had = if Spec::of(old).has_node_ports() { Spec::of(old).node_ports() } else { Vec::new() };
+    let mut had: BTreeSet<i64> = had.into_iter().collect();
     let asked: Vec<i64> = Spec::of(new).ports().iter().map(node_port).collect();
     for (at, asked) in asked.into_iter().enumerate() {
         if asked == 0 && wants {
@@ -183,7 +186,7 @@ fn change_ports(writing: &mut Writing<'_>, new: &mut Value, old: &Value) -> Resu
             set_node_port(new, at, number);
         } else if asked != 0 && !had.contains(&asked) {
             allocate::take_port(writing, asked, &owner).map_err(|why| asked_port(new, at, asked, &why))?;
-            had.push(asked);
+            had.insert(asked);
         }
     }
     Ok(())
@@ -210,7 +213,9 @@ fn take_health_port(writing: &mut Writing<'_>, new: &mut Value) -> Result<(), St
 /// taken for something else in the same write.
 fn give_ports_back(writing: &mut Writing<'_>, new: &Value, old: &Value) {
     let (owner, kept) = (Owner::of(old), Spec::of(new).taken_ports());
-    for number in Spec::of(old).taken_ports().into_iter().filter(|number| !kept.contains(number)) {
+    // They are sorted.
+    for number in Spec::of(old).taken_ports().into_iter().filter(|number| kept.binary_search(number).is_err())
+    {
         allocate::give_port_back(writing, number, &owner);
     }
 }

@@ -1,6 +1,6 @@
 //! How a Service changes: what clients leave out stays, what does not go with its new type is dropped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -40,9 +40,12 @@ fn keep_node_ports(new: &mut Value, old: &Value) {
     let before: BTreeSet<i64> = Spec::of(old).node_ports().into_iter().collect();
     let asked: BTreeSet<i64> =
         Spec::of(new).node_ports().into_iter().filter(|number| before.contains(number)).collect();
+    // Of several with a name the last one counts.
+    let by_name: BTreeMap<String, i64> =
+        Spec::of(old).ports().iter().map(|port| (name(port), node_port(port))).collect();
     let kept = |port: &Value| {
-        let same = Spec::of(old).ports().iter().rev().find(|old| name(old) == name(port));
-        same.map(node_port).filter(|number| node_port(port) == 0 && !asked.contains(number))
+        let same = by_name.get(&name(port)).copied();
+        same.filter(|number| node_port(port) == 0 && !asked.contains(number))
     };
     let kept: Vec<Option<i64>> = Spec::of(new).ports().iter().map(kept).collect();
     for (at, number) in kept.into_iter().enumerate() {
@@ -118,7 +121,7 @@ fn to_drop(new: &Value, old: &Value) -> Vec<&'static str> {
 
 fn drops_node_ports(new: &Value, old: &Value) -> bool {
     let (was, is) = (Spec::of(old), Spec::of(new));
-    let before = was.node_ports();
+    let before: BTreeSet<i64> = was.node_ports().into_iter().collect();
     was.has_node_ports()
         && !is.has_node_ports()
         && is.node_ports().iter().all(|number| before.contains(number))

@@ -1,5 +1,7 @@
 //! Judges Services (`ValidateService` of Kubernetes): in its words, in its order.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::spec::{Spec, node_port};
@@ -144,7 +146,7 @@ fn of_type(spec: Spec<'_>) -> Vec<Mistake> {
 }
 
 fn ports(spec: Spec<'_>) -> Vec<Mistake> {
-    let (ports, mut names, mut wrong) = (spec.ports(), Vec::new(), Vec::new());
+    let (ports, mut names, mut wrong) = (spec.ports(), BTreeSet::new(), Vec::new());
     for (at, port) in ports.iter().enumerate() {
         let path = field("ports").index(at);
         let name = port["name"].as_str().unwrap_or_default();
@@ -152,10 +154,9 @@ fn ports(spec: Spec<'_>) -> Vec<Mistake> {
             wrong.push(Mistake::required(&path.child("name"), ""));
         } else if !name.is_empty() {
             wrong.extend(invalid(&path.child("name"), name, names::dns_label(name)));
-            if names.contains(&name) {
+            if !names.insert(name) {
                 wrong.push(Mistake::duplicate(&path.child("name"), name));
             }
-            names.push(name);
         }
         wrong.extend(one_port(port, &path));
     }
@@ -231,23 +232,21 @@ fn node_ports(spec: Spec<'_>) -> Vec<Mistake> {
         wrong.extend(of_nodes().map(|(at, _)| Mistake::forbidden(&path(at).child("nodePort"), why)));
     }
     let protocol = |port: &Value| port["protocol"].as_str().unwrap_or_default().to_owned();
-    let (mut numbers, mut pairs) = (Vec::new(), Vec::new());
+    let (mut numbers, mut pairs) = (BTreeSet::new(), BTreeSet::new());
     for (at, port) in of_nodes() {
         let key = (protocol(port), node_port(port));
-        if numbers.contains(&key) {
+        if !numbers.insert(key.clone()) {
             wrong.push(Mistake::duplicate(&path(at).child("nodePort"), key.1));
         }
-        numbers.push(key);
     }
     for (at, port) in ports.iter().enumerate() {
         let key = (protocol(port), port["port"].as_i64().unwrap_or(0));
-        if pairs.contains(&key) {
+        if !pairs.insert(key.clone()) {
             // A port with nothing but this pair is what Kubernetes shows.
             let shown = json!({"Name": "", "Protocol": key.0, "AppProtocol": null, "Port": key.1, "TargetPort": 0, "NodePort": 0});
             let order = ["Name", "Protocol", "AppProtocol", "Port", "TargetPort", "NodePort"];
             wrong.push(Mistake::duplicate(&path(at), shown).ordered(&order));
         }
-        pairs.push(key);
     }
     wrong
 }
