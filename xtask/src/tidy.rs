@@ -17,7 +17,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("config", &["model", "desired"]),
@@ -31,6 +31,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("controllers", &["model", "objects", "watch", "telemetry"]),
     ("endpointslice", &["model", "objects", "telemetry", "watch"]),
     ("health", &["model", "sys", "telemetry"]),
+    ("workload", &["model", "objects", "sys", "telemetry", "watch"]),
     ("backend-nftables", &["model", "backend", "sys"]),
     (
         "agent",
@@ -65,6 +66,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
             "apiserver",
             "controllers",
             "endpointslice",
+            "workload",
         ],
     ),
     ("testkit", &["model", "objects", "sys", "desired"]),

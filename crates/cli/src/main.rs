@@ -9,6 +9,7 @@ mod follow;
 mod health_ports;
 mod kubeconfig;
 mod proxy;
+mod workload;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -41,6 +42,11 @@ enum Command {
     Kubeconfig(kubeconfig::Args),
     /// Do in any API server what Kubernetes' controllers and scheduler do: EndpointSlices, Deployments, nodes for Pods
     Controller(controller::Args),
+    /// Run the pods of this node as processes of this machine
+    Workload(Box<workload::Args>),
+    /// Keep one container of a pod
+    #[command(hide = true)]
+    Keep(workload::Keep),
     /// Remove everything of signalbox from this node's kernel, and nothing else
     Cleanup,
 }
@@ -64,6 +70,8 @@ fn main() -> ExitCode {
         Command::Apiserver(args) => apiserver::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Controller(args) => controller::run(&args),
+        Command::Workload(args) => workload::run(&args),
+        Command::Keep(args) => workload::keep(&args),
         Command::Cleanup => cleanup(),
     };
     match result {

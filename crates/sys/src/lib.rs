@@ -1,4 +1,5 @@
-//! The only crate that touches the kernel: netlink, nftables, iptables, links, network namespaces, sysctls.
+//! The only crate that touches the kernel: netlink, nftables, iptables, links, network namespaces, sysctls, processes,
+//! control groups, terminals.
 //!
 //! What has two users is a trait with a real and a fake implementation ([`nftables::Nftables`]). What this crate does
 //! *not* do: decide anything about traffic.
@@ -6,6 +7,7 @@
 #![allow(unsafe_code, reason = "system calls that no safe library offers")]
 #![allow(clippy::disallowed_methods, reason = "a shell: it may read the clock and the environment")]
 
+pub mod cgroup;
 pub mod conntrack;
 mod error;
 pub mod iptables;
@@ -14,7 +16,9 @@ pub mod memory;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;
+pub mod process;
 pub mod sysctl;
+pub mod terminal;
 pub mod testing;
 
 pub use error::Error;

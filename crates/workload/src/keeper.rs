@@ -1,0 +1,287 @@
+//! The keeper of a container: a process of its own that starts the container's program, writes its log, and writes down
+//! how it ended. It outlives the program that started it.
+//!
+//! What it does *not* do: decide anything, or talk to anybody but through the files of its run.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use sys::cgroup::{Group, Limits};
+use sys::process;
+use sys::terminal::{Terminal, make_pipe};
+
+use crate::folder::{Exit, Started, read, write};
+use crate::time::{Time, exact};
+
+/// Lines that are longer are written in parts.
+const LONGEST_LINE: u64 = 16 * 1024;
+/// When a log is full, in bytes; as Kubernetes has it.
+const FULL: u64 = 10 * 1024 * 1024;
+/// How long what is still in the pipes is waited for once the program has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How a container is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Launch {
+    /// The program and its arguments.
+    pub words: Vec<String>,
+    /// Its environment.
+    pub environment: Vec<(String, String)>,
+    /// Where it starts.
+    pub folder: Option<String>,
+    /// The network namespace; `None`: the one it is started in.
+    pub network: Option<PathBuf>,
+    /// What it takes for the machine's name.
+    pub hostname: Option<String>,
+    /// Files that it finds in other places as well.
+    pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// Its control group.
+    pub group: String,
+    /// Bytes of memory, thousandths of a processor.
+    pub limits: (Option<u64>, Option<u64>),
+    /// Whom it runs as.
+    pub user: (Option<u32>, Option<u32>),
+    /// Whether somebody may talk to it.
+    pub stdin: bool,
+    /// Whether it has a terminal.
+    pub tty: bool,
+}
+
+/// Keeps one run, until it has ended. Says `started`, or why not, on standard output.
+pub fn keep(folder: &Path) -> Result<(), String> {
+    let launch: Launch = read(&folder.join("launch.json")).ok_or("the launch cannot be read")?;
+    let begun = begin(&launch, folder);
+    let (mut child, pumps, terminal) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            let exit = Exit { code: 128, reason: "StartError".to_owned(), message: error.clone(), at: now() };
+            write(&folder.join("exit.json"), &exit).map_err(|error| error.to_string())?;
+            say(&format!("failed {error}"));
+            return Ok(());
+        }
+    };
+    let ticks = |number| process::start_time(number).unwrap_or(0);
+    let (keeper, process) = (std::process::id(), child.id());
+    let started = Started {
+        keeper,
+        keeper_ticks: ticks(keeper),
+        process,
+        process_ticks: ticks(process),
+        at: now(),
+        terminal,
+    };
+    write(&folder.join("started.json"), &started).map_err(|error| error.to_string())?;
+    say("started");
+    let status = child.wait().map_err(|error| error.to_string())?;
+    end_family();
+    await_pumps(pumps);
+    let group = Group::named(&launch.group);
+    let starved = group.as_ref().is_some_and(Group::ran_out_of_memory);
+    write(&folder.join("exit.json"), &exit(status, starved)).map_err(|error| error.to_string())
+}
+
+type Begun = (Child, Vec<JoinHandle<()>>, Option<PathBuf>);
+
+fn begin(launch: &Launch, folder: &Path) -> Result<Begun, String> {
+    process::lead_family().map_err(|error| format!("failed to {error}"))?;
+    if let Some(group) = Group::named(&launch.group)
+        && group.create().is_ok()
+    {
+        let (memory, cpu) = launch.limits;
+        // A machine without a controller has no limits; the container runs all the same.
+        group.limit(Limits { memory, cpu });
+        drop(group.join());
+    }
+    if let Some(network) = &launch.network {
+        process::enter_network(network).map_err(|error| format!("failed to {error}"))?;
+    }
+    process::unshare_files_and_name(launch.hostname.as_deref())
+        .map_err(|error| format!("failed to {error}"))?;
+    for (from, to) in &launch.mounts {
+        process::bind_mount(from, to).map_err(|error| format!("failed to {error} ({})", to.display()))?;
+    }
+    let log = Pages::open(folder).map_err(|error| format!("failed to open the log: {error}"))?;
+    let log = Arc::new(Mutex::new(log));
+    let mut command = command(launch)?;
+    let started = if launch.tty {
+        with_terminal(&mut command, (launch, folder), &log)
+    } else {
+        with_pipes(&mut command, (launch, folder), &log)
+    };
+    started.map_err(|error| format!("failed to start {:?}: {error}", launch.words[0]))
+}
+
+fn command(launch: &Launch) -> Result<Command, String> {
+    let Some((program, arguments)) = launch.words.split_first() else {
+        return Err("there is no program to start".to_owned());
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(launch.environment.iter().map(|(name, value)| (name, value)));
+    command.current_dir(launch.folder.as_deref().unwrap_or("/"));
+    let (user, group) = launch.user;
+    if let Some(group) = group {
+        command.gid(group);
+    }
+    if let Some(user) = user {
+        command.uid(user);
+    }
+    process::own_session(&mut command, launch.tty);
+    process::die_with_parent(&mut command);
+    Ok(command)
+}
+
+fn with_pipes(command: &mut Command, (launch, folder): (&Launch, &Path), log: &Log) -> io::Result<Begun> {
+    let stdin = if launch.stdin { Stdio::from(open_stdin(folder)?) } else { Stdio::null() };
+    let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut pumps = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        pumps.push(pump(stdout, ("stdout", false), log));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        pumps.push(pump(stderr, ("stderr", false), log));
+    }
+    Ok((child, pumps, None))
+}
+
+fn with_terminal(command: &mut Command, (launch, folder): (&Launch, &Path), log: &Log) -> io::Result<Begun> {
+    let Terminal { master, slave } = Terminal::open()?;
+    let device = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&slave)))?;
+    let child = command
+        .stdin(slave.as_fd().try_clone_to_owned()?)
+        .stdout(slave.as_fd().try_clone_to_owned()?)
+        .stderr(slave)
+        .spawn()?;
+    // The command holds the slave's ends as well, and a master ends only when all of them are gone.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if launch.stdin {
+        let (mut from, mut to) = (open_stdin(folder)?, File::from(master.try_clone()?));
+        std::thread::spawn(move || io::copy(&mut from, &mut to));
+    }
+    let pumps = vec![pump(File::from(master), ("stdout", true), log)];
+    Ok((child, pumps, Some(device)))
+}
+
+/// A pipe by name, open for writing as well: it never ends by itself.
+fn open_stdin(folder: &Path) -> io::Result<File> {
+    let path = folder.join("stdin");
+    make_pipe(&path)?;
+    OpenOptions::new().read(true).write(true).mode(0o600).open(path)
+}
+
+type Log = Arc<Mutex<Pages>>;
+
+/// A log of two files at most: when one is full, it takes the place of the one before.
+struct Pages {
+    file: File,
+    size: u64,
+    folder: PathBuf,
+}
+
+impl Pages {
+    fn open(folder: &Path) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(folder.join("log"))?;
+        Ok(Self { file, size: 0, folder: folder.to_owned() })
+    }
+
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        if self.size > FULL {
+            fs::rename(self.folder.join("log"), self.folder.join("log.before"))?;
+            *self = Self::open(&self.folder)?;
+        }
+        self.size += u64::try_from(text.len()).unwrap_or(0);
+        self.file.write_all(text)
+    }
+}
+
+/// Writes what comes as lines `TIME STREAM F TEXT`; parts of a line that is too long, or not ended, have a `P`. `at_once`:
+/// a part is not held back for the rest of its line, which may be what somebody is to type.
+fn pump(
+    from: impl Read + Send + 'static,
+    (stream, at_once): (&'static str, bool),
+    log: &Log,
+) -> JoinHandle<()> {
+    let log = log.clone();
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        loop {
+            // The end of a terminal is an error.
+            let mut line = if at_once { piece(&mut from) } else { line(&mut from) }.unwrap_or_default();
+            if line.is_empty() {
+                return;
+            }
+            let tag = if line.last() == Some(&b'\n') { 'F' } else { 'P' };
+            let mut text = format!("{} {stream} {tag} ", exact(now())).into_bytes();
+            text.append(&mut line);
+            if tag == 'P' {
+                text.push(b'\n');
+            }
+            let mut log = log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // A full disk loses lines; it does not stop the program.
+            drop(log.write(&text));
+        }
+    })
+}
+
+fn line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    from.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+    Ok(line)
+}
+
+/// A line, or as much of it as there is.
+fn piece(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let there = from.fill_buf()?;
+    let end = there.iter().position(|byte| *byte == b'\n').map_or(there.len(), |at| at + 1);
+    let piece = there[..end].to_vec();
+    from.consume(end);
+    Ok(piece)
+}
+
+/// Ends what the program left behind.
+fn end_family() {
+    loop {
+        let children = process::children();
+        if children.is_empty() {
+            return;
+        }
+        children.into_iter().for_each(process::kill_child);
+    }
+}
+
+fn await_pumps(pumps: Vec<JoinHandle<()>>) {
+    let begin = SystemTime::now();
+    while pumps.iter().any(|pump| !pump.is_finished()) && begin.elapsed().is_ok_and(|time| time < LAST_WORDS)
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn exit(status: ExitStatus, starved: bool) -> Exit {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
+    let reason = match code {
+        0 => "Completed",
+        137 if starved => "OOMKilled",
+        _ => "Error",
+    };
+    Exit { code, reason: reason.to_owned(), message: String::new(), at: now() }
+}
+
+/// Whoever waited may be gone.
+fn say(line: &str) {
+    let mut out = io::stdout();
+    drop(writeln!(out, "{}", line.replace('\n', " ")));
+    drop(out.flush());
+}
+
+fn now() -> Time {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
