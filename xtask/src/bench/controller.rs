@@ -123,6 +123,8 @@ async fn change(access: &Access, size: Size) -> Result<()> {
             writes += 1;
         }
         send(&mut client, merge(&path, &status(service * size.endpoints, "True"))).await?;
+        // So that it is not taken for a write of the next change.
+        tokio::time::timeout(LIMIT, watch.next()).await.context("a slice")?;
     }
     println!(
         "one pod changed until its slice was written, {changes} times:  p50 {}   p99 {}   {:.2} slices written each",
