@@ -219,6 +219,7 @@ impl Hands {
             .args(words)
             .arg(folder)
             .env(KEEPS, folder)
+            .env(MARK, uid)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
