@@ -11,7 +11,7 @@ use crate::trimmed::{Meta, Place};
 pub(crate) struct Plan {
     /// Done one after the other; what is in one step goes out together, and a failure ends the plan.
     pub(crate) steps: Vec<Vec<Action>>,
-    /// What is said although nothing is done, once.
+    /// What is said although nothing is done.
     pub(crate) said: Vec<Said>,
     /// When to look again although nothing has changed.
     pub(crate) again: Option<Moment>,
@@ -182,6 +182,8 @@ pub(crate) struct Said {
     pub(crate) message: String,
     /// Whether the sentence ends with what the answer brought: the name of what was made, or what went wrong.
     pub(crate) is_open: bool,
+    /// Whether it is said once only of the object.
+    pub(crate) is_once: bool,
 }
 
 impl Said {
@@ -194,7 +196,7 @@ impl Said {
         if !meta.namespace.is_empty() {
             of["namespace"] = meta.namespace.as_str().into();
         }
-        Self { by, of, is_warning: false, reason: "", message: String::new(), is_open: false }
+        Self { by, of, is_warning: false, reason: "", message: String::new(), is_open: false, is_once: false }
     }
 
     /// With a word and a sentence.
@@ -212,6 +214,12 @@ impl Said {
     /// As the beginning of a sentence that the answer ends.
     pub(crate) fn open(mut self) -> Self {
         self.is_open = true;
+        self
+    }
+
+    /// As something that is said once only of the object.
+    pub(crate) fn once(mut self) -> Self {
+        self.is_once = true;
         self
     }
 

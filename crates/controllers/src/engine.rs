@@ -15,10 +15,15 @@ use crate::moment::Moment;
 use crate::queue::Queue;
 use crate::trimmed::{Deployment, Node, Place, Pod, ReplicaSet};
 use crate::world::{Key, News, World, concerned_by_node};
-use crate::{Controller, Settings, deployment, namespace, orphans, ranges, replica_set, schedule, taints};
+use crate::{
+    Controller, Settings, deployment, eviction, lifecycle, namespace, orphans, ranges, replica_set, schedule,
+};
 
 /// How long a node may be away before its Pods go.
 const QUARANTINE: Duration = Duration::from_secs(40);
+/// How long to rest at most, and how much longer is too long.
+pub(crate) const LONGEST_REST: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(5);
 
 /// The controllers.
 #[derive(Debug)]
@@ -33,6 +38,8 @@ pub(crate) struct Engine {
     /// What was said once: of which object, and the reason.
     told: BTreeSet<(String, &'static str)>,
     was_synced: bool,
+    /// Until when there is nothing to do unless something is heard.
+    rests_until: Option<Moment>,
 }
 
 /// What is to be done next.
@@ -96,6 +103,7 @@ impl Engine {
             failures: BTreeMap::new(),
             told: BTreeSet::new(),
             was_synced: false,
+            rests_until: None,
         }
     }
 
@@ -107,6 +115,8 @@ impl Engine {
 
     /// Hears what was seen.
     pub(crate) fn hear(&mut self, news: News, now: Moment) {
+        self.note_sleep(now);
+        self.world.signs.hear(&news, now);
         let keys = self.world.hear(news);
         self.enqueue(keys, now);
         if self.world.is_synced() && !self.was_synced {
@@ -125,6 +135,24 @@ impl Engine {
 
     /// What is to be done now; the answers to it are told by [`Engine::answered`] and [`Engine::done`].
     pub(crate) fn next(&mut self, now: Moment) -> Option<(Job, Vec<Said>)> {
+        self.note_sleep(now);
+        let next = self.find_next(now);
+        if next.is_none() {
+            let latest = now.plus(LONGEST_REST);
+            self.rests_until = Some(self.wakes().map_or(latest, |when| when.clamp(now, latest)));
+        }
+        next
+    }
+
+    /// Who wakes up much too late, as with a machine that was asleep, has not listened.
+    fn note_sleep(&mut self, now: Moment) {
+        if self.rests_until.is_some_and(|until| until.plus(LATE) < now) {
+            self.world.signs.restart(now);
+        }
+        self.rests_until = Some(self.rests_until.map_or(now, |until| until.max(now)));
+    }
+
+    fn find_next(&mut self, now: Moment) -> Option<(Job, Vec<Said>)> {
         if !self.was_synced {
             return None;
         }
@@ -140,7 +168,7 @@ impl Engine {
                 self.queue.add(key.clone(), when);
             }
             let mut said = std::mem::take(&mut plan.said);
-            said.retain(|one| self.told.insert((one.of["uid"].to_string(), one.reason)));
+            said.retain(|one| !one.is_once || self.told.insert((one.of["uid"].to_string(), one.reason)));
             if !plan.steps.is_empty() || !said.is_empty() {
                 return Some((Job { key, plan }, said));
             }
@@ -170,6 +198,10 @@ impl Engine {
                 Some(end(said, object["metadata"]["name"].as_str().unwrap_or_default()))
             }
             Err(error) => {
+                if matches!(error, ClientError::Unreachable(_)) {
+                    // Nobody is heard either.
+                    self.world.signs.restart(now);
+                }
                 if error.is_not_found() && action.verb != Verb::Create {
                     self.lost(action, now);
                 }
@@ -193,7 +225,8 @@ impl Engine {
                 Key::ReplicaSet(_)
                 | Key::Deployment(_)
                 | Key::Schedule
-                | Key::Taints(_)
+                | Key::Node(_)
+                | Key::Evictions(_)
                 | Key::Ranges
                 | Key::Orphans
                 | Key::Account(_)
@@ -281,7 +314,8 @@ impl Engine {
             Key::ReplicaSet(place) => self.plan_set(key, place, now),
             Key::Deployment(place) => self.plan_deployment(key, place, now),
             Key::Schedule => self.plan_schedule(now),
-            Key::Taints(name) => self.world.node(name).map(taints::reconcile).unwrap_or_default(),
+            Key::Node(name) => self.plan_node(name, now),
+            Key::Evictions(name) => self.plan_evictions(name, now),
             Key::Ranges => ranges::reconcile(&self.ranges, &self.world.nodes.all().collect::<Vec<_>>()),
             Key::Orphans => {
                 self.world.note_missing(now);
@@ -300,6 +334,42 @@ impl Engine {
                 namespace::root(namespace, self.world.root(name), certificate)
             }
         }
+    }
+
+    fn plan_node(&mut self, name: &str, now: Moment) -> Plan {
+        let world = &mut self.world;
+        let nodes: Vec<&Node> = world.nodes.all().collect();
+        let is_other = world.pace.look(&nodes, now);
+        let Some((node, heard)) = world.node(name).zip(world.signs.last(name)) else {
+            return Plan::default();
+        };
+        let leave = world.pace.leave(node, &nodes, now);
+        let is_lost = lifecycle::is_lost(node, heard, now);
+        let pods = if is_lost { world.pods_on(name) } else { Vec::new() };
+        let plan = lifecycle::reconcile(&lifecycle::View { node, heard, pods, leave, now });
+        if lifecycle::begins_to_put_away(node, &plan) {
+            let node = node.clone();
+            self.world.pace.used(&node, now);
+        }
+        if is_other {
+            let others = self.world.nodes.all().map(|node| Key::Node(node.metadata.name.clone()));
+            let others: Vec<Key> = others.collect();
+            self.enqueue(others, now);
+        }
+        plan
+    }
+
+    fn plan_evictions(&mut self, name: &str, now: Moment) -> Plan {
+        let mut clocks = self.world.clocks.remove(name).unwrap_or_default();
+        let Some(node) = self.world.node(name) else { return Plan::default() };
+        if clocks.is_empty() && !eviction::puts_away(node) {
+            return Plan::default();
+        }
+        let plan = eviction::reconcile(node, &self.world.pods_on(name), &mut clocks, now);
+        if !clocks.is_empty() {
+            self.world.clocks.insert(name.to_owned(), clocks);
+        }
+        plan
     }
 
     fn plan_set(&mut self, key: &Key, place: &Place, now: Moment) -> Plan {
@@ -363,7 +433,8 @@ fn controller(key: &Key) -> Controller {
         Key::ReplicaSet(_) => Controller::ReplicaSet,
         Key::Deployment(_) => Controller::Deployment,
         Key::Schedule => Controller::Scheduler,
-        Key::Taints(_) => Controller::NodeLifecycle,
+        Key::Node(_) => Controller::NodeLifecycle,
+        Key::Evictions(_) => Controller::TaintEviction,
         Key::Ranges => Controller::NodeIpam,
         Key::Orphans => Controller::PodGc,
         Key::Account(_) => Controller::ServiceAccount,

@@ -1,5 +1,5 @@
-//! The controllers of a small cluster: ReplicaSets, Deployments, the scheduler, ranges and taints of nodes, Pods of lost nodes,
-//! ServiceAccounts.
+//! The controllers of a small cluster: ReplicaSets, Deployments, the scheduler, ranges of nodes, silent nodes and their
+//! Pods, ServiceAccounts.
 //!
 //! Each is a pure function from what is known to a [`Plan`](action::Plan); [`Engine`](engine::Engine) decides when each of
 //! them looks again, and [`run`] is the only part with effects. They talk to any API server over HTTP.
@@ -12,6 +12,8 @@ mod action;
 mod claim;
 mod deployment;
 mod engine;
+mod eviction;
+mod lifecycle;
 mod moment;
 mod namespace;
 mod orphans;
@@ -21,7 +23,6 @@ mod replica_set;
 mod schedule;
 mod shell;
 mod table;
-mod taints;
 mod trimmed;
 mod world;
 
@@ -44,8 +45,10 @@ pub enum Controller {
     Scheduler,
     /// Ranges of addresses for nodes.
     NodeIpam,
-    /// Taints of nodes that take no Pods.
+    /// What is known of silent nodes, and taints of nodes that take no Pods.
     NodeLifecycle,
+    /// No Pods where taints keep them away.
+    TaintEviction,
     /// No Pods of nodes that are no more.
     PodGc,
     /// A ServiceAccount `default` in every namespace.
@@ -56,12 +59,13 @@ pub enum Controller {
 
 impl Controller {
     /// All of them, with the names by which they are chosen, which are those of kube-controller-manager where it has them.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("replicaset-controller", Self::ReplicaSet),
         ("deployment-controller", Self::Deployment),
         ("scheduler", Self::Scheduler),
         ("node-ipam-controller", Self::NodeIpam),
         ("node-lifecycle-controller", Self::NodeLifecycle),
+        ("taint-eviction-controller", Self::TaintEviction),
         ("pod-garbage-collector-controller", Self::PodGc),
         ("serviceaccount-controller", Self::ServiceAccount),
         ("root-ca-certificate-publisher-controller", Self::RootCa),

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use watch::client::{Client, ClientError, Collection, Told, follow, lead};
 
 use crate::action::{Action, Said, Verb};
-use crate::engine::{Engine, Job, Verdict, verdict};
+use crate::engine::{Engine, Job, LONGEST_REST, Verdict, verdict};
 use crate::moment::Moment;
 use crate::trimmed::decode;
 use crate::world::{Key, News};
@@ -116,8 +116,8 @@ impl Shell {
             }
             tasks.spawn(carry_out(self.client.clone(), job, self.tell.clone(), self.slots.clone()));
         }
-        let idle = Duration::from_secs(60);
-        self.engine.wakes().map_or(idle, |when| when.since(now).clamp(Duration::from_millis(1), idle))
+        let rest = |when: Moment| when.since(now).clamp(Duration::from_millis(1), LONGEST_REST);
+        self.engine.wakes().map_or(LONGEST_REST, rest)
     }
 
     fn hear(&mut self, event: Event) {
@@ -226,6 +226,8 @@ fn follow_all(client: &Client, settings: &Settings, tell: &mpsc::Sender<Event>) 
     hear_of(&mut tasks, (client, tell), Collection::all("/apis/apps/v1/deployments"), News::Deployment);
     hear_of(&mut tasks, (client, tell), Collection::all("/api/v1/nodes"), News::Node);
     hear_of(&mut tasks, (client, tell), Collection::all("/api/v1/namespaces"), News::Namespace);
+    let leases = Collection::all("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases");
+    hear_of(&mut tasks, (client, tell), leases, News::Lease);
     let accounts = named("/api/v1/serviceaccounts", namespace::ACCOUNT);
     hear_of(&mut tasks, (client, tell), accounts, News::Account);
     if settings.root_certificate.is_some() {

@@ -70,7 +70,8 @@ pub(super) fn is_tolerated(pod: &Pod, taint: &Taint) -> bool {
     pod.spec.tolerations.iter().any(|toleration| tolerates(toleration, taint))
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+/// Whether a toleration is about a taint.
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let is_meant = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
     if !is_meant(&toleration.effect, &taint.effect) || !is_meant(&toleration.key, &taint.key) {
         return false;

@@ -182,7 +182,13 @@ fn merge(into: &mut Value, patch: Value) {
         return;
     };
     for (key, value) in patch {
-        if value.is_null() {
+        if key == "conditions" && into[&key].is_array() {
+            // The list is one of types, for whoever patches strategically.
+            let known = into[&key].as_array_mut().unwrap();
+            let is_new = |one: &Value| value.as_array().unwrap().iter().any(|new| new["type"] == one["type"]);
+            known.retain(|one| !is_new(one));
+            known.extend(value.as_array().unwrap().iter().cloned());
+        } else if value.is_null() {
             into.as_object_mut().unwrap().remove(&key);
         } else {
             if !into[&key].is_object() && value.is_object() {

@@ -112,6 +112,8 @@ pub(crate) struct Condition {
     pub(crate) message: String,
     /// When it was last written.
     pub(crate) last_update_time: Option<Moment>,
+    /// When it was last said, by nodes.
+    pub(crate) last_heartbeat_time: Option<Moment>,
     /// Since when the status is what it is.
     pub(crate) last_transition_time: Option<Moment>,
 }
@@ -125,6 +127,7 @@ impl Condition {
             reason: why.0.to_owned(),
             message: why.1.to_owned(),
             last_update_time: Some(now),
+            last_heartbeat_time: None,
             last_transition_time: Some(now),
         }
     }
@@ -176,6 +179,24 @@ macro_rules! trimmed {
 }
 
 trimmed!(Pod, ReplicaSet, Deployment, Node, Namespace, Plain);
+
+/// A node's sign of life.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Lease {
+    /// What every object has.
+    pub(crate) metadata: Meta,
+    /// What it says.
+    pub(crate) spec: LeaseSpec,
+}
+
+/// What a Lease says.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct LeaseSpec {
+    /// When it was last renewed, by the node's clock.
+    pub(crate) renew_time: String,
+}
 
 /// A room for names.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]

@@ -19,7 +19,12 @@ pub(crate) struct Node {
 impl Node {
     /// Whether it says that it can run Pods.
     pub(crate) fn is_ready(&self) -> bool {
-        condition(&self.status.conditions, "Ready").is_some_and(|ready| ready.status == "True")
+        self.ready().is_some_and(|ready| ready.status == "True")
+    }
+
+    /// What is said of whether it can run Pods.
+    pub(crate) fn ready(&self) -> Option<&Condition> {
+        condition(&self.status.conditions, "Ready")
     }
 
     /// The ranges that its Pods have their addresses from.

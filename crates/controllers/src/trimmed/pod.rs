@@ -161,7 +161,7 @@ pub(crate) struct NodeTerm {
 
 /// A taint that a Pod does not mind.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Toleration {
     /// The taint's name; empty: any.
     pub(crate) key: String,
@@ -171,6 +171,8 @@ pub(crate) struct Toleration {
     pub(crate) value: String,
     /// The taint's effect; empty: any.
     pub(crate) effect: String,
+    /// For how long; `None`: for ever.
+    pub(crate) toleration_seconds: Option<i64>,
 }
 
 /// Over what Pods should be spread evenly.
