@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args as Arguments;
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// The certificate of the API server that Pods are told [default: none]
     #[arg(long, value_name = "FILE")]
     root_ca_file: Option<PathBuf>,
+    /// How long a node may be silent
+    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = config::parse_duration)]
+    node_monitor_grace_period: Duration,
     /// Whether to work only while holding the lease, so that several can run
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     leader_elect: bool,
@@ -128,7 +132,8 @@ fn other_settings(args: &Args, mut chosen: BTreeSet<Controller>) -> anyhow::Resu
     };
     let root_certificate = args.root_ca_file.as_ref().map(read).transpose()?;
     let lease = lease(args, OTHERS_LEASE);
-    Ok(controllers::Settings { lease, controllers: chosen, cluster_ranges, root_certificate })
+    let node_grace = args.node_monitor_grace_period;
+    Ok(controllers::Settings { lease, controllers: chosen, cluster_ranges, root_certificate, node_grace })
 }
 
 fn settings(args: &Args) -> Settings {

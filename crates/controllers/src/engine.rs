@@ -31,6 +31,7 @@ pub(crate) struct Engine {
     controllers: BTreeSet<Controller>,
     ranges: Vec<IpNet>,
     root: Option<String>,
+    grace: Duration,
     world: World,
     queue: Queue<Key>,
     /// What the last attempt to make or delete something ended with.
@@ -98,6 +99,7 @@ impl Engine {
             controllers: settings.controllers.clone(),
             ranges: settings.cluster_ranges.clone(),
             root: settings.root_certificate.clone(),
+            grace: settings.node_grace,
             world: World::default(),
             queue: Queue::default(),
             failures: BTreeMap::new(),
@@ -209,9 +211,8 @@ impl Engine {
                     return None;
                 }
                 let message = message(error);
-                let is_known = self.failures.insert(key.clone(), message.clone()).as_ref() == Some(&message);
-                let said = action.told[1].clone().filter(|_| !is_known)?;
-                Some(end(said, &message))
+                self.failures.insert(key.clone(), message.clone());
+                Some(end(action.told[1].clone()?, &message))
             }
         }
     }
@@ -281,7 +282,6 @@ impl Engine {
                 }
                 Vec::new()
             }
-            (Verb::Create | Verb::Patch { .. }, Kind::Event) => Vec::new(),
         };
         self.enqueue(keys, now);
     }
@@ -297,9 +297,7 @@ impl Engine {
                 self.world.sets.doom(&action.place, &action.uid, now);
                 Vec::new()
             }
-            Kind::Deployment | Kind::Node | Kind::ServiceAccount | Kind::ConfigMap | Kind::Event => {
-                Vec::new()
-            }
+            Kind::Deployment | Kind::Node | Kind::ServiceAccount | Kind::ConfigMap => Vec::new(),
         }
     }
 
@@ -344,9 +342,10 @@ impl Engine {
             return Plan::default();
         };
         let leave = world.pace.leave(node, &nodes, now);
-        let is_lost = lifecycle::is_lost(node, heard, now);
+        let grace = self.grace;
+        let is_lost = lifecycle::is_lost(node, (heard, grace), now);
         let pods = if is_lost { world.pods_on(name) } else { Vec::new() };
-        let plan = lifecycle::reconcile(&lifecycle::View { node, heard, pods, leave, now });
+        let plan = lifecycle::reconcile(&lifecycle::View { node, heard, grace, pods, leave, now });
         if lifecycle::begins_to_put_away(node, &plan) {
             let node = node.clone();
             self.world.pace.used(&node, now);

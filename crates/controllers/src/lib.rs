@@ -28,6 +28,7 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use watch::client::Lease;
@@ -86,7 +87,7 @@ impl FromStr for Controller {
 }
 
 /// What the controllers have to know.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The lease under which they work; `None`: nobody else does.
     pub lease: Option<Lease>,
@@ -96,6 +97,20 @@ pub struct Settings {
     pub cluster_ranges: Vec<IpNet>,
     /// The certificate of the API server, in PEM; `None`: none is told to Pods.
     pub root_certificate: Option<String>,
+    /// How long a node may be silent.
+    pub node_grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease: None,
+            controllers: BTreeSet::new(),
+            cluster_ranges: Vec::new(),
+            root_certificate: None,
+            node_grace: Duration::from_secs(50),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch as flag};
 use tokio::task::JoinSet;
-use watch::client::{Client, ClientError, Collection, Lease, PatchType, Told, follow, lead};
+use watch::client::{Client, ClientError, Collection, Lease, Note, PatchType, Recorder, Told, follow, lead};
 
 use crate::cluster::{Cluster, Touched};
 use crate::endpoints;
@@ -72,6 +72,7 @@ struct Controller {
     tasks: JoinSet<Done>,
     /// Changes of slices that are being written: their watch may be faster than the answer to the write.
     held: Vec<Touched>,
+    recorder: Recorder,
 }
 
 /// The changes, by kind.
@@ -156,6 +157,7 @@ where
 impl Controller {
     fn new(client: Client, workers: usize) -> Self {
         Self {
+            recorder: Recorder::start(client.clone()),
             client,
             workers: workers.max(1),
             cluster: Cluster::default(),
@@ -293,9 +295,32 @@ impl Controller {
             Some(error) if error.is_conflict() || error.is_not_found() => {
                 tracing::debug!(%namespace, %service, %error, ?wait, "what is written was changed meanwhile");
             }
-            Some(error) => tracing::warn!(%namespace, %service, %error, ?wait, "failed to write"),
+            Some(error) => {
+                tracing::warn!(%namespace, %service, %error, ?wait, "failed to write");
+                self.complain(&namespace, &service, &error);
+            }
             None => {}
         }
+    }
+
+    /// Tells on the Service that its slices could not be written.
+    fn complain(&mut self, namespace: &str, name: &str, error: &ClientError) {
+        let Some(service) = self.cluster.namespace(namespace).service(name) else { return };
+        let of = serde_json::json!({
+            "apiVersion": "v1", "kind": "Service", "namespace": namespace, "name": name, "uid": &*service.uid,
+        });
+        let why = match error {
+            ClientError::Refused { message, .. } => message,
+            ClientError::Unreachable(why) => why,
+        };
+        self.recorder.record(Note {
+            component: "endpoint-slice-controller",
+            host: String::new(),
+            of,
+            is_warning: true,
+            reason: "FailedToUpdateEndpointSlices".to_owned(),
+            message: format!("Error updating Endpoint Slices for Service {namespace}/{name}: {why}"),
+        });
     }
 }
 

@@ -45,13 +45,21 @@ pub(crate) async fn keep_alive(client: &Client, settings: &Settings) {
         }
         tokio::time::sleep(SIGN).await;
         rest = rest.saturating_sub(SIGN);
-        if rest.is_zero() {
+        if rest.is_zero() || is_doubted(client, settings).await {
             rest = REFRESH;
             if let Err(error) = tell_status(client, settings).await {
                 warn!(node = settings.node_name, %error, "the node's status cannot be told");
             }
         }
     }
+}
+
+/// Whether somebody said that the node is not ready, as is said of one that could not be heard for a while.
+async fn is_doubted(client: &Client, settings: &Settings) -> bool {
+    let Ok(known) = client.get(&path(settings)).await else { return false };
+    let ready =
+        crate::pod::list(&known["status"]["conditions"]).find(|condition| condition["type"] == "Ready");
+    ready.is_none_or(|ready| ready["status"] != "True")
 }
 
 async fn try_register(client: &Client, settings: &Settings) -> Result<Vec<IpNet>, ClientError> {

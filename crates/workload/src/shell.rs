@@ -251,6 +251,7 @@ impl Pods {
 
     async fn step(&mut self, uid: &str, input: Input) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
+        let is_seen = matches!(input, Input::Pod(_));
         let actions = entry.machine.step(input, now());
         if actions.contains(&Action::Forget) {
             return self.forget(uid);
@@ -287,7 +288,9 @@ impl Pods {
             }
         }
         let status = entry.machine.status(&self.hands.settings.addresses, now());
-        entry.telling.say(Words { status, delete });
+        let is_doubted =
+            is_seen && ready(&entry.about.pod.object["status"]) == "False" && ready(&status) == "True";
+        entry.telling.say(Words { status, delete, doubts: 0 }, is_doubted);
         entry.wake_up(uid, &self.hands.tell);
     }
 
@@ -301,6 +304,12 @@ impl Pods {
             warn!(uid, %error, "what was kept of a pod cannot be removed");
         }
     }
+}
+
+/// What a status says of the pod's readiness.
+fn ready(status: &Value) -> &str {
+    let ready = list(&status["conditions"]).find(|condition| condition["type"] == "Ready");
+    ready.and_then(|ready| ready["status"].as_str()).unwrap_or_default()
 }
 
 /// Gives a pod its addresses, those that it had where it had some.

@@ -18,8 +18,7 @@ use crate::trimmed::{Condition, Meta, Node, Pod, condition};
 pub(crate) use disruption::{Leave, Pace};
 pub(crate) use signs::Signs;
 
-/// How long a node may be silent, and one that has never said anything.
-const GRACE: Duration = Duration::from_secs(50);
+/// How long a node may be silent that has never said anything.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
 /// How often a node says that it lives.
 const BEAT: Duration = Duration::from_secs(10);
@@ -35,6 +34,8 @@ pub(crate) struct View<'a> {
     pub(crate) node: &'a Node,
     /// When it was last heard of.
     pub(crate) heard: Moment,
+    /// How long it may be silent.
+    pub(crate) grace: Duration,
     /// Its Pods; needed only if [`is_lost`].
     pub(crate) pods: Vec<&'a Pod>,
     /// Whether it may get the taint that puts Pods away.
@@ -44,13 +45,13 @@ pub(crate) struct View<'a> {
 }
 
 /// Until when a node may be silent.
-fn patience(node: &Node, heard: Moment) -> Moment {
-    heard.plus(if node.ready().is_some() { GRACE } else { STARTUP_GRACE })
+fn patience(node: &Node, (heard, grace): (Moment, Duration)) -> Moment {
+    heard.plus(if node.ready().is_some() { grace } else { STARTUP_GRACE })
 }
 
 /// Whether nobody knows how a node is.
-pub(crate) fn is_lost(node: &Node, heard: Moment, now: Moment) -> bool {
-    patience(node, heard) < now || node.ready().is_some_and(|ready| ready.status == "Unknown")
+pub(crate) fn is_lost(node: &Node, silence: (Moment, Duration), now: Moment) -> bool {
+    patience(node, silence) < now || node.ready().is_some_and(|ready| ready.status == "Unknown")
 }
 
 /// What is to be done for a node.
@@ -62,14 +63,14 @@ pub(crate) fn reconcile(view: &View<'_>) -> Plan {
     }
     let registered = format!("Registered Node {} in Controller", node.metadata.name);
     plan.said.push(said_of(&node.metadata).that("RegisteredNode", registered).once());
-    let until = patience(node, view.heard);
+    let until = patience(node, (view.heard, view.grace));
     if until >= now {
         // A millisecond later it is silent.
         plan.look_at(Moment(until.0 + 1));
     } else {
         plan.steps.extend(forget(node, now).map(|action| vec![action]));
     }
-    if is_lost(node, view.heard, now) {
+    if is_lost(node, (view.heard, view.grace), now) {
         let unready: Vec<Action> = view.pods.iter().filter_map(|pod| unready(pod, now)).collect();
         plan.steps.extend(Some(unready).filter(|step| !step.is_empty()));
     }

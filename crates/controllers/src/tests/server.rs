@@ -161,7 +161,7 @@ fn put(kind: Kind, object: &Value) -> Option<News> {
         Kind::ReplicaSet => Some(News::ReplicaSet(Told::Put(serde_json::from_value(read()).unwrap()))),
         Kind::Deployment => Some(News::Deployment(Told::Put(serde_json::from_value(read()).unwrap()))),
         Kind::Node => Some(News::Node(Told::Put(serde_json::from_value(read()).unwrap()))),
-        Kind::ServiceAccount | Kind::ConfigMap | Kind::Event => None,
+        Kind::ServiceAccount | Kind::ConfigMap => None,
     }
 }
 
@@ -172,7 +172,7 @@ fn gone(kind: Kind, place: &Place) -> Option<News> {
         Kind::ReplicaSet => Some(News::ReplicaSet(Told::Gone { namespace, name })),
         Kind::Deployment => Some(News::Deployment(Told::Gone { namespace, name })),
         Kind::Node => Some(News::Node(Told::Gone { namespace, name })),
-        Kind::ServiceAccount | Kind::ConfigMap | Kind::Event => None,
+        Kind::ServiceAccount | Kind::ConfigMap => None,
     }
 }
 
