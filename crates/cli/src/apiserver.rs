@@ -80,8 +80,13 @@ impl Args {
     }
 }
 
-fn range(text: &str) -> Result<Range, String> {
+pub(crate) fn range(text: &str) -> Result<Range, String> {
     Range::parse(text).map(Range::masked).ok_or_else(|| format!("{text:?} is no range of addresses"))
+}
+
+/// What Kubernetes has.
+pub(crate) fn usual_node_ports() -> NodePorts {
+    NodePorts { first: 30000, last: 32767 }
 }
 
 fn node_ports(text: &str) -> Result<NodePorts, String> {
@@ -174,6 +179,8 @@ impl Kept {
 
 /// A server that serves.
 pub(crate) struct Running {
+    /// Where it listens first.
+    pub(crate) address: SocketAddr,
     /// Where clients of this machine find it.
     pub(crate) url: String,
     /// The kubeconfig of who may do everything.
@@ -222,7 +229,7 @@ pub(crate) async fn start(args: &Args, kept: Kept, listeners: Vec<TcpListener>) 
     for listener in listeners {
         serving.spawn(server.clone().run(listener));
     }
-    Ok(Running { url, kubeconfig, authority: Arc::new(authority), stop, serving })
+    Ok(Running { address, url, kubeconfig, authority: Arc::new(authority), stop, serving })
 }
 
 impl Running {
