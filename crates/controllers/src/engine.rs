@@ -13,6 +13,7 @@ use watch::client::ClientError;
 use crate::action::{Action, Kind, Plan, Said, Verb};
 use crate::moment::Moment;
 use crate::queue::Queue;
+use crate::tally::Tally;
 use crate::trimmed::{Deployment, Node, Place, Pod, ReplicaSet};
 use crate::world::{Key, News, World, concerned_by_node};
 use crate::{
@@ -39,6 +40,7 @@ pub(crate) struct Engine {
     /// What was said once: of which object, and the reason.
     told: BTreeSet<(String, &'static str)>,
     was_synced: bool,
+    tally: Tally,
     /// Until when there is nothing to do unless something is heard.
     rests_until: Option<Moment>,
 }
@@ -105,6 +107,7 @@ impl Engine {
             failures: BTreeMap::new(),
             told: BTreeSet::new(),
             was_synced: false,
+            tally: Tally::new(&settings.queues),
             rests_until: None,
         }
     }
@@ -129,7 +132,9 @@ impl Engine {
 
     fn enqueue(&mut self, keys: impl IntoIterator<Item = Key>, now: Moment) {
         for key in keys {
-            if self.controllers.contains(&controller(&key)) {
+            let controller = controller(&key);
+            if self.controllers.contains(&controller) {
+                self.tally.of(controller).added();
                 self.queue.add(key, now);
             }
         }
@@ -164,7 +169,11 @@ impl Engine {
         keys.extend(expired.iter().flat_map(|set| self.world.concerned_by_set(set)));
         self.enqueue(keys, now);
         loop {
-            let key = self.queue.take(now)?;
+            let Some((key, due)) = self.queue.take(now) else {
+                self.tally.set_depths(self.queue.overdue(now).map(controller));
+                return None;
+            };
+            self.tally.of(controller(&key)).taken(now.since(due));
             let mut plan = self.plan(&key, now);
             if let Some(when) = plan.again {
                 self.queue.add(key.clone(), when);
@@ -174,7 +183,8 @@ impl Engine {
             if !plan.steps.is_empty() || !said.is_empty() {
                 return Some((Job { key, plan }, said));
             }
-            self.queue.done(key, false, now);
+            let took = self.queue.done(key.clone(), false, now);
+            self.tally.of(controller(&key)).done(took);
         }
     }
 
@@ -239,7 +249,12 @@ impl Engine {
 
     /// Hears that a plan has ended.
     pub(crate) fn done(&mut self, key: Key, verdict: Verdict, now: Moment) {
-        self.queue.done(key, verdict == Verdict::Again, now);
+        let tally = self.tally.of(controller(&key));
+        let is_failed = verdict == Verdict::Again;
+        if is_failed {
+            tally.retried();
+        }
+        tally.done(self.queue.done(key, is_failed, now));
     }
 
     /// Takes what was written as known.

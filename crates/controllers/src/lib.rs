@@ -23,6 +23,7 @@ mod replica_set;
 mod schedule;
 mod shell;
 mod table;
+mod tally;
 mod trimmed;
 mod world;
 
@@ -31,6 +32,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use telemetry::WorkQueues;
 use watch::client::Lease;
 
 pub use shell::run;
@@ -99,6 +101,8 @@ pub struct Settings {
     pub root_certificate: Option<String>,
     /// How long a node may be silent.
     pub node_grace: Duration,
+    /// Where the work is counted.
+    pub queues: WorkQueues,
 }
 
 impl Default for Settings {
@@ -109,6 +113,7 @@ impl Default for Settings {
             cluster_ranges: Vec::new(),
             root_certificate: None,
             node_grace: Duration::from_secs(50),
+            queues: WorkQueues::default(),
         }
     }
 }

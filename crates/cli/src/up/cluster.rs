@@ -52,7 +52,7 @@ impl Cluster {
         let (stop, stopping) = watch::channel(false);
         let (tell, failures) = mpsc::channel(16);
         let mut parts = JoinSet::new();
-        let slices = endpointslice::Settings { lease: None, workers: WORKERS };
+        let slices = endpointslice::Settings { workers: WORKERS, ..endpointslice::Settings::default() };
         parts.spawn(endpointslice::run(client.clone(), slices, stopping.clone()));
         parts.spawn(controllers::run(client.clone(), controllers(&server), stopping.clone()));
         for (index, node) in site.nodes.iter().enumerate() {
@@ -237,11 +237,10 @@ fn listen(netns: &Option<String>, address: SocketAddr) -> anyhow::Result<TcpList
 fn controllers(server: &apiserver::Running) -> controllers::Settings {
     let all = Controller::ALL.iter().map(|(_, controller)| *controller);
     controllers::Settings {
-        lease: None,
         // The nodes bring the ranges of their pods along.
         controllers: all.filter(|one| *one != Controller::NodeIpam).collect::<BTreeSet<_>>(),
-        cluster_ranges: Vec::new(),
         root_certificate: Some(server.authority.certificate().to_owned()),
+        ..controllers::Settings::default()
     }
 }
 

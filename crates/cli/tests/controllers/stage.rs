@@ -51,11 +51,11 @@ impl Stage {
 
     fn start(&self) {
         let settings = Settings {
-            lease: None,
             controllers: Controller::ALL.iter().map(|(_, controller)| *controller).collect(),
             cluster_ranges: vec!["10.244.0.0/16".parse().unwrap(), "fd00:10:244::/56".parse().unwrap()],
             root_certificate: Some("it is me\n".to_owned()),
             node_grace: self.grace,
+            ..Settings::default()
         };
         self.runtime.spawn(controllers::run(self.client.clone(), settings, self.stop.subscribe()));
     }
