@@ -17,6 +17,7 @@ mod lifecycle;
 mod moment;
 mod namespace;
 mod orphans;
+mod pool;
 mod queue;
 mod ranges;
 mod replica_set;

@@ -9,6 +9,7 @@ use watch::client::Told;
 use crate::eviction::Clocks;
 use crate::lifecycle::{Pace, Signs};
 use crate::moment::Moment;
+use crate::pool::Pools;
 use crate::table::Table;
 use crate::trimmed::{Deployment, Lease, Meta, Namespace, Node, Place, Plain, Pod, ReplicaSet, Trimmed};
 use crate::{eviction, namespace, schedule};
@@ -85,6 +86,7 @@ pub(crate) struct World {
     /// Since when Pods have to go, by node.
     pub(crate) clocks: BTreeMap<String, Clocks>,
     knows_leases: bool,
+    pools: Pools,
     /// Nodes that have Pods and are not there, and since when.
     pub(crate) missing: BTreeMap<String, Moment>,
 }
@@ -145,7 +147,10 @@ impl World {
 
     fn hear_of_pods(&mut self, told: Told<Pod>) -> Vec<Key> {
         let told = match told {
-            Told::Put(pod) => Told::Put(self.with_node(pod)),
+            Told::Put(mut pod) => {
+                self.pools.share(&mut pod);
+                Told::Put(self.with_node(pod))
+            }
             told @ (Told::Gone { .. } | Told::Synced) => told,
         };
         let place = match &told {
@@ -181,7 +186,8 @@ impl World {
     }
 
     /// Takes a Pod as the server answered a write; answers what it concerns.
-    pub(crate) fn write_pod(&mut self, pod: Pod, now: Moment) -> Vec<Key> {
+    pub(crate) fn write_pod(&mut self, mut pod: Pod, now: Moment) -> Vec<Key> {
+        self.pools.share(&mut pod);
         let (place, pod) = (pod.metadata.place(), self.with_node(pod));
         let mut keys = self.pods.get(&place).map(|old| self.concerned_by_pod(old)).unwrap_or_default();
         self.pods.write(pod, now);

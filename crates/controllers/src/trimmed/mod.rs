@@ -9,6 +9,7 @@ mod replica_set;
 mod selector;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::moment::Moment;
 
 pub(crate) use deployment::{Deployment, DeploymentStatus};
 pub(crate) use node::{Node, Taint};
-pub(crate) use pod::{NodeTerm, Phase, Pod, Port, Spread, Toleration};
+pub(crate) use pod::{NodeTerm, Phase, Pod, Port, Spread, Toleration, Wants};
 pub(crate) use replica_set::{ReplicaSet, ReplicaSetStatus};
 pub(crate) use selector::{Requirement, Selector};
 
@@ -39,15 +40,15 @@ pub(crate) struct Meta {
     /// How often what is wanted of it has changed.
     pub(crate) generation: i64,
     /// Its labels.
-    pub(crate) labels: Pairs,
+    pub(crate) labels: Arc<Pairs>,
     /// Its annotations.
-    pub(crate) annotations: Pairs,
+    pub(crate) annotations: Arc<Pairs>,
     /// Since when it exists.
     pub(crate) creation_timestamp: Option<Moment>,
     /// Since when it is being deleted.
     pub(crate) deletion_timestamp: Option<Moment>,
     /// Whose it is.
-    pub(crate) owner_references: Vec<Owner>,
+    pub(crate) owner_references: Arc<Vec<Owner>>,
 }
 
 impl Meta {
@@ -73,7 +74,7 @@ impl Meta {
 }
 
 /// Whose an object is.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Owner {
     /// The owner's group and version.
