@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use ::apiserver::access::authority::Subject;
 use ::apiserver::access::kubeconfig;
 use ::watch::ApiConfig;
-use ::watch::client::Client;
+use ::watch::client::{Client, ClientError};
 use anyhow::{Context, anyhow};
 use controllers::Controller;
 use health::Snapshot;
+use serde_json::{Value, json};
 use site::{Node, Site};
 use sys::netns::Namespace;
 use tokio::net::TcpListener;
@@ -124,17 +125,26 @@ impl Cluster {
         }
     }
 
-    /// Removes Node objects, whose pods the controllers then remove.
+    /// Removes nodes that are not there any more, with their pods, which nobody else would end.
     pub(super) async fn forget_nodes(&self, names: &[String]) {
         for name in names {
-            let path = format!("/api/v1/nodes/{name}");
-            match self.client.delete(&path, &serde_json::Value::Null).await {
-                Err(error) if !error.is_not_found() => {
-                    warn!(node = name, %error, "a node of an earlier run stays")
-                }
-                Ok(_) | Err(_) => {}
+            if let Err(error) = self.forget_node(name).await
+                && !error.is_not_found()
+            {
+                warn!(node = name, %error, "a node of an earlier run stays");
             }
         }
+    }
+
+    async fn forget_node(&self, name: &str) -> Result<(), ClientError> {
+        let pods = self.client.get(&format!("/api/v1/pods?fieldSelector=spec.nodeName={name}")).await?;
+        let at_once = json!({"gracePeriodSeconds": 0});
+        for pod in pods["items"].as_array().into_iter().flatten() {
+            let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
+            let path = format!("/api/v1/namespaces/{}/pods/{}", text("namespace"), text("name"));
+            self.client.delete(&path, &at_once).await?;
+        }
+        self.client.delete(&format!("/api/v1/nodes/{name}"), &Value::Null).await.map(drop)
     }
 
     /// Ends every part; pods go on.
