@@ -1,0 +1,1 @@
+//! `proxy` of Pods, Services and nodes.
