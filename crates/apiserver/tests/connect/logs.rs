@@ -10,8 +10,8 @@ const LOG: &str = "GET /api/v1/namespaces/default/pods";
 fn what_a_container_said_is_passed_on() {
     run(async {
         let stage = Stage::new().await;
-        let lines = format!("{LOG}/p/log?tailLines=5&pretty=true HTTP/1.1\nConnection: close");
-        let (mut near, mut far) = tokio::join!(stage.send("reader", &lines), stage.kubelet());
+        let sent = format!("{LOG}/p/log?tailLines=5&pretty=true HTTP/1.1\nConnection: close");
+        let (mut near, mut far) = tokio::join!(stage.send("reader", &sent), stage.kubelet());
         assert_eq!(far.address, "127.0.0.1:10250".parse().unwrap());
         assert_eq!(far.user, "O=system:masters, CN=kube-apiserver-kubelet-client");
         let asked = head(&mut far.stream).await;
@@ -34,8 +34,8 @@ fn what_a_container_said_is_passed_on() {
 fn a_log_is_followed_as_it_comes_until_the_client_goes() {
     run(async {
         let stage = Stage::new().await;
-        let lines = format!("{LOG}/p/log?follow=true HTTP/1.1");
-        let (mut near, mut far) = tokio::join!(stage.send("admin", &lines), stage.kubelet());
+        let sent = format!("{LOG}/p/log?follow=true HTTP/1.1");
+        let (mut near, mut far) = tokio::join!(stage.send("admin", &sent), stage.kubelet());
         head(&mut far.stream).await;
         far.stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
         head(&mut near).await;
@@ -52,8 +52,8 @@ fn a_log_is_followed_as_it_comes_until_the_client_goes() {
 fn a_log_is_followed_until_the_server_stops() {
     run(async {
         let stage = Stage::new().await;
-        let lines = format!("{LOG}/p/log?follow=true HTTP/1.1");
-        let (mut near, mut far) = tokio::join!(stage.send("admin", &lines), stage.kubelet());
+        let sent = format!("{LOG}/p/log?follow=true HTTP/1.1");
+        let (mut near, mut far) = tokio::join!(stage.send("admin", &sent), stage.kubelet());
         head(&mut far.stream).await;
         far.stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
         head(&mut near).await;
@@ -67,8 +67,8 @@ fn a_log_is_followed_until_the_server_stops() {
 fn a_client_that_reads_nothing_holds_the_kubelet_back() {
     run(async {
         let stage = Stage::new().await;
-        let lines = format!("{LOG}/p/log HTTP/1.1");
-        let (mut near, mut far) = tokio::join!(stage.send("admin", &lines), stage.kubelet());
+        let sent = format!("{LOG}/p/log HTTP/1.1");
+        let (mut near, mut far) = tokio::join!(stage.send("admin", &sent), stage.kubelet());
         head(&mut far.stream).await;
         far.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n").await.unwrap();
         let mut sent = 0;
@@ -80,8 +80,11 @@ fn a_client_that_reads_nothing_holds_the_kubelet_back() {
             assert!(sent < 40_000_000, "somebody holds it all");
         }
         head(&mut near).await;
-        let read = some(&mut near, sent).await;
-        assert!(read.iter().all(|byte| *byte == b'x'));
+        // Not all that TLS took is on its way.
+        let read = some(&mut near, sent / 2).await;
+        let count = read.iter().filter(|byte| **byte == b'x').count();
+        // The rest says how long the chunks are.
+        assert!(count > read.len() / 10 * 9, "{count} of {}", read.len());
     });
 }
 
@@ -111,8 +114,8 @@ fn refusals_are_kubernetes_own() {
             ("POST", "405 the server does not allow this method on the requested resource"),
             ("DELETE", "405 the server does not allow this method on the requested resource"),
         ] {
-            let lines = format!("{line} /api/v1/namespaces/default/pods/p/log HTTP/1.1");
-            assert_eq!(stage.refused("admin", &lines).await, wanted);
+            let sent = format!("{line} /api/v1/namespaces/default/pods/p/log HTTP/1.1");
+            assert_eq!(stage.refused("admin", &sent).await, wanted);
         }
         for (answer, wanted) in [
             ("400 Bad Request\r\nContent-Length: 9\r\n\r\ncontainer", "400 container"),
@@ -123,14 +126,14 @@ fn refusals_are_kubernetes_own() {
                 "502 an error on the server (\"a\\\"b\") has prevented the request from succeeding ( pods/log p)",
             ),
         ] {
-            let lines = format!("{LOG}/p/log HTTP/1.1");
+            let sent = format!("{LOG}/p/log HTTP/1.1");
             let kubelet = async {
                 let mut far = stage.kubelet().await;
                 head(&mut far.stream).await;
                 far.stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).await.unwrap();
                 far.stream.shutdown().await.unwrap();
             };
-            let (refused, ()) = tokio::join!(stage.refused("admin", &lines), kubelet);
+            let (refused, ()) = tokio::join!(stage.refused("admin", &sent), kubelet);
             assert_eq!(refused, wanted);
         }
     });
@@ -139,13 +142,13 @@ fn refusals_are_kubernetes_own() {
 #[test]
 fn a_kubelet_is_who_it_must_be() {
     run(async {
-        let lines = format!("{LOG}/p/log HTTP/1.1");
+        let sent = format!("{LOG}/p/log HTTP/1.1");
         let trusting = Stage::with(Some(kubelet_certificate().0.clone())).await;
-        let (_near, far) = tokio::join!(trusting.send("admin", &lines), trusting.kubelet());
+        let (_near, far) = tokio::join!(trusting.send("admin", &sent), trusting.kubelet());
         assert_eq!(far.user, "O=system:masters, CN=kube-apiserver-kubelet-client");
         let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let stage = Stage::with(Some(other.cert.pem())).await;
-        let (refused, ()) = tokio::join!(stage.refused("admin", &lines), stage.stranger());
+        let (refused, ()) = tokio::join!(stage.refused("admin", &sent), stage.stranger());
         assert!(
             refused.starts_with(
                 "500 Get \"https://127.0.0.1:10250/containerLogs/default/p/c\": tls: invalid peer certificate"

@@ -246,6 +246,12 @@ pub(crate) async fn head(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> St
     String::from_utf8(read).unwrap()
 }
 
+/// Reads the body of an answer that says how long it is.
+pub(crate) async fn body(stream: &mut (impl tokio::io::AsyncRead + Unpin), head: &str) -> String {
+    let length = head.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap();
+    String::from_utf8(some(stream, length.parse().unwrap()).await).unwrap()
+}
+
 /// Reads to the end.
 pub(crate) async fn everything(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut read = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::stage::{Far, Near, Stage, everything, head, lines, run, some};
+use super::stage::{Far, Near, Stage, body, everything, head, lines, run, some};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const SPDY: &str = "Connection: Upgrade\nUpgrade: SPDY/3.1\nX-Stream-Protocol-Version: v4.channel.k8s.io";
@@ -34,7 +34,6 @@ fn a_request_is_passed_on_as_it_is() {
                 format!("POST {PODS}/p/exec?command=echo&command=a+b&stdout=1&container=c HTTP/1.1\n{SPDY}"),
                 "POST /exec/default/p/c?command=echo&command=a+b&output=1 HTTP/1.1
 connection: Upgrade
-content-length: 0
 host: api.example
 upgrade: SPDY/3.1
 x-forwarded-for: 127.0.0.1
@@ -183,9 +182,8 @@ fn an_answer_that_is_no_upgrade_is_passed_back() {
                 assert!(said.contains("x-reason: y\r\n"), "{said}");
                 assert_eq!(some(&mut near, 4).await, b"no!\n");
             } else {
-                let said = some(&mut near, 100).await;
-                let said = String::from_utf8_lossy(&said);
-                assert!(said.contains("invalid upgrade response: status code 200"), "{said}");
+                let body = body(&mut near, &said).await;
+                assert!(body.contains("invalid upgrade response: status code 200"), "{body}");
             }
         }
     });
@@ -211,9 +209,8 @@ fn refusals_are_kubernetes_own() {
             // An upgrade and `close` do not go together: the connection is ended here.
             let mut near = stage.send("admin", &what).await;
             let answer = head(&mut near).await;
-            let length = answer.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap();
-            let body = some(&mut near, length.parse().unwrap()).await;
-            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let body = body(&mut near, &answer).await;
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
             assert_eq!(format!("{} {}", body["code"], body["message"].as_str().unwrap()), wanted);
         }
         for part in ["exec", "attach", "portforward"] {
