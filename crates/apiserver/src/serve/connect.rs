@@ -93,8 +93,8 @@ fn split<'a>(path: &'a str, place: &Place) -> (&'a str, &'a str) {
     // api, v1, plural, name, part; and two for the namespace.
     let parts = if place.namespace.is_empty() { 5 } else { 7 };
     let begin = path.len() - path.trim_start_matches('/').len();
-    let ends = path[begin..].match_indices('/').map(|(at, _)| begin + at);
-    let end = ends.skip(parts - 1).next().unwrap_or(path.len());
+    let mut ends = path[begin..].match_indices('/').map(|(at, _)| begin + at);
+    let end = ends.nth(parts - 1).unwrap_or(path.len());
     path.split_at(end)
 }
 
