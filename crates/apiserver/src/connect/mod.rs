@@ -19,7 +19,7 @@ use crate::rest::Query;
 use crate::status::Status;
 
 pub(crate) use node::NODE_PROXY;
-pub use outward::{Dial, Outward};
+pub use outward::{Dial, Outward, from_here};
 pub(crate) use outward::{DialError, Wire};
 pub(crate) use pod::{ATTACH, EXEC, LOG, PORT_FORWARD};
 pub(crate) use proxy::{POD_PROXY, SERVICE_PROXY, clean, unreachable};

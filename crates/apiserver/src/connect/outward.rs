@@ -24,6 +24,11 @@ const DIAL_TIME: Duration = Duration::from_secs(10);
 pub type Dial =
     Arc<dyn Fn(SocketAddr) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>> + Send + Sync>;
 
+/// Opens connections from where the process is.
+pub fn from_here() -> Dial {
+    Arc::new(|address| Box::pin(TcpStream::connect(address)))
+}
+
 /// How nodes and Pods are reached. Clones are the same.
 #[derive(Clone)]
 pub struct Outward {
@@ -47,12 +52,7 @@ pub(crate) enum DialError {
 }
 
 impl Outward {
-    /// Reaches them from where the process is.
-    pub fn from_here(kubelets: &Kubelets) -> Result<Self, AccessError> {
-        Self::by(Arc::new(|address| Box::pin(TcpStream::connect(address))), kubelets)
-    }
-
-    /// Reaches them by a function.
+    /// Reaches them by a function, such as [`from_here`].
     pub fn by(dial: Dial, kubelets: &Kubelets) -> Result<Self, AccessError> {
         let address_types = kubelets.address_types.clone();
         Ok(Self { dial, configs: Configs::new(kubelets)?, address_types })
