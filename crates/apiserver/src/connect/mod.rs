@@ -65,8 +65,8 @@ pub struct Asked<'a> {
 pub struct Known<'a> {
     /// Answers an object of the core group, by its plural, namespace and name.
     pub object_of: &'a dyn Fn(&str, &str, &str) -> Option<Value>,
-    /// Answers the EndpointSlices of a namespace.
-    pub slices_in: &'a dyn Fn(&str) -> Vec<Value>,
+    /// Answers the EndpointSlices of a Service, by its namespace and name.
+    pub slices_of: &'a dyn Fn(&str, &str) -> Vec<Value>,
     /// Which addresses of nodes are taken, the best first.
     pub address_types: &'a [String],
     /// Chooses among what is equal.

@@ -2,6 +2,7 @@
 //!
 //! What it does *not* do: move the bytes (`passing` does), or decide where a request leads (`crate::connect` does).
 
+use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, LOCATION,
     SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
@@ -9,6 +10,7 @@ use http::header::{
 use http::{HeaderMap, Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
+use serde_json::Value;
 
 use super::answer::{self, Chunks, respond};
 use super::asked::RequestBody;
@@ -106,26 +108,26 @@ fn find(
     let rest = &handling.server.rest;
     let object_of =
         |plural: &str, namespace: &str, name: &str| gate::object_of(rest, plural, namespace, name);
-    let slices_in = |namespace: &str| -> Vec<serde_json::Value> {
-        let kind = Kind::find("discovery.k8s.io", "v1", "endpointslices").expect("they are served");
-        let place = Place {
-            kind,
-            namespace: namespace.to_owned(),
-            name: String::new(),
-            part: String::new(),
-            is_old_watch: false,
-        };
-        let listed = rest.list(&place, &rest::ListOptions::default());
-        listed.map(|listed| listed.items.iter().map(|text| rest::object(text)).collect()).unwrap_or_default()
-    };
+    let slices_of = |namespace: &str, service: &str| slices_of(rest, namespace, service);
     let known = Known {
         object_of: &object_of,
-        slices_in: &slices_in,
+        slices_of: &slices_of,
         address_types: handling.server.outward.address_types(),
         chance: Chance::new((rest.clock.seed)()).number(),
     };
     let (namespace, name) = (place.namespace.as_str(), place.name.as_str());
     (connect.find)(&Asked { namespace, name, path, query: &handling.query, known: &known })
+}
+
+fn slices_of(rest: &rest::Rest, namespace: &str, service: &str) -> Vec<Value> {
+    let kind = Kind::find("discovery.k8s.io", "v1", "endpointslices").expect("they are served");
+    let (name, part) = (String::new(), String::new());
+    let place = Place { kind, namespace: namespace.to_owned(), name, part, is_old_watch: false };
+    let Ok(listed) = rest.list(&place, &rest::ListOptions::default()) else { return Vec::new() };
+    // Most are of other Services and need not be read for that.
+    let label = format!("\"kubernetes.io/service-name\":{}", Value::from(service));
+    let has_label = |text: &&Bytes| std::str::from_utf8(text).is_ok_and(|text| text.contains(&label));
+    listed.items.iter().filter(has_label).map(|text| rest::object(text)).collect()
 }
 
 /// What a kubelet says, as a text.
