@@ -17,7 +17,7 @@ use super::asked::RequestBody;
 use super::handle::Handling;
 use super::passing::{self, Kept, SendError};
 use super::{Line, gate};
-use crate::access::Attributes;
+use crate::access::{Attributes, Identity, Policy};
 use crate::chance::Chance;
 use crate::connect::{Asked, Connect, Known, Passes, Target, address_not_allowed, unreachable};
 use crate::kinds::Kind;
@@ -54,7 +54,7 @@ pub(crate) async fn answer(
     connect: Connect,
 ) -> Result<Response<Chunks>, Status> {
     if connect.passes == Passes::Bytes {
-        check_create(handling, place)?;
+        check_create(&handling.server.access.policy, &handling.identity, place)?;
     }
     let path = unescaped(handling.uri.path(), false).into_owned();
     let (before, behind) = split(&path, place);
@@ -76,7 +76,7 @@ pub(crate) async fn answer(
 }
 
 /// A WebSocket begins with a GET, which is no reading: whoever opens one needs what a POST needs.
-fn check_create(handling: &Handling<'_>, place: &Place) -> Result<(), Status> {
+fn check_create(policy: &Policy, identity: &Identity, place: &Place) -> Result<(), Status> {
     let wanted = Attributes {
         verb: "create",
         group: place.kind.group,
@@ -86,7 +86,7 @@ fn check_create(handling: &Handling<'_>, place: &Place) -> Result<(), Status> {
         name: &place.name,
         path: "",
     };
-    let decision = handling.server.access.policy.authorize(&handling.identity, &wanted);
+    let decision = policy.authorize(identity, &wanted);
     if decision.allowed { Ok(()) } else { Err(Status::forbidden(place.kind, &place.name, &decision.reason)) }
 }
 
@@ -369,4 +369,57 @@ fn rewritten(location: &str, before: &str, hosts: [&str; 2]) -> String {
         return format!("{scheme}://{host}{path}{query}");
     }
     format!("{path}{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_only_look_opens_nothing() {
+        let path = ["namespaces", "default", "pods", "p", "exec"];
+        let place = Place::parse("", "v1", &path).expect("a place");
+        let who = |group: &str| Identity { groups: vec![group.to_owned()], ..Identity::default() };
+        let policy = Policy::default();
+        assert_eq!(check_create(&policy, &who("system:masters"), &place), Ok(()));
+        let refused = check_create(&policy, &who("signalbox:readonly"), &place).expect_err("it is refused");
+        assert_eq!((refused.code, refused.message.as_str()), (403, "pods \"p\" is forbidden: "));
+    }
+
+    #[test]
+    fn paths_are_split_behind_the_part() {
+        let check = |path: &str, wanted: (&str, &str)| {
+            let parts: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
+            let place = Place::parse("", "v1", &parts).expect("a place");
+            assert_eq!(split(path, &place), wanted, "{path}");
+        };
+        let (pod, node) = ("/api/v1/namespaces/x/pods/p/proxy", "/api/v1/nodes/n/proxy");
+        for place in [pod, node] {
+            for behind in ["", "/", "/a", "//a", "/a/b/?"] {
+                check(&format!("{place}{behind}"), (place, behind));
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_stay_here() {
+        let check = |said: &[&str], wanted: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in said {
+                headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(value).expect("a value"));
+            }
+            hide_token(&mut headers);
+            let left: Vec<&str> = headers
+                .get_all(SEC_WEBSOCKET_PROTOCOL)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .collect();
+            assert_eq!(left, wanted, "{said:?}");
+        };
+        let token = "base64url.bearer.authorization.k8s.io.YQ";
+        check(&["a", "b,c"], &["a", "b,c"]);
+        check(&["a", token, "b,c"], &["a, b, c"]);
+        check(&[&format!("{token},a")], &["a"]);
+        check(&[token], &[]);
+    }
 }
