@@ -207,6 +207,37 @@ impl Links {
         Ok(found)
     }
 
+    /// Answers where every route of the main table leads, sorted.
+    pub fn routes(&mut self) -> Result<Vec<IpNet>, Error> {
+        const GET_ROUTE: u16 = 26;
+        const MAIN: u8 = 254;
+        let mut found = Vec::new();
+        let request = Message::new(GET_ROUTE, &[0; 12]);
+        self.socket.dump(request, "routes", &mut |message| {
+            let (Some(header), Some(body)) = (message.payload.first_chunk::<12>(), message.payload.get(12..))
+            else {
+                return Ok(());
+            };
+            let [family, length, _, _, table, ..] = *header;
+            if table != MAIN {
+                return Ok(());
+            }
+            let everywhere = || {
+                if i32::from(family) == libc::AF_INET {
+                    read_address(&[0; 4])
+                } else {
+                    read_address(&[0; 16])
+                }
+            };
+            let to = attributes(body).find(|(kind, _)| *kind == 1);
+            let address = to.map_or_else(everywhere, |(_, value)| read_address(value));
+            found.extend(address.and_then(|address| IpNet::new(address, length).ok()));
+            Ok(())
+        })?;
+        found.sort();
+        Ok(found)
+    }
+
     /// Adds a route.
     pub fn add_route(&mut self, to: IpNet, towards: Towards<'_>) -> Result<(), Error> {
         const MAIN: u8 = 254;
