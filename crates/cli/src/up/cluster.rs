@@ -202,6 +202,8 @@ async fn start_server(args: &Args, site: &Site, data: &Path) -> anyhow::Result<a
         cluster_domain: "cluster.local".to_owned(),
         token_auth_file: None,
         grant: Vec::new(),
+        kubelet_certificate_authority: None,
+        kubelet_preferred_address_types: vec!["InternalIP".to_owned()],
         disable_controllers: false,
         event_ttl: 3600,
         v: args.v,
@@ -260,5 +262,6 @@ fn workload(data: &Path, (node, zone): (&Node, Option<&str>), images: &Images) -
         dns: Vec::<IpAddr>::new(),
         domain: "cluster.local".to_owned(),
         port: None,
+        client_ca: None,
     }
 }

@@ -23,8 +23,13 @@ use crate::hands::now;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 /// For commands, in a WebSocket.
-const CHANNELS: [&str; 5] =
-    ["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"];
+const CHANNELS: [&str; 5] = [
+    "v5.channel.k8s.io",
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "channel.k8s.io",
+    "base64.channel.k8s.io",
+];
 /// For commands, in streams of SPDY.
 const STREAMS: [&str; 4] = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
 /// SPDY in the messages of a WebSocket.

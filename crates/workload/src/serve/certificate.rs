@@ -62,7 +62,9 @@ fn served(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
         }
         let GeneralName::IPAddress(bytes) = name else { return None };
         let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
-        four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)).ok().map(|address| address.to_string())
+        four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
+            .ok()
+            .map(|address| address.to_string())
     };
     names.value.general_names.iter().filter_map(text).collect()
 }
@@ -94,8 +96,7 @@ fn alternative(name: &str) -> Result<SanType, rcgen::Error> {
 /// Writes a file for the owner alone, wholly or not at all.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let mut file =
-        fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(text.as_bytes())?;
     fs::rename(beside, path)
 }
@@ -108,7 +109,8 @@ mod tests {
     fn it_is_kept_as_long_as_it_is_right() {
         let folder = std::env::temp_dir().join(format!("signalbox-serving-{}", std::process::id()));
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let (usual, now) = (names(&["node-1", "192.0.2.1", "2001:db8::1"]), Duration::from_secs(1_800_000_000));
+        let (usual, now) =
+            (names(&["node-1", "192.0.2.1", "2001:db8::1"]), Duration::from_secs(1_800_000_000));
         let first = open(&folder, &usual, now).unwrap();
         let again = |names: &[String], now| open(&folder, names, now).unwrap().0;
         assert_eq!(again(&usual, now + DAY), first.0);

@@ -137,7 +137,8 @@ mod tests {
     fn channels_are_told_apart() {
         let binary = [(true, "\0ab"), (false, "c"), (true, ""), (false, "\u{4}x"), (true, "\u{1}")];
         assert_eq!(heard(Form::Binary, &binary), "0:ab 0:c - 4:x 1:");
-        let base64 = [(true, "0aGVs"), (false, "bG"), (false, "8="), (true, "4"), (true, "0a"), (true, "0aGk=")];
+        let base64 =
+            [(true, "0aGVs"), (false, "bG"), (false, "8="), (true, "4"), (true, "0a"), (true, "0aGk=")];
         assert_eq!(heard(Form::Base64, &base64), "0:hel 0: 0:lo 4: 0: 0:hi");
         assert_eq!(heard(Form::Base64, &[(true, "x")]), "no number of a channel");
         assert_eq!(heard(Form::Base64, &[(true, "0????")]), "no base64");

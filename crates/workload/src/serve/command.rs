@@ -392,7 +392,7 @@ impl Mouth {
             }
             Carrier::Streams { stdout, stderr, status } => {
                 if !text.is_empty() {
-                    drop(status.say(text.as_bytes()).await);
+                    let _ = status.say(text.as_bytes()).await;
                 }
                 for stream in [Some(status), stdout.as_ref(), stderr.as_ref()].into_iter().flatten() {
                     stream.end().await;
@@ -446,7 +446,11 @@ mod tests {
             (r#"{"Width":-1,"Height":70000}"#, None, ""),
         ] {
             let mut left = text.as_bytes().to_vec();
-            assert_eq!((size(&mut left), String::from_utf8(left).unwrap().as_str()), (expected, rest), "{text}");
+            assert_eq!(
+                (size(&mut left), String::from_utf8(left).unwrap().as_str()),
+                (expected, rest),
+                "{text}"
+            );
         }
         let mut endless = vec![b'x'; 5000];
         assert_eq!((size(&mut endless), endless.len()), (None, 0));
@@ -457,7 +461,8 @@ mod tests {
         let words = ["sh", "-c", "exit 3"].map(str::to_owned).to_vec();
         let code = Outcome::Code(words, 3);
         let failed = Outcome::Failed("no".to_owned());
-        let message = "command terminated with non-zero exit code: error executing command [sh -c exit 3], exit code 3";
+        let message =
+            "command terminated with non-zero exit code: error executing command [sh -c exit 3], exit code 3";
         for (outcome, is_json, expected) in [
             (&Outcome::Success, true, r#"{"metadata":{},"status":"Success"}"#.to_owned()),
             (&Outcome::Success, false, String::new()),

@@ -190,7 +190,8 @@ async fn listen<R: tokio::io::AsyncRead + Unpin>(
 ) {
     while let Some((begins, bytes)) = messages.next().await {
         let Ok(heard) = channels.hear(begins, bytes) else { return };
-        let Some((channel, bytes)) = heard.filter(|(channel, bytes)| channel % 2 == 0 && !bytes.is_empty()) else {
+        let Some((channel, bytes)) = heard.filter(|(channel, bytes)| channel % 2 == 0 && !bytes.is_empty())
+        else {
             continue;
         };
         let place = inward.get_mut(usize::from(channel / 2));
@@ -241,7 +242,9 @@ impl Pair {
     async fn complain(&self, message: &str) {
         // Who is gone hears nothing.
         match self {
-            Self::Streams { error, .. } => drop(error.say(message.as_bytes()).await),
+            Self::Streams { error, .. } => {
+                let _ = error.say(message.as_bytes()).await;
+            }
             Self::Channels { form, out, number } => {
                 drop(out.send(form.message(number + 1, message.as_bytes())).await);
             }

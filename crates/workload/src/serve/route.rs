@@ -33,7 +33,8 @@ pub(super) struct Place {
 impl Route {
     /// Reads a path; `None`: it means nothing.
     pub(super) fn read(path: &str) -> Option<Self> {
-        let parts: Vec<String> = path.strip_prefix('/')?.trim_end_matches('/').split('/').map(plain).collect();
+        let parts: Vec<String> =
+            path.strip_prefix('/')?.trim_end_matches('/').split('/').map(plain).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let place = |namespace: &str, name: &str, uid: Option<&str>| Place {
             namespace: namespace.to_owned(),
@@ -120,7 +121,8 @@ fn plain(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
-        let digits = after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits =
+            after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
         let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {

@@ -85,8 +85,10 @@ mod tests {
         }
         let found = match negotiate(&headers, &["v5", "v4"], &["v4", "v3"]) {
             Ok((speech, answer)) => {
-                let mut said: Vec<String> =
-                    answer.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+                let mut said: Vec<String> = answer
+                    .iter()
+                    .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+                    .collect();
                 said.sort();
                 format!("{speech:?}, {}", said.join(", "))
             }

@@ -30,7 +30,9 @@ pub(super) fn config((certificate, key): Pair, authority: Option<&str>) -> Resul
         Some(text) => {
             let mut trusted = RootCertStore::empty();
             for one in CertificateDer::pem_slice_iter(text.as_bytes()) {
-                trusted.add(one.map_err(|error| format!("the client authority: {error}"))?).map_err(failed)?;
+                trusted
+                    .add(one.map_err(|error| format!("the client authority: {error}"))?)
+                    .map_err(failed)?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), provider)
                 .allow_unauthenticated()
@@ -57,7 +59,8 @@ impl Who {
     pub(super) fn read(certificate: Option<&CertificateDer<'_>>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate?).ok()?;
         let subject = certificate.subject();
-        let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| value.as_str().ok().map(str::to_owned);
+        let text =
+            |value: &x509_parser::x509::AttributeTypeAndValue<'_>| value.as_str().ok().map(str::to_owned);
         Some(Self {
             name: subject.iter_common_name().last().and_then(text).unwrap_or_default(),
             groups: subject.iter_organization().filter_map(text).collect(),

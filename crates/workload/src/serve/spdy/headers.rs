@@ -32,12 +32,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Self {
-            inflate: Box::new(DecompressorOxide::new()),
-            window: vec![0; WINDOW],
-            at: 0,
-            begun: false,
-        }
+        Self { inflate: Box::new(DecompressorOxide::new()), window: vec![0; WINDOW], at: 0, begun: false }
     }
 
     /// Reads the headers of one frame. They have to be read in the order in which they were sent.
@@ -133,7 +128,9 @@ fn dictionary() -> Vec<u8> {
     }
     let mut tail = String::from("100101201202205206300302303304305306307");
     // Statuses without words.
-    for status in (402..=417).filter(|status| !matches!(status, 403 | 404)).chain(502..=505).filter(|s| *s != 503) {
+    for status in
+        (402..=417).filter(|status| !matches!(status, 403 | 404)).chain(502..=505).filter(|s| *s != 503)
+    {
         // A string takes everything.
         let _ = write!(tail, "{status}");
     }

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{mpsc, watch};
 
 use super::wire::Out;
-use frame::{Decoder, Frame};
 pub(super) use frame::Fault;
+use frame::{Decoder, Frame};
 use headers::Headers;
 
 /// How many streams there are at a time.
