@@ -220,10 +220,11 @@ async fn listen<R: tokio::io::AsyncRead + Unpin>(
         match channels.hear(begins, bytes) {
             Ok(Some((_, bytes))) if bytes.is_empty() => {}
             // Nobody listens any more: the client may go on.
-            Ok(Some((STDIN, bytes))) => match &stdin {
-                Some(stdin) => drop(stdin.send(bytes).await),
-                None => {}
-            },
+            Ok(Some((STDIN, bytes))) => {
+                if let Some(stdin) = &stdin {
+                    drop(stdin.send(bytes).await);
+                }
+            }
             Ok(Some((RESIZE, bytes))) => drop(sizes.send(bytes).await),
             Ok(Some((CLOSED, which))) if which[0] == STDIN => stdin = None,
             Ok(_) => {}

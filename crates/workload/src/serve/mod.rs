@@ -28,7 +28,7 @@ mod wire;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as Listener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener as Listener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,9 +129,9 @@ fn listen(addresses: &[IpAddr], port: u16) -> io::Result<Vec<Listener>> {
     if addresses.is_empty() || !addresses.iter().all(IpAddr::is_loopback) {
         let all = Listener::bind((Ipv6Addr::UNSPECIFIED, port));
         // A machine may be without IPv6.
-        let all = all.or_else(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => Err(error),
-            _ => Listener::bind((Ipv4Addr::UNSPECIFIED, port)),
+        let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        let all = all.or_else(|error| {
+            if is_taken(&error) { Err(error) } else { Listener::bind((Ipv4Addr::UNSPECIFIED, port)) }
         });
         return Ok(vec![ready(all?)?]);
     }
@@ -175,7 +175,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, (node, limit): (Arc<Nod
         let (node, tls) = (node.clone(), tls.clone());
         connections.spawn(async move {
             if let Err(error) = connection(stream, tls, node).await {
-                debug!(error, from = %SocketAddr::from(from), "a connection ended");
+                debug!(error, %from, "a connection ended");
             }
             drop(permit);
         });

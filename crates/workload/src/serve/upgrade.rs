@@ -100,14 +100,14 @@ mod tests {
     #[test]
     fn what_both_speak_is_found() {
         check(
-            "Connection: keep-alive, upgrade\nUpgrade: WebSocket\nSec-WebSocket-Key: x\nSec-WebSocket-Protocol: v9, v5\n\
+            "Connection: keep-alive, upgrade\nUpgrade: WebSocket\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Protocol: v9, v5\n\
              Sec-WebSocket-Protocol: v4",
-            "WebSocket(\"v5\"), connection: Upgrade, sec-websocket-accept: HSmrc0sMlYUkAGmm5OPpG2HaGWk=, \
+            "WebSocket(\"v5\"), connection: Upgrade, sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=, \
              sec-websocket-protocol: v5, upgrade: websocket",
         );
         check(
-            "Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Key: x",
-            "WebSocket(\"\"), connection: Upgrade, sec-websocket-accept: HSmrc0sMlYUkAGmm5OPpG2HaGWk=, upgrade: websocket",
+            "Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "WebSocket(\"\"), connection: Upgrade, sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=, upgrade: websocket",
         );
         check(
             "Connection: Upgrade\nUpgrade: SPDY/3.1\nX-Stream-Protocol-Version: v3\nX-Stream-Protocol-Version: v4",

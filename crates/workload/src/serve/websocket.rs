@@ -212,8 +212,6 @@ fn frame(opcode: u8, parts: &[&[u8]]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write;
-
     use super::*;
 
     fn decoded(bytes: &[u8], step: usize) -> String {
@@ -225,10 +223,10 @@ mod tests {
                     Ok(None) => break,
                     Ok(Some(Event::Part { begins, bytes })) => {
                         let begin = if begins { "[" } else { "" };
-                        let _ = write!(said, "{begin}{}", String::from_utf8_lossy(&bytes));
+                        said.push_str(&format!("{begin}{}", String::from_utf8_lossy(&bytes)));
                     }
                     Ok(Some(Event::Ping(bytes))) => {
-                        drop(write!(said, "<ping {}>", String::from_utf8_lossy(&bytes)))
+                        said.push_str(&format!("<ping {}>", String::from_utf8_lossy(&bytes)))
                     }
                     Ok(Some(Event::Close)) => said.push_str("<close>"),
                     Err(Fault(why)) => {

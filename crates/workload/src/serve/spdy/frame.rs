@@ -174,8 +174,6 @@ fn frame(kind: u32, flags: u8, body: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write;
-
     use super::*;
 
     fn bytes(hex: &str) -> Vec<u8> {
@@ -192,8 +190,8 @@ mod tests {
                 match decoder.next() {
                     Ok(None) => break,
                     Ok(Some(Frame::Open(stream, headers))) => {
-                        let _ = write!(said, "open {stream}");
-                        headers.iter().for_each(|(name, value)| drop(write!(said, " {name}={value}")));
+                        said.push_str(&format!("open {stream}"));
+                        headers.iter().for_each(|(name, value)| said.push_str(&format!(" {name}={value}")));
                         said.push('\n');
                     }
                     // Data may come in any parts.
@@ -203,16 +201,16 @@ mod tests {
                         match said.lines().last() {
                             Some(last) if last.starts_with(&begin) => {
                                 said.pop();
-                                let _ = writeln!(said, "{text}");
+                                said.push_str(&format!("{text}\n"));
                             }
-                            _ => drop(writeln!(said, "{begin}{text}")),
+                            _ => said.push_str(&format!("{begin}{text}\n")),
                         }
                     }
-                    Ok(Some(Frame::End(stream))) => drop(writeln!(said, "end {stream}")),
-                    Ok(Some(Frame::Reset(stream))) => drop(writeln!(said, "reset {stream}")),
-                    Ok(Some(Frame::Ping(id))) => drop(writeln!(said, "ping {id}")),
+                    Ok(Some(Frame::End(stream))) => said.push_str(&format!("end {stream}\n")),
+                    Ok(Some(Frame::Reset(stream))) => said.push_str(&format!("reset {stream}\n")),
+                    Ok(Some(Frame::Ping(id))) => said.push_str(&format!("ping {id}\n")),
                     Err(Fault(why)) => {
-                        let _ = writeln!(said, "fault: {why}");
+                        said.push_str(&format!("fault: {why}\n"));
                         return said;
                     }
                 }

@@ -135,7 +135,7 @@ impl Session {
         if self.streams.len() >= MOST_STREAMS {
             self.streams.retain(|_, inlet| !inlet.reset.is_closed());
         }
-        if id % 2 == 0 || id <= self.newest || self.streams.len() >= MOST_STREAMS {
+        if id.is_multiple_of(2) || id <= self.newest || self.streams.len() >= MOST_STREAMS {
             return drop(self.out.send(frame::refuse(id)).await);
         }
         let begins = self.newest == 0;
