@@ -106,6 +106,14 @@ impl World {
         self.folder.path().join("data/pki").join(name)
     }
 
+    /// The kubeconfig of somebody who may only look.
+    pub(crate) fn kubeconfig_of(&self, user: &str) -> String {
+        let mut command = Command::new(SIGNALBOX);
+        command.args(["kubeconfig", "--role=readonly", "--user", user, "--data"]);
+        let output = command.arg(self.folder.path().join("data")).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// The number of the program that runs the pods.
     pub(crate) fn running(&self) -> u32 {
         self.running.as_ref().unwrap().id()

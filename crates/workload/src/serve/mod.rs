@@ -29,6 +29,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener as Listener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use telemetry::{CounterVec, Metrics};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -185,6 +188,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, (node, limit): (Arc<Nod
 /// Serves a connection to its end, also after it was upgraded.
 async fn connection(stream: TcpStream, tls: TlsAcceptor, node: Arc<Node>) -> Result<(), String> {
     prepare(&stream);
+    let watched = stream.as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     let secure = tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await;
     let stream = secure.map_err(|_| "no handshake in time")?.map_err(|error| error.to_string())?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -199,9 +203,29 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, node: Arc<Node>) -> Res
     let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
     served.map_err(|error| error.to_string())?;
     if let Ok(work) = work.try_recv() {
-        work.await;
+        tokio::select! {
+            () = work => {}
+            () = given_up(&watched) => {}
+        }
     }
     Ok(())
+}
+
+/// Waits until the client has left and nothing of what it said last was taken for a while: the program that it was said to
+/// does not read, and nobody would see the end of the connection behind it.
+async fn given_up(stream: &OwnedFd) {
+    const LOOK: Duration = Duration::from_secs(10);
+    let mut before = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let mut asked = [PollFd::new(stream, PollFlags::RDHUP)];
+        let has_left = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|count| count > 0);
+        let left = has_left.then(|| ioctl_fionread(stream).unwrap_or(0));
+        if left.is_some() && left == before {
+            return;
+        }
+        before = left;
+    }
 }
 
 /// Small frames are not held back, and a client whose machine is gone is noticed.
