@@ -141,9 +141,11 @@ fn world_with_a_pod(name: &str) -> Option<World> {
     let web = json!({"name": "web", "image": "none",
         "command": [PYTHON, "-c", "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port=8080)"],
         "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}});
-    let both = shell("both", "echo out; echo err >&2; sleep 1000");
-    world.pod(name, json!({"containers": [web, both], "terminationGracePeriodSeconds": 1}));
+    let both = shell("both", "echo out; sleep 0.2; echo err >&2; sleep 1000");
+    let uid = world.pod(name, json!({"containers": [web, both], "terminationGracePeriodSeconds": 1}));
     world.await_pod(name, "ready", is_ready);
+    let said = || world.log(&uid, "both", workload::LogOptions::default());
+    world.until("everything is said", || (said() == "out\nerr\n").then_some(()));
     Some(world)
 }
 

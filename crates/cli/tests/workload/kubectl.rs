@@ -307,6 +307,24 @@ fn kubectl_logs_and_attach() {
 }
 
 #[test]
+fn kubectl_run_with_input() {
+    let Some(mut cluster) = Cluster::start("run") else { return };
+    for (variables, name) in [(WITH_WEBSOCKETS, "one"), (NO_WEBSOCKETS, "two")] {
+        cluster.variables = variables;
+        let overrides = "{\"spec\":{\"nodeName\":\"node-1\"}}";
+        let line = format!(
+            "run {name} -i --restart=Never --image=none -q --overrides '{overrides}' --command -- sh -c 'sleep 1; sort'"
+        );
+        // The program ends because its input does.
+        let output = cluster.kubectl(&line, b"two\none\n");
+        let phase =
+            format!("wait pod {name} --for=jsonpath='{{.status.phase}}'=Succeeded --timeout=20s -o name");
+        assert!(cluster.kubectl(&phase.replace('\'', ""), b"").status.success(), "{output:?}");
+        cluster.check(&format!("logs {name}"), "", (0, "one\ntwo\n", ""));
+    }
+}
+
+#[test]
 fn kubectl_port_forward() {
     let Some(mut cluster) = Cluster::start("port") else { return };
     cluster.pod();

@@ -262,6 +262,42 @@ mod tests {
     }
 
     #[test]
+    fn any_bytes_are_answered_somehow() {
+        let valid = bytes(
+            "80030001 0000003d 00000001 00000000 0000
+             78f9e3c6a7c202253a703a2b294a4dcc851625aca9a0808614cb45e01c6061606100a4398b20d198094ade8c0600000000ffff
+             80030001 01000018 00000003 00000000 0000 c2aa19540e2512d60b000000ffff 00000001 01000002 6869
+             80030006 00000004 00000007",
+        );
+        let mut state = 1_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        let (mut faults, mut frames) = (0, 0);
+        for _ in 0..5000 {
+            let mut bytes = valid.clone();
+            for _ in 0..=random(4) {
+                let at = random(bytes.len());
+                bytes[at] = u8::try_from(random(256)).unwrap();
+            }
+            let mut decoder = Decoder::new();
+            decoder.bytes.extend_from_slice(&bytes);
+            loop {
+                match decoder.next() {
+                    Ok(Some(_)) => frames += 1,
+                    Ok(None) => break,
+                    Err(_) => {
+                        faults += 1;
+                        break;
+                    }
+                }
+            }
+        }
+        assert!(faults > 1000 && frames > 5000, "{faults} {frames}");
+    }
+
+    #[test]
     fn frames_for_a_client() {
         for (frame, expected) in [
             (reply(1, true), "80030002 00000014 00000001 7801000400fbff00000000000000ffff"),
