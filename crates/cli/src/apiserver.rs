@@ -11,7 +11,7 @@ use ::apiserver::access::{Authority, Names, Policy, StaticTokens, Tokens, kubeco
 use ::apiserver::allocate::{Cluster, NodePorts};
 use ::apiserver::body::time::Instant;
 use ::apiserver::collect;
-use ::apiserver::connect::{Kubelets, Outward};
+use ::apiserver::connect::{Dial, Kubelets, Outward, from_here};
 use ::apiserver::range::Range;
 use ::apiserver::rest::{Clock, Rest};
 use ::apiserver::serve::{Access, Door, Server, listen};
@@ -146,7 +146,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let listener = listen(args.listen)
             .await
             .with_context(|| format!("failed to listen at {} (--listen)", args.listen))?;
-        let mut running = start(args, kept, vec![listener]).await?;
+        let mut running = start(args, kept, vec![listener], from_here()).await?;
         let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
         tokio::select! {
             _ = terminate.recv() => {}
@@ -204,14 +204,19 @@ pub(crate) struct Running {
     serving: JoinSet<()>,
 }
 
-/// Starts to serve at the listeners, of which clients of this machine use the first.
-pub(crate) async fn start(args: &Args, kept: Kept, listeners: Vec<TcpListener>) -> anyhow::Result<Running> {
+/// Starts to serve at the listeners, of which clients of this machine use the first. `dial` reaches nodes and Pods.
+pub(crate) async fn start(
+    args: &Args,
+    kept: Kept,
+    listeners: Vec<TcpListener>,
+    dial: Dial,
+) -> anyhow::Result<Running> {
     let Kept { store, authority } = kept;
     let metrics = Metrics::default();
     watch_process(&metrics);
     let access = access(args, &authority)?;
     let outward =
-        Outward::from_here(&kubelets(args, &authority)?).map_err(|error| anyhow!("failed to {error}"))?;
+        Outward::by(dial, &kubelets(args, &authority)?).map_err(|error| anyhow!("failed to {error}"))?;
     let rest = Rest { store, clock: Clock { now, seed: ::apiserver::chance::seed } };
     let address = listeners.first().context("there is nowhere to listen")?.local_addr();
     let address = address.context("failed to learn where it listens")?;

@@ -32,7 +32,7 @@ pub fn remove(record: &Record, settings: bool) {
     let namespaces: Vec<_> = record.namespaces.iter().map(|name| Namespace::named(name)).collect();
     kill_processes(&namespaces);
     // The namespace may live on in a process that was not ended; its links go with the machine's ends.
-    let existing = record.links.iter().filter(|link| link_exists(link));
+    let existing = record.links.iter().filter(|link| sys::link::exists(link));
     let removed = existing.map(|link| Links::open()?.delete(link));
     tell(removed.collect::<Vec<_>>());
     namespaces.iter().for_each(Namespace::remove);
@@ -47,7 +47,7 @@ pub fn remove(record: &Record, settings: bool) {
 /// Answers whether everything that a network is made of is there.
 pub fn exists(record: &Record) -> bool {
     !record.steps.is_empty()
-        && record.links.iter().all(|link| link_exists(link))
+        && record.links.iter().all(|link| sys::link::exists(link))
         && record.namespaces.iter().all(|name| Namespace::named(name).run(|| ()).is_ok())
 }
 
@@ -73,10 +73,6 @@ fn tell(results: Vec<Result<(), Error>>) {
     for error in results.into_iter().filter_map(Result::err) {
         warn!("failed to {error}");
     }
-}
-
-fn link_exists(name: &str) -> bool {
-    std::path::Path::new("/sys/class/net").join(name).exists()
 }
 
 fn make(step: &Step) -> Result<(), Error> {

@@ -185,6 +185,11 @@ impl Site {
         &self.pods
     }
 
+    /// Answers the ranges of all addresses there are, of the families that pods have.
+    pub fn everywhere(&self) -> Vec<String> {
+        self.pods.iter().map(|range| everything(range.addr()).to_string()).collect()
+    }
+
     /// Answers the ranges of pods and nodes.
     pub fn inside(&self) -> Vec<IpNet> {
         self.pods.iter().chain(&self.hosts).copied().collect()

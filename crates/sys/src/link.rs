@@ -52,6 +52,11 @@ pub enum Towards<'a> {
     Local(&'a str),
 }
 
+/// Answers whether there is a link of this name where the calling thread is.
+pub fn exists(name: &str) -> bool {
+    index(name).is_ok()
+}
+
 impl Links {
     /// Opens rtnetlink for the network namespace of the calling thread.
     pub fn open() -> Result<Self, Error> {

@@ -19,7 +19,7 @@ use crate::rest::Query;
 use crate::status::Status;
 
 pub(crate) use node::NODE_PROXY;
-pub use outward::{Dial, Outward};
+pub use outward::{Dial, Outward, from_here};
 pub(crate) use outward::{DialError, Wire};
 pub(crate) use pod::{ATTACH, EXEC, LOG, PORT_FORWARD};
 pub(crate) use proxy::{POD_PROXY, SERVICE_PROXY, clean, unreachable};
@@ -65,8 +65,8 @@ pub struct Asked<'a> {
 pub struct Known<'a> {
     /// Answers an object of the core group, by its plural, namespace and name.
     pub object_of: &'a dyn Fn(&str, &str, &str) -> Option<Value>,
-    /// Answers the EndpointSlices of a namespace.
-    pub slices_in: &'a dyn Fn(&str) -> Vec<Value>,
+    /// Answers the EndpointSlices of a Service, by its namespace and name.
+    pub slices_of: &'a dyn Fn(&str, &str) -> Vec<Value>,
     /// Which addresses of nodes are taken, the best first.
     pub address_types: &'a [String],
     /// Chooses among what is equal.

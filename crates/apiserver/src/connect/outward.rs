@@ -24,6 +24,11 @@ const DIAL_TIME: Duration = Duration::from_secs(10);
 pub type Dial =
     Arc<dyn Fn(SocketAddr) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>> + Send + Sync>;
 
+/// Opens connections from where the process is.
+pub fn from_here() -> Dial {
+    Arc::new(|address| Box::pin(TcpStream::connect(address)))
+}
+
 /// How nodes and Pods are reached. Clones are the same.
 #[derive(Clone)]
 pub struct Outward {
@@ -47,12 +52,7 @@ pub(crate) enum DialError {
 }
 
 impl Outward {
-    /// Reaches them from where the process is.
-    pub fn from_here(kubelets: &Kubelets) -> Result<Self, AccessError> {
-        Self::by(Arc::new(|address| Box::pin(TcpStream::connect(address))), kubelets)
-    }
-
-    /// Reaches them by a function.
+    /// Reaches them by a function, such as [`from_here`].
     pub fn by(dial: Dial, kubelets: &Kubelets) -> Result<Self, AccessError> {
         let address_types = kubelets.address_types.clone();
         Ok(Self { dial, configs: Configs::new(kubelets)?, address_types })
@@ -110,13 +110,14 @@ impl fmt::Debug for Outward {
 
 /// What went wrong in Go's words, where people know them.
 fn words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-        _ => error.to_string(),
-    }
+    let known = [
+        (io::ErrorKind::ConnectionRefused, "connect: connection refused"),
+        (io::ErrorKind::HostUnreachable, "connect: no route to host"),
+        (io::ErrorKind::NetworkUnreachable, "connect: network is unreachable"),
+        (io::ErrorKind::TimedOut, "i/o timeout"),
+    ];
+    let found = known.iter().find(|(kind, _)| *kind == error.kind());
+    found.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned())
 }
 
 #[cfg(test)]

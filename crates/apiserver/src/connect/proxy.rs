@@ -158,7 +158,7 @@ impl Endpoint {
 /// there are none, Endpoints do.
 fn endpoints(asked: &Asked<'_>, service: &str, port: &str) -> (bool, Vec<Endpoint>) {
     let label = "kubernetes.io/service-name";
-    let mut slices = (asked.known.slices_in)(asked.namespace);
+    let mut slices = (asked.known.slices_of)(asked.namespace, service);
     slices.retain(|slice| slice["metadata"]["labels"][label] == service);
     let mut found = Vec::new();
     for slice in &slices {
@@ -220,12 +220,12 @@ pub(super) mod tests {
             let is = |(known, of, _): &&(&str, &str, Value)| (*known, *of) == (plural, name);
             objects.iter().find(is).map(|(_, _, object)| object.clone())
         };
-        let slices = |_: &str| -> Vec<Value> {
+        let slices = |_: &str, _: &str| -> Vec<Value> {
             let slices = objects.iter().filter(|(plural, _, _)| *plural == "endpointslices");
             slices.map(|(_, _, slice)| slice.clone()).collect()
         };
         let types = ["InternalIP".to_owned()];
-        let known = Known { object_of: &object_of, slices_in: &slices, address_types: &types, chance: 7 };
+        let known = Known { object_of: &object_of, slices_of: &slices, address_types: &types, chance: 7 };
         let query = Query::parse(query);
         match (what.find)(&Asked { namespace: "x", name, path, query: &query, known: &known }) {
             Ok(Some(target)) => {
@@ -333,10 +333,10 @@ pub(super) mod tests {
             (_, "p") => Some(pod("10.1.0.5")),
             _ => Some(pod("10.1.0.6")),
         };
-        let slices = |_: &str| vec![slice("s", all.clone())];
+        let slices = |_: &str, _: &str| vec![slice("s", all.clone())];
         let hosts: Vec<String> = (0..2)
             .map(|chance| {
-                let known = Known { object_of: &objects, slices_in: &slices, address_types: &[], chance };
+                let known = Known { object_of: &objects, slices_of: &slices, address_types: &[], chance };
                 let query = Query::default();
                 let asked = Asked { namespace: "x", name: "s", path: "/", query: &query, known: &known };
                 of_service(&asked).expect("an endpoint").host

@@ -56,6 +56,8 @@ impl Rest {
             let mut object = writing.read(kind, &place.key())?.ok_or_else(|| place.not_found())?;
             match act(writing, &mut object, &given)? {
                 Acted::Changed => drop(create::put(writing, kind, object)?),
+                // Which of the two asked for a dry run does not matter.
+                Acted::Delete(options) if options.is_dry_run => {}
                 Acted::Delete(options) => drop(delete::delete(writing, &place, &options)?),
             }
             Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))

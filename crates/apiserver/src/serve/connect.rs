@@ -2,6 +2,7 @@
 //!
 //! What it does *not* do: move the bytes (`passing` does), or decide where a request leads (`crate::connect` does).
 
+use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, LOCATION,
     SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
@@ -9,13 +10,14 @@ use http::header::{
 use http::{HeaderMap, Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
+use serde_json::Value;
 
 use super::answer::{self, Chunks, respond};
 use super::asked::RequestBody;
 use super::handle::Handling;
 use super::passing::{self, Kept, SendError};
 use super::{Line, gate};
-use crate::access::Attributes;
+use crate::access::{Attributes, Identity, Policy};
 use crate::chance::Chance;
 use crate::connect::{Asked, Connect, Known, Passes, Target, address_not_allowed, unreachable};
 use crate::kinds::Kind;
@@ -52,7 +54,7 @@ pub(crate) async fn answer(
     connect: Connect,
 ) -> Result<Response<Chunks>, Status> {
     if connect.passes == Passes::Bytes {
-        check_create(handling, place)?;
+        check_create(&handling.server.access.policy, &handling.identity, place)?;
     }
     let path = unescaped(handling.uri.path(), false).into_owned();
     let (before, behind) = split(&path, place);
@@ -74,7 +76,7 @@ pub(crate) async fn answer(
 }
 
 /// A WebSocket begins with a GET, which is no reading: whoever opens one needs what a POST needs.
-fn check_create(handling: &Handling<'_>, place: &Place) -> Result<(), Status> {
+fn check_create(policy: &Policy, identity: &Identity, place: &Place) -> Result<(), Status> {
     let wanted = Attributes {
         verb: "create",
         group: place.kind.group,
@@ -84,7 +86,7 @@ fn check_create(handling: &Handling<'_>, place: &Place) -> Result<(), Status> {
         name: &place.name,
         path: "",
     };
-    let decision = handling.server.access.policy.authorize(&handling.identity, &wanted);
+    let decision = policy.authorize(identity, &wanted);
     if decision.allowed { Ok(()) } else { Err(Status::forbidden(place.kind, &place.name, &decision.reason)) }
 }
 
@@ -93,8 +95,8 @@ fn split<'a>(path: &'a str, place: &Place) -> (&'a str, &'a str) {
     // api, v1, plural, name, part; and two for the namespace.
     let parts = if place.namespace.is_empty() { 5 } else { 7 };
     let begin = path.len() - path.trim_start_matches('/').len();
-    let ends = path[begin..].match_indices('/').map(|(at, _)| begin + at);
-    let end = ends.skip(parts - 1).next().unwrap_or(path.len());
+    let mut ends = path[begin..].match_indices('/').map(|(at, _)| begin + at);
+    let end = ends.nth(parts - 1).unwrap_or(path.len());
     path.split_at(end)
 }
 
@@ -106,26 +108,26 @@ fn find(
     let rest = &handling.server.rest;
     let object_of =
         |plural: &str, namespace: &str, name: &str| gate::object_of(rest, plural, namespace, name);
-    let slices_in = |namespace: &str| -> Vec<serde_json::Value> {
-        let kind = Kind::find("discovery.k8s.io", "v1", "endpointslices").expect("they are served");
-        let place = Place {
-            kind,
-            namespace: namespace.to_owned(),
-            name: String::new(),
-            part: String::new(),
-            is_old_watch: false,
-        };
-        let listed = rest.list(&place, &rest::ListOptions::default());
-        listed.map(|listed| listed.items.iter().map(|text| rest::object(text)).collect()).unwrap_or_default()
-    };
+    let slices_of = |namespace: &str, service: &str| slices_of(rest, namespace, service);
     let known = Known {
         object_of: &object_of,
-        slices_in: &slices_in,
+        slices_of: &slices_of,
         address_types: handling.server.outward.address_types(),
         chance: Chance::new((rest.clock.seed)()).number(),
     };
     let (namespace, name) = (place.namespace.as_str(), place.name.as_str());
     (connect.find)(&Asked { namespace, name, path, query: &handling.query, known: &known })
+}
+
+fn slices_of(rest: &rest::Rest, namespace: &str, service: &str) -> Vec<Value> {
+    let kind = Kind::find("discovery.k8s.io", "v1", "endpointslices").expect("they are served");
+    let (name, part) = (String::new(), String::new());
+    let place = Place { kind, namespace: namespace.to_owned(), name, part, is_old_watch: false };
+    let Ok(listed) = rest.list(&place, &rest::ListOptions::default()) else { return Vec::new() };
+    // Most are of other Services and need not be read for that.
+    let label = format!("\"kubernetes.io/service-name\":{}", Value::from(service));
+    let has_label = |text: &&Bytes| std::str::from_utf8(text).is_ok_and(|text| text.contains(&label));
+    listed.items.iter().filter(has_label).map(|text| rest::object(text)).collect()
 }
 
 /// What a kubelet says, as a text.
@@ -367,4 +369,57 @@ fn rewritten(location: &str, before: &str, hosts: [&str; 2]) -> String {
         return format!("{scheme}://{host}{path}{query}");
     }
     format!("{path}{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_only_look_opens_nothing() {
+        let path = ["namespaces", "default", "pods", "p", "exec"];
+        let place = Place::parse("", "v1", &path).expect("a place");
+        let who = |group: &str| Identity { groups: vec![group.to_owned()], ..Identity::default() };
+        let policy = Policy::default();
+        assert_eq!(check_create(&policy, &who("system:masters"), &place), Ok(()));
+        let refused = check_create(&policy, &who("signalbox:readonly"), &place).expect_err("it is refused");
+        assert_eq!((refused.code, refused.message.as_str()), (403, "pods \"p\" is forbidden: "));
+    }
+
+    #[test]
+    fn paths_are_split_behind_the_part() {
+        let check = |path: &str, wanted: (&str, &str)| {
+            let parts: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
+            let place = Place::parse("", "v1", &parts).expect("a place");
+            assert_eq!(split(path, &place), wanted, "{path}");
+        };
+        let (pod, node) = ("/api/v1/namespaces/x/pods/p/proxy", "/api/v1/nodes/n/proxy");
+        for place in [pod, node] {
+            for behind in ["", "/", "/a", "//a", "/a/b/?"] {
+                check(&format!("{place}{behind}"), (place, behind));
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_stay_here() {
+        let check = |said: &[&str], wanted: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in said {
+                headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(value).expect("a value"));
+            }
+            hide_token(&mut headers);
+            let left: Vec<&str> = headers
+                .get_all(SEC_WEBSOCKET_PROTOCOL)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .collect();
+            assert_eq!(left, wanted, "{said:?}");
+        };
+        let token = "base64url.bearer.authorization.k8s.io.YQ";
+        check(&["a", "b,c"], &["a", "b,c"]);
+        check(&["a", token, "b,c"], &["a, b, c"]);
+        check(&[&format!("{token},a")], &["a"]);
+        check(&[token], &[]);
+    }
 }

@@ -11,7 +11,7 @@ use apiserver::access::{Authority, Names, Policy, StaticTokens, Tokens};
 use apiserver::allocate::{self, Cluster, NodePorts};
 use apiserver::body::time::Instant;
 use apiserver::body::{Expected, Strictness, decode, protobuf, yaml};
-use apiserver::connect::{Kubelets, Outward};
+use apiserver::connect::{Dial, Kubelets, Outward};
 use apiserver::kinds::{KINDS, Kind};
 use apiserver::range::Range;
 use apiserver::rest::{Clock, ListOptions, Place, Rest};
@@ -160,11 +160,14 @@ impl Played {
         });
         let fixed = StaticTokens::read("t,admin,1,system:masters").unwrap();
         let tokens = Tokens { fixed, key: authority.token_key(), issuer: "https://issuer".to_owned() };
+        // Nothing goes out, whatever objects say.
+        let nowhere: Dial =
+            Arc::new(|_| Box::pin(async { Err(std::io::ErrorKind::ConnectionRefused.into()) }));
         let door = Door {
             address: ([127, 0, 0, 1], 6443).into(),
             tls: Arc::new(authority.server_config().unwrap()),
             access: Access { tokens, policy: Policy::default() },
-            outward: Outward::from_here(&Kubelets::default()).unwrap(),
+            outward: Outward::by(nowhere, &Kubelets::default()).unwrap(),
         };
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let server = Some(Server::new(rest.clone(), Metrics::default(), door, stopping));

@@ -1,19 +1,23 @@
 //! The parts of a running cluster: started in the order in which they need each other, ended the other way round.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::apiserver::access::authority::Subject;
 use ::apiserver::access::kubeconfig;
+use ::apiserver::connect::{Dial, from_here};
 use ::watch::ApiConfig;
-use ::watch::client::Client;
+use ::watch::client::{Client, ClientError};
 use anyhow::{Context, anyhow};
 use controllers::Controller;
 use health::Snapshot;
+use serde_json::{Value, json};
 use site::{Node, Site};
 use sys::netns::Namespace;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
@@ -124,17 +128,26 @@ impl Cluster {
         }
     }
 
-    /// Removes Node objects, whose pods the controllers then remove.
+    /// Removes nodes that are not there any more, with their pods, which nobody else would end.
     pub(super) async fn forget_nodes(&self, names: &[String]) {
         for name in names {
-            let path = format!("/api/v1/nodes/{name}");
-            match self.client.delete(&path, &serde_json::Value::Null).await {
-                Err(error) if !error.is_not_found() => {
-                    warn!(node = name, %error, "a node of an earlier run stays")
-                }
-                Ok(_) | Err(_) => {}
+            if let Err(error) = self.forget_node(name).await
+                && !error.is_not_found()
+            {
+                warn!(node = name, %error, "a node of an earlier run stays");
             }
         }
+    }
+
+    async fn forget_node(&self, name: &str) -> Result<(), ClientError> {
+        let pods = self.client.get(&format!("/api/v1/pods?fieldSelector=spec.nodeName={name}")).await?;
+        let at_once = json!({"gracePeriodSeconds": 0});
+        for pod in pods["items"].as_array().into_iter().flatten() {
+            let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
+            let path = format!("/api/v1/namespaces/{}/pods/{}", text("namespace"), text("name"));
+            self.client.delete(&path, &at_once).await?;
+        }
+        self.client.delete(&format!("/api/v1/nodes/{name}"), &Value::Null).await.map(drop)
     }
 
     /// Ends every part; pods go on.
@@ -221,7 +234,19 @@ async fn start_server(args: &Args, site: &Site, data: &Path) -> anyhow::Result<a
         }
         listeners.push(listen(&site.lan.netns, address)?);
     }
-    apiserver::start(&settings, kept, listeners).await
+    apiserver::start(&settings, kept, listeners, dial(&site.lan.netns)).await
+}
+
+/// Opens connections from a network.
+fn dial(netns: &Option<String>) -> Dial {
+    let Some(name) = netns else { return from_here() };
+    let namespace = Namespace::named(name);
+    Arc::new(move |address| {
+        // A socket stays where it was made, whoever connects it.
+        let make = || if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let made = namespace.run(make).map_err(io::Error::other).flatten();
+        Box::pin(async move { made?.connect(address).await })
+    })
 }
 
 /// Opens a socket in a network; it stays there whoever uses it.

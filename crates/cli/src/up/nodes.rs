@@ -103,6 +103,8 @@ fn words(name: &str, site: &Site, kubeconfig: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![
         "kube-proxy".into(),
         "--proxy-mode=nftables".into(),
+        // A machine has other addresses than the one that nodes and pods know.
+        format!("--nodeport-addresses={}", site.everywhere().join(",")).into(),
         format!("--hostname-override={name}").into(),
         format!("--cluster-cidr={}", pods.join(",")).into(),
     ];

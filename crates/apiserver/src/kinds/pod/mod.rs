@@ -10,6 +10,7 @@ pub mod binding;
 mod containers;
 pub(in crate::kinds) mod defaults;
 mod env;
+mod eviction;
 mod image;
 pub(in crate::kinds) mod life;
 mod network;

@@ -1,6 +1,6 @@
 //! The parts of a Pod that have paths of their own.
 
-use super::binding;
+use super::{binding, eviction};
 use crate::connect;
 use crate::kinds::{Does, PROXY_VERBS, STATUS, Subresource, UPGRADE_VERBS};
 
@@ -17,6 +17,12 @@ pub(super) const PARTS: &[Subresource] = &[
         kind: Some(("", "v1", "Binding")),
         verbs: &["create"],
         does: Does::Act(binding::act),
+    },
+    Subresource {
+        name: "eviction",
+        kind: Some(("policy", "v1", "Eviction")),
+        verbs: &["create"],
+        does: Does::Act(eviction::act),
     },
     Subresource {
         name: "exec",
