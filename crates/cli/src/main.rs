@@ -50,6 +50,7 @@ enum Command {
     Up(Box<up::Args>),
     /// End what `signalbox up` runs, and remove every trace of it
     Down(up::down::Args),
+    #[command(args_override_self = true)]
     /// Answer requests with who answers: the program of the image signalbox/whoami
     Whoami(whoami::Args),
     /// Keep one container of a pod

@@ -72,6 +72,19 @@ impl Up {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// Changes what it is started with next time.
+    pub fn set_words(&mut self, words: &[&str]) {
+        self.words = words.iter().map(ToString::to_string).collect();
+    }
+
+    /// The network between the nodes.
+    pub fn lan(&self) -> Option<Namespace> {
+        let said = self.said();
+        let (_, node) = said.split_once("network namespace ")?;
+        let name = node.split_whitespace().next()?.strip_suffix("node-1")?;
+        Some(Namespace::named(&format!("{name}lan")))
+    }
+
     /// The network of a node, as it says itself.
     pub fn node(&self, name: &str) -> Option<Namespace> {
         let said = self.said();
