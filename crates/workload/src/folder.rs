@@ -3,7 +3,7 @@
 //! ```text
 //! pods/<uid>/pod.json                      addresses, the network namespace, the link: all that the kernel has of it
 //! pods/<uid>/resolv.conf, hosts, network-made
-//! pods/<uid>/<container>/<attempt>/        launch.json, started.json, exit.json, log, stdin
+//! pods/<uid>/<container>/<attempt>/        launch.json, started.json, exit.json, log, stdin, stdin-ended
 //! ```
 //!
 //! It is written before the kernel is asked for anything: whatever there may be of a pod can be found from here.
@@ -91,6 +91,9 @@ impl Kept {
         format!("{MARK}={}", self.uid)
     }
 }
+
+/// The pipe of a run that is opened when nobody will talk to the program any more.
+pub(crate) const STDIN_ENDED: &str = "stdin-ended";
 
 /// The name of the setting that says to which pod a process belongs.
 pub(crate) const MARK: &str = "SIGNALBOX_POD_UID";

@@ -190,6 +190,7 @@ impl Hands {
             limits: (container.limits.memory, container.limits.cpu),
             user: (id("runAsUser"), id("runAsGroup")),
             stdin: container.object["stdin"] == true,
+            stdin_once: container.object["stdinOnce"] == true,
             tty: container.tty(),
         };
         let written =

@@ -19,7 +19,7 @@ use sys::cgroup::{Group, Limits};
 use sys::process;
 use sys::terminal::{Terminal, make_pipe};
 
-use crate::folder::{Exit, Started, read, write};
+use crate::folder::{Exit, STDIN_ENDED, Started, read, write};
 use crate::time::{Time, exact};
 
 /// Lines that are longer are written in parts.
@@ -52,6 +52,9 @@ pub(crate) struct Launch {
     pub user: (Option<u32>, Option<u32>),
     /// Whether somebody may talk to it.
     pub stdin: bool,
+    /// Whether the first who talks to it is the last.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// Whether it has a terminal.
     pub tty: bool,
 }
@@ -140,7 +143,11 @@ fn command(launch: &Launch) -> Result<Command, String> {
 }
 
 fn with_pipes(command: &mut Command, (launch, folder): (&Launch, &Path), log: &Log) -> io::Result<Begun> {
-    let stdin = if launch.stdin { Stdio::from(open_stdin(folder)?) } else { Stdio::null() };
+    let stdin = match (launch.stdin, launch.stdin_once) {
+        (false, _) => Stdio::null(),
+        (true, false) => Stdio::from(open_stdin(folder)?),
+        (true, true) => Stdio::from(open_stdin_once(folder)?),
+    };
     let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut pumps = Vec::new();
     if let Some(stdout) = child.stdout.take() {
@@ -175,6 +182,19 @@ fn open_stdin(folder: &Path) -> io::Result<File> {
     let path = folder.join("stdin");
     make_pipe(&path)?;
     OpenOptions::new().read(true).write(true).mode(0o600).open(path)
+}
+
+/// The same, but it ends when somebody has opened the other pipe, which says that the first who talked has left.
+fn open_stdin_once(folder: &Path) -> io::Result<File> {
+    let held = open_stdin(folder)?;
+    let end = folder.join(STDIN_ENDED);
+    make_pipe(&end)?;
+    std::thread::spawn(move || {
+        // Opening it takes until somebody writes.
+        drop(File::open(end));
+        drop(held);
+    });
+    File::open(folder.join("stdin"))
 }
 
 type Log = Arc<Mutex<Pages>>;

@@ -32,6 +32,7 @@ mod purge;
 mod quantity;
 mod resolver;
 mod runtime;
+mod serve;
 mod settings;
 mod shell;
 mod telling;

@@ -18,6 +18,7 @@ use crate::network;
 use crate::node;
 use crate::notices::{self, Noted};
 use crate::pod::{Pod, list};
+use crate::serve::{Answer, Server};
 use crate::settings::Settings;
 use crate::telling::{Telling, Words};
 
@@ -30,6 +31,7 @@ pub async fn run(
     settings: Settings,
     mut stopping: signal::Receiver<bool>,
 ) -> Result<(), crate::Error> {
+    let (server, settings) = listen(settings)?;
     let settings = Arc::new(settings);
     let ranges = tokio::select! {
         ranges = node::register(&client, &settings) => ranges,
@@ -41,6 +43,7 @@ pub async fn run(
     let folder = Folder::new(&settings.state_dir);
     let hands = Hands { client: client.clone(), settings: settings.clone(), folder, tell };
     let (notices, noted) = mpsc::channel(WAITING);
+    let (questions, asked) = mpsc::channel(WAITING);
     let pods =
         Pods { hands, pool: Pool::new(&ranges), entries: HashMap::new(), found: HashMap::new(), notices };
     let (objects, told) = mpsc::channel(WAITING);
@@ -53,10 +56,26 @@ pub async fn run(
         () = follow(client.clone(), what, decode, objects) => {}
         () = node::keep_alive(&client, &settings) => {}
         () = notices::record(&client, &settings.node_name, noted) => {}
-        () = pods.run(told, happened) => {}
+        () = pods.run(told, happened, asked) => {}
+        () = serve(server, &settings, questions) => {}
         _ = stopping.wait_for(|stop| *stop) => info!("the pods of this node go on by themselves"),
     }
     Ok(())
+}
+
+/// Listens for the API server, if it shall be answered; the settings say at which port then.
+fn listen(mut settings: Settings) -> Result<(Option<Server>, Settings), crate::Error> {
+    let Some(port) = settings.port else { return Ok((None, settings)) };
+    let server = Server::listen(&settings, port).map_err(|error| crate::Error::Serve { port, error })?;
+    settings.port = Some(server.port());
+    Ok((Some(server), settings))
+}
+
+async fn serve(server: Option<Server>, settings: &Settings, questions: mpsc::Sender<Answer>) {
+    match server {
+        Some(server) => server.run(settings, questions).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn decode(bytes: &[u8]) -> Result<Value, String> {
@@ -83,15 +102,34 @@ struct Entry {
 }
 
 impl Pods {
-    async fn run(mut self, mut told: mpsc::Receiver<Told<Value>>, mut happened: mpsc::Receiver<Happened>) {
+    async fn run(
+        mut self,
+        mut told: mpsc::Receiver<Told<Value>>,
+        mut happened: mpsc::Receiver<Happened>,
+        mut asked: mpsc::Receiver<Answer>,
+    ) {
         self.look_around();
         loop {
             tokio::select! {
                 Some(told) = told.recv() => self.hear(told).await,
                 Some((uid, input)) = happened.recv() => self.step(&uid, input).await,
+                // Who asked may be gone.
+                Some(answer) = asked.recv() => drop(answer.send(self.objects())),
                 else => return,
             }
         }
+    }
+
+    /// The objects of all pods as they are now.
+    fn objects(&mut self) -> Vec<Value> {
+        let addresses = &self.hands.settings.addresses;
+        let object = |entry: &mut Entry| {
+            let status = entry.machine.status(addresses, now());
+            let mut object = entry.machine.pod().object.clone();
+            object["status"] = status;
+            object
+        };
+        self.entries.values_mut().map(object).collect()
     }
 
     /// Finds what an earlier life left.

@@ -61,7 +61,8 @@ impl Cluster {
         parts.spawn(controllers::run(client.clone(), controllers(&server), stopping.clone()));
         for (index, node) in site.nodes.iter().enumerate() {
             let zone = (!args.zones.is_empty()).then(|| args.zones[index % args.zones.len()].as_str());
-            let settings = workload(data, (node, zone), &images);
+            let authority = server.authority.certificate();
+            let settings = workload((data, authority), (node, zone), &images);
             let running = workload::run(client.clone(), settings, stopping.clone());
             let (tell, name) = (tell.clone(), node.name.clone());
             parts.spawn(async move {
@@ -271,7 +272,11 @@ fn controllers(server: &apiserver::Running) -> controllers::Settings {
     }
 }
 
-fn workload(data: &Path, (node, zone): (&Node, Option<&str>), images: &Images) -> Settings {
+fn workload(
+    (data, authority): (&Path, &str),
+    (node, zone): (&Node, Option<&str>),
+    images: &Images,
+) -> Settings {
     let zone = zone.map(|zone| ("topology.kubernetes.io/zone".to_owned(), zone.to_owned()));
     Settings {
         node_name: node.name.clone(),
@@ -285,6 +290,8 @@ fn workload(data: &Path, (node, zone): (&Node, Option<&str>), images: &Images) -
         environment: crate::workload::environment(),
         dns: Vec::<IpAddr>::new(),
         domain: "cluster.local".to_owned(),
-        port: None,
+        // Several nodes may share one network, and a kubelet have the usual port.
+        port: Some(0),
+        client_ca: Some(authority.to_owned()),
     }
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+mod asked;
+mod kubectl;
 mod world;
 
 use std::time::{Duration, Instant};
