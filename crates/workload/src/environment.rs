@@ -112,7 +112,7 @@ async fn value_from(
 }
 
 /// A field of the pod, by the paths that Kubernetes knows.
-fn field(pod: &Pod, path: &str, around: &Surroundings<'_>) -> Result<String, Missing> {
+pub(crate) fn field(pod: &Pod, path: &str, around: &Surroundings<'_>) -> Result<String, Missing> {
     let all = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
     let first = |addresses: &[IpAddr]| all(addresses).into_iter().next().unwrap_or_default();
     let text =
@@ -137,7 +137,7 @@ fn field(pod: &Pod, path: &str, around: &Surroundings<'_>) -> Result<String, Mis
 }
 
 /// A limit or request of a container, in units of the divisor, rounded up.
-fn amount(pod: &Pod, container: &Container, resource: &Value) -> String {
+pub(crate) fn amount(pod: &Pod, container: &Container, resource: &Value) -> String {
     let named = resource["containerName"].as_str().unwrap_or(&container.name);
     let container = pod.containers.iter().find(|known| known.name == named).unwrap_or(container);
     let path = resource["resource"].as_str().unwrap_or_default().replace('.', "/");

@@ -37,6 +37,7 @@ mod shell;
 mod telling;
 pub mod time;
 mod tls;
+mod volumes;
 
 pub use error::Error;
 pub use images::Images;

@@ -100,7 +100,9 @@ fn bound(
         return Err(Status::bad_request(format!("cannot bind token to object of type {group}, Kind={kind}")));
     };
     let object = object(plural, (namespace, name), court)?;
-    let runs_as = object["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+    // No plugin writes the name of the usual account into Pods that name none.
+    let named = object["spec"]["serviceAccountName"].as_str().filter(|name| !name.is_empty());
+    let runs_as = named.unwrap_or("default");
     if kind == "Pod" && runs_as != account {
         return Err(Status::bad_request(format!(
             "cannot bind token for serviceaccount {} to pod running with serviceaccount {}",

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+mod volumes;
 mod world;
 
 use std::time::{Duration, Instant};
