@@ -146,19 +146,14 @@ fn show(mounts: &[Mount], staging: &Path) -> Result<(), String> {
     let mut trees = Vec::new();
     let mut wanted = Vec::new();
     for mount in mounts {
-        let tree = if mount.sub.is_empty() {
-            Tree::at(&mount.from)
+        let (tree, from) = if mount.sub.is_empty() {
+            (Tree::at(&mount.from), mount.from.clone())
         } else {
-            Tree::below(&mount.from, Path::new(&mount.sub))
+            (Tree::below(&mount.from, Path::new(&mount.sub)), mount.from.join(&mount.sub))
         };
-        let from = fs::canonicalize(mount.from.join(&mount.sub));
-        let opened = tree.and_then(|tree| Ok((tree, from?)));
+        let opened = tree.and_then(|tree| Ok((tree, fs::canonicalize(&from)?)));
         let (tree, from) = opened.map_err(|error| {
-            format!(
-                "failed to open {} for {}: {error}",
-                mount.from.join(&mount.sub).display(),
-                mount.at.display()
-            )
+            format!("failed to open {} for {}: {error}", from.display(), mount.at.display())
         })?;
         let (at, read_only) = (mount.at.clone(), mount.read_only);
         wanted.push(Wanted { at, is_folder: from.is_dir(), from, read_only });
