@@ -112,6 +112,11 @@ pub fn lead_family() -> Result<(), Error> {
     if done < 0 { Err(Error::last("adopt orphans")) } else { Ok(()) }
 }
 
+/// Sets which permissions files do not get that the calling process makes, and those that it starts.
+pub fn set_mask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+}
+
 /// Gives the calling process mount points and a host name of its own. Only while it has one thread.
 pub fn unshare_files_and_name(hostname: Option<&str>) -> Result<(), Error> {
     // SAFETY: plain system call without pointers.

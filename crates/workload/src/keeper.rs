@@ -16,14 +16,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sys::cgroup::{Group, Limits};
-use sys::mount::{self, Held, Tree};
+use sys::mount::Held;
 use sys::process::{self, Identity};
 use sys::terminal::{Terminal, make_pipe};
 
 use crate::folder::{Exit, Started, read, write};
 use crate::time::{Time, exact};
-use crate::volumes::Mount;
-use crate::volumes::plan::{Kind, Step, Wanted, plan};
+use crate::volumes::{Mount, show};
 
 /// Lines that are longer are written in parts.
 const LONGEST_LINE: u64 = 16 * 1024;
@@ -31,6 +30,8 @@ const LONGEST_LINE: u64 = 16 * 1024;
 const FULL: u64 = 10 * 1024 * 1024;
 /// The file in which a program says why it ended.
 pub(crate) const TERMINATION_LOG: &str = "termination-log";
+/// What new files are not, unless somebody says so: writable for others. As in containers.
+const USUAL_MASK: u32 = 0o022;
 /// How long what is still in the pipes is waited for once the program has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -114,6 +115,7 @@ pub fn keep(path: &Path) -> Result<(), String> {
 type Begun = (Child, Vec<JoinHandle<()>>, Option<PathBuf>);
 
 fn begin(launch: &Launch, (path, folder): (&Path, &Path)) -> Result<Begun, String> {
+    process::set_mask(USUAL_MASK);
     process::lead_family().map_err(|error| format!("failed to {error}"))?;
     if let Some(group) = Group::named(&launch.group)
         && group.create().is_ok()
@@ -138,55 +140,6 @@ fn begin(launch: &Launch, (path, folder): (&Path, &Path)) -> Result<Begun, Strin
         with_pipes(&mut command, (launch, folder), &log)
     };
     started.map_err(|error| format!("failed to start {:?}: {error}", launch.words[0]))
-}
-
-/// Mounts what a container finds in other places, over files and directories of the host that nobody else sees changed.
-/// `staging` is a directory that may be covered meanwhile.
-fn show(mounts: &[Mount], staging: &Path) -> Result<(), String> {
-    let mut trees = Vec::new();
-    let mut wanted = Vec::new();
-    for mount in mounts {
-        let (tree, from) = if mount.sub.is_empty() {
-            (Tree::at(&mount.from), mount.from.clone())
-        } else {
-            (Tree::below(&mount.from, Path::new(&mount.sub)), mount.from.join(&mount.sub))
-        };
-        let opened = tree.and_then(|tree| Ok((tree, fs::canonicalize(&from)?)));
-        let (tree, from) = opened.map_err(|error| {
-            format!("failed to open {} for {}: {error}", from.display(), mount.at.display())
-        })?;
-        let (at, read_only) = (mount.at.clone(), mount.read_only);
-        wanted.push(Wanted { at, is_folder: from.is_dir(), from, read_only });
-        trees.push(tree);
-    }
-    let look = |path: &Path| {
-        let kind = fs::symlink_metadata(path).ok()?.file_type();
-        Some(if kind.is_symlink() {
-            Kind::Link(fs::read_link(path).ok()?)
-        } else if kind.is_dir() {
-            Kind::Folder
-        } else {
-            Kind::File
-        })
-    };
-    for step in plan(&wanted, &look).map_err(|why| format!("failed to mount volumes: {why}"))? {
-        carry_out(&step, &trees, staging).map_err(|error| format!("failed to {step}: {error}"))?;
-    }
-    Ok(())
-}
-
-fn carry_out(step: &Step, trees: &[Tree], staging: &Path) -> io::Result<()> {
-    match step {
-        Step::MirrorRoot => mount::mirror_root(staging),
-        Step::Mirror(path) => mount::mirror(path),
-        Step::MakeFolder(path) => fs::create_dir_all(path),
-        Step::MakeFile(path) => {
-            path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            File::create(path).map(drop)
-        }
-        Step::Show(index, path) => trees.get(*index).map_or(Ok(()), |tree| tree.show(path)),
-        Step::ReadOnly(path) => mount::make_read_only(path),
-    }
 }
 
 fn command(launch: &Launch) -> Result<Command, String> {

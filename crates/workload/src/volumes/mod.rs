@@ -6,8 +6,9 @@
 //! ```
 
 mod files;
-pub(crate) mod plan;
+mod plan;
 mod set_up;
+mod show;
 mod tend;
 mod writer;
 
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use crate::expand::expand_all;
 use crate::pod::{Container, list};
 use crate::quantity;
+pub(crate) use show::show;
 pub(crate) use tend::{Gate, Objects, Tending};
 
 /// Where programs look for the token of their ServiceAccount.

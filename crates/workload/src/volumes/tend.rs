@@ -29,11 +29,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an object is remembered that nobody asks for.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
+/// Objects by their paths, and when they were so; `None`: there was none.
+type Known = HashMap<String, (Instant, Option<Arc<Value>>)>;
+
 /// Objects of the API server that several pods look at. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Objects {
     client: Client,
-    known: Arc<Mutex<HashMap<String, (Instant, Option<Arc<Value>>)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Objects {
@@ -44,7 +47,7 @@ impl Objects {
 
     /// Answers an object as it was no longer ago than `age`; `None` where there is none.
     async fn get(&self, path: &str, age: Duration) -> Result<Option<Arc<Value>>, String> {
-        let known = |map: &HashMap<String, (Instant, Option<Arc<Value>>)>| {
+        let known = |map: &Known| {
             map.get(path).filter(|(at, _)| at.elapsed() < age).map(|(_, object)| object.clone())
         };
         if let Some(object) = known(&self.known.lock().unwrap_or_else(PoisonError::into_inner)) {
