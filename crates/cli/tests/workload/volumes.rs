@@ -37,6 +37,7 @@ fn sleeper(name: &str) -> Value {
 #[test]
 fn containers_find_their_volumes_and_the_host_nothing() {
     let Some(world) = World::start(&[]) else { return };
+    let mounts = host_mounts();
     world.create(CONFIG_MAPS, &config_map("conf", json!({"colour": "red", "size": "big"})));
     world.create(
         "/api/v1/namespaces/default/secrets",
@@ -124,12 +125,21 @@ fn containers_find_their_volumes_and_the_host_nothing() {
     world.until("labels follow", || reader("cat /sb-about/labels").contains("more=\"m\"").then_some(()));
 
     assert_eq!(world.mounts().len(), 1, "the one of memory");
+    assert_eq!(host_mounts(), mounts);
     nothing_on_host();
     world.delete("all");
     world.until("no trace is left", || world.traces(&uid).is_empty().then_some(()));
     assert_eq!(world.mounts(), Vec::<std::path::PathBuf>::new());
     nothing_on_host();
     std::fs::remove_dir_all(host).unwrap();
+}
+
+/// What is mounted on the host, but for what the tests that run meanwhile make.
+fn host_mounts() -> Vec<std::path::PathBuf> {
+    let mut found = sys::mount::mounts_below(Path::new("/"));
+    let of_tests = [std::env::temp_dir(), "/run/netns".into()];
+    found.retain(|path| !of_tests.iter().any(|folder| path.starts_with(folder)));
+    found
 }
 
 /// None of the places that only containers have is there.
