@@ -21,6 +21,7 @@ use crate::folder::{Exit, Folder, Kept, MARK, Started, read, write};
 use crate::keeper::{Launch, TERMINATION_LOG};
 use crate::machine::{Action, Ended, Input, Question, Run};
 use crate::network;
+use crate::node;
 use crate::pod::{Act, Container, Pod, list};
 use crate::resolver::{Resolvers, hosts, resolv_conf};
 use crate::settings::Settings;
@@ -177,7 +178,8 @@ impl Hands {
     async fn prepare(&self, about: &About, container: &Container, folder: &Path) -> Result<(), String> {
         let (pod, settings) = (&about.pod, &self.settings);
         let addresses = self.addresses(&about.kept);
-        let around = Surroundings { pod: addresses, node: &settings.addresses, usual: &settings.environment };
+        let (node, usual, capacity) = (&settings.addresses, &settings.environment, node::capacity());
+        let around = Surroundings { pod: addresses, node, usual, capacity: &capacity };
         let (words, environment) = environment(&self.client, pod, container, &around)
             .await
             .map_err(|missing| missing.to_string())?;

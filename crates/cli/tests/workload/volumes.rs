@@ -34,18 +34,8 @@ fn sleeper(name: &str) -> Value {
     shell(name, "exec sleep 1000")
 }
 
-#[test]
-fn containers_find_their_volumes_and_the_host_nothing() {
-    let Some(world) = World::start(&[]) else { return };
-    let mounts = host_mounts();
-    world.create(CONFIG_MAPS, &config_map("conf", json!({"colour": "red", "size": "big"})));
-    world.create(
-        "/api/v1/namespaces/default/secrets",
-        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "word"}, "stringData": {"key": "open"}}),
-    );
-    let host = std::env::temp_dir().join(format!("signalbox-host-path-{}", std::process::id()));
-    std::fs::create_dir_all(host.join("in")).unwrap();
-    std::fs::write(host.join("in/file"), "of the host").unwrap();
+/// A container that writes, one that reads, and volumes of every kind.
+fn everything(host: &Path) -> Value {
     let (mut writer, mut reader) = (sleeper("writer"), sleeper("reader"));
     mount(
         &mut writer,
@@ -54,9 +44,9 @@ fn containers_find_their_volumes_and_the_host_nothing() {
         {"name": "conf", "mountPath": "/sb-data/conf"},
         {"name": "conf", "mountPath": "/etc/sb-colour", "subPath": "colour"},
         {"name": "memory", "mountPath": "/var/run/sb/memory"},
+        {"name": "root", "mountPath": "/sb-root", "readOnly": true},
         {"name": "host", "mountPath": "/sb-host", "subPath": "in"}]),
     );
-    writer["env"] = json!([{"name": "WHO", "value": "sub"}]);
     mount(
         &mut reader,
         json!([{"name": "shared", "mountPath": "/usr/share/sb/data", "subPathExpr": "$(WHERE)", "readOnly": true},
@@ -74,9 +64,24 @@ fn containers_find_their_volumes_and_the_host_nothing() {
         {"name": "about", "downwardAPI": {"items": labels}},
         {"name": "all", "projected": {"sources": [{"configMap": {"name": "conf",
             "items": [{"key": "size", "path": "deep/size", "mode": 256}]}}, {"secret": {"name": "word"}}]}},
+        {"name": "root", "hostPath": {"path": "/"}},
         {"name": "host", "hostPath": {"path": host, "type": "Directory"}}]);
-    let spec =
-        json!({"terminationGracePeriodSeconds": 1, "volumes": volumes, "containers": [writer, reader]});
+    json!({"terminationGracePeriodSeconds": 1, "volumes": volumes, "containers": [writer, reader]})
+}
+
+#[test]
+fn containers_find_their_volumes_and_the_host_nothing() {
+    let Some(world) = World::start(&[]) else { return };
+    let mounts = host_mounts();
+    world.create(CONFIG_MAPS, &config_map("conf", json!({"colour": "red", "size": "big"})));
+    world.create(
+        "/api/v1/namespaces/default/secrets",
+        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "word"}, "stringData": {"key": "open"}}),
+    );
+    let host = std::env::temp_dir().join(format!("signalbox-host-path-{}", std::process::id()));
+    std::fs::create_dir_all(host.join("in")).unwrap();
+    std::fs::write(host.join("in/file"), "of the host").unwrap();
+    let spec = everything(&host);
     let uid = world.pod("all", spec);
     world.await_pod("all", "ready", is_ready);
     let writer = |script: &str| said(&world, (&uid, "writer"), script);
@@ -103,6 +108,7 @@ fn containers_find_their_volumes_and_the_host_nothing() {
     assert_eq!(writer("cat /sb-host/file; echo new > /sb-host/new"), "of the host");
     assert_eq!(std::fs::read_to_string(host.join("in/new")).unwrap(), "new\n");
     assert!(reader("touch /sb-host/x || true").contains("Read-only file system"));
+    assert_eq!(writer(&format!("cat /sb-root/{}/in/file", host.display())), "of the host");
     // The rest of the file system is as it was.
     assert_eq!(
         writer(&format!(
@@ -111,19 +117,7 @@ fn containers_find_their_volumes_and_the_host_nothing() {
         "2\n/tmp\n/usr/bin"
     );
 
-    // What an object says now its files say soon; a file alone stays as it is.
-    world.update(
-        &format!("{CONFIG_MAPS}/conf"),
-        &config_map("conf", json!({"colour": "blue", "more": "yes"})),
-    );
-    world.until("the file follows", || (writer("cat /sb-data/conf/colour") == "blue").then_some(()));
-    assert_eq!(writer("ls /sb-data/conf"), "colour\nmore");
-    assert_eq!(writer("cat /etc/sb-colour"), "red");
-    let mut pod = world.read("all").unwrap();
-    pod["metadata"]["labels"]["more"] = "m".into();
-    world.update("/api/v1/namespaces/default/pods/all", &pod);
-    world.until("labels follow", || reader("cat /sb-about/labels").contains("more=\"m\"").then_some(()));
-
+    files_follow(&world, &uid);
     assert_eq!(world.mounts().len(), 1, "the one of memory");
     assert_eq!(host_mounts(), mounts);
     nothing_on_host();
@@ -132,6 +126,26 @@ fn containers_find_their_volumes_and_the_host_nothing() {
     assert_eq!(world.mounts(), Vec::<std::path::PathBuf>::new());
     nothing_on_host();
     std::fs::remove_dir_all(host).unwrap();
+}
+
+/// What an object says now its files say soon; a file alone stays as it is.
+fn files_follow(world: &World, uid: &str) {
+    let (writer, reader) = ((uid, "writer"), (uid, "reader"));
+    world.update(
+        &format!("{CONFIG_MAPS}/conf"),
+        &config_map("conf", json!({"colour": "blue", "more": "yes"})),
+    );
+    world.until("the file follows", || {
+        (said(world, writer, "cat /sb-data/conf/colour") == "blue").then_some(())
+    });
+    assert_eq!(said(world, writer, "ls /sb-data/conf"), "colour\nmore");
+    assert_eq!(said(world, writer, "cat /etc/sb-colour"), "red");
+    let mut pod = world.read("all").unwrap();
+    pod["metadata"]["labels"]["more"] = "m".into();
+    world.update("/api/v1/namespaces/default/pods/all", &pod);
+    world.until("labels follow", || {
+        said(world, reader, "cat /sb-about/labels").contains("more=\"m\"").then_some(())
+    });
 }
 
 /// What is mounted on the host, but for what the tests that run meanwhile make.
@@ -155,6 +169,7 @@ fn nothing_on_host() {
         "/dev/termination-log",
         "/run/secrets/kubernetes.io",
         "/sb-host",
+        "/sb-root",
     ] {
         assert!(!Path::new(path).exists(), "{path}");
     }
@@ -215,6 +230,10 @@ fn the_token_of_a_pod_is_good_at_the_api_server() {
     pass_on(here.unwrap().unwrap(), port);
     let (code, said) = exec(&world, (&uid, "main"), &[PYTHON, "-c", WHO_AM_I]);
     assert_eq!((code, said.trim()), (0, "system:serviceaccount:default:default default asks"));
+    let (_, said) =
+        exec(&world, (&uid, "main"), &["sh", "-c", "echo $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT"]);
+    let service = world.get("/api/v1/namespaces/default/services/kubernetes").unwrap();
+    assert_eq!(said.trim(), format!("{} 443", service["spec"]["clusterIP"].as_str().unwrap()));
 
     world.await_pod("bare", "ready", is_ready);
     let (code, _) = exec(&world, (&without, "bare"), &["ls", "/var/run/secrets/kubernetes.io"]);
@@ -298,9 +317,12 @@ fn a_container_says_why_it_ended() {
     logs["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
     let mut other = shell("other", "echo elsewhere > /tmp/sb-why; echo logged; exit 5");
     other["terminationMessagePath"] = "/tmp/sb-why".into();
+    // Over the directory in which the keeper writes as well.
+    mount(&mut other, json!([{"name": "tmp", "mountPath": std::env::temp_dir()}]));
     let containers =
         json!([shell("says", "echo done > /dev/termination-log"), logs, other, shell("silent", "echo no")]);
-    world.pod("ends", json!({"restartPolicy": "Never", "containers": containers}));
+    let volumes = json!([{"name": "tmp", "emptyDir": {}}]);
+    world.pod("ends", json!({"restartPolicy": "Never", "volumes": volumes, "containers": containers}));
     let pod = world.await_pod("ends", "over", |pod| pod["status"]["phase"] == "Failed");
     let told: Vec<&str> = pod["status"]["containerStatuses"]
         .as_array()
@@ -309,5 +331,8 @@ fn a_container_says_why_it_ended() {
         .map(|status| status["state"]["terminated"]["message"].as_str().unwrap_or_default())
         .collect();
     assert_eq!(told, ["done\n", "it was me\n", "elsewhere\n", ""]);
+    let code =
+        |index: usize| pod["status"]["containerStatuses"][index]["state"]["terminated"]["exitCode"].clone();
+    assert_eq!([code(0), code(1), code(2), code(3)], [0, 4, 5, 0]);
     assert!(!Path::new("/tmp/sb-why").exists());
 }

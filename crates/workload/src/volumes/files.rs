@@ -75,12 +75,12 @@ fn values(what: What, object: &Value) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The files that fields of a pod become.
-pub(super) fn of_fields(pod: &Pod, items: &[Item], mode: u32) -> Result<Files, String> {
+pub(super) fn of_fields((pod, capacity): (&Pod, &Value), items: &[Item], mode: u32) -> Result<Files, String> {
     let mut files = Files::new();
     for item in items {
         let text = match item.object.pointer("/fieldRef/fieldPath").and_then(Value::as_str) {
             Some(path) => field(pod, path)?,
-            None => amount(pod, &item.object["resourceFieldRef"])?,
+            None => amount((pod, capacity), &item.object["resourceFieldRef"])?,
         };
         let mode = item.mode.unwrap_or(mode);
         files.insert(item.path.clone(), File { bytes: text.into_bytes(), mode, owner: None });
@@ -96,15 +96,15 @@ fn field(pod: &Pod, path: &str) -> Result<String, String> {
         lines.sort();
         return Ok(lines.join("\n"));
     }
-    let nowhere = Surroundings { pod: &[], node: &[], usual: &[] };
+    let nowhere = Surroundings { pod: &[], node: &[], usual: &[], capacity: &Value::Null };
     environment::field(pod, path, &nowhere).map_err(|missing| missing.to_string())
 }
 
-fn amount(pod: &Pod, resource: &Value) -> Result<String, String> {
+fn amount((pod, capacity): (&Pod, &Value), resource: &Value) -> Result<String, String> {
     let name = resource["containerName"].as_str().unwrap_or_default();
     let container = pod.containers.iter().find(|container| container.name == name);
     let container = container.ok_or_else(|| format!("container {name} not found"))?;
-    Ok(environment::amount(pod, container, resource))
+    Ok(environment::amount((pod, container), resource, capacity))
 }
 
 /// As Go quotes a text.
@@ -209,7 +209,7 @@ mod tests {
             (amount("c"), "f 600 2"),
             (amount("d"), "container d not found"),
         ] {
-            assert_eq!(shown(of_fields(&pod, &items(&wanted), 0o644)), expected, "{wanted}");
+            assert_eq!(shown(of_fields((&pod, &Value::Null), &items(&wanted), 0o644)), expected, "{wanted}");
         }
     }
 

@@ -17,6 +17,7 @@ use super::writer::write;
 use super::{Part, Source, Volume};
 use crate::hands::{About, Hands, now};
 use crate::machine::Input;
+use crate::node;
 use crate::pod::Pod;
 use crate::time::{self, Time};
 
@@ -224,6 +225,9 @@ impl Tender {
         age: Duration,
     ) -> Result<Files, String> {
         let mut files = Files::new();
+        if volume.is_implied && self.account_declines(pod, age).await {
+            return Ok(files);
+        }
         for part in parts {
             match self.part((pod, volume), (part, mode), age).await {
                 Ok(more) => files.extend(more),
@@ -235,6 +239,15 @@ impl Tender {
             }
         }
         Ok(files)
+    }
+
+    /// Whether the ServiceAccount wants no tokens in pods that do not ask for one.
+    async fn account_declines(&self, pod: &Pod, age: Duration) -> bool {
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts/{}", pod.namespace, account(pod));
+        let found = self.hands.objects.get(&path, age).await;
+        let declines = |object: &Value| object["automountServiceAccountToken"] == false;
+        pod.object["spec"]["automountServiceAccountToken"].is_null()
+            && found.is_ok_and(|object| object.is_some_and(|object| declines(&object)))
     }
 
     async fn part(
@@ -252,7 +265,7 @@ impl Tender {
                     None => Err(format!("{} \"{name}\" not found", what.word())),
                 }
             }
-            Part::Fields(items) => of_fields(pod, items, mode),
+            Part::Fields(items) => of_fields((pod, &node::capacity()), items, mode),
             Part::Token { audience, seconds, path } => {
                 let text =
                     self.token((pod, &format!("{}/{path}", volume.name)), (audience, *seconds)).await?;
@@ -290,14 +303,12 @@ impl Tender {
     }
 
     async fn ask_for_token(&self, pod: &Pod, (audience, seconds): (&str, u64)) -> Result<Token, String> {
-        let named = pod.object.pointer("/spec/serviceAccountName").and_then(Value::as_str);
-        let account = named.filter(|name| !name.is_empty()).unwrap_or("default");
         let audiences: Vec<&str> = if audience.is_empty() { Vec::new() } else { vec![audience] };
         let asked = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
             "spec": {"audiences": audiences, "expirationSeconds": seconds,
                 "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid}}});
-        let path = format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", pod.namespace);
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", pod.namespace, account(pod));
         let answer = self.hands.client.create(&path, &asked).await.map_err(|error| error.to_string())?;
         let text = |field: &str| answer["status"][field].as_str();
         let expires = text("expirationTimestamp").and_then(time::parse).ok_or("it never expires")?;
@@ -305,6 +316,12 @@ impl Tender {
         let token = text("token").ok_or("there is none in the answer")?;
         Ok(Token { text: token.to_owned(), renew: now() + left * 4 / 5, expires })
     }
+}
+
+/// As which ServiceAccount it runs.
+fn account(pod: &Pod) -> &str {
+    let named = pod.object.pointer("/spec/serviceAccountName").and_then(Value::as_str);
+    named.filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
 /// Whose group may use the volumes.
