@@ -12,6 +12,7 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -166,6 +167,12 @@ impl Folder {
 
     /// Writes what is kept of a pod.
     pub(crate) fn keep(&self, kept: &Kept) -> io::Result<()> {
+        for folder in ["pods", "volumes"] {
+            // Environments and Secrets are nobody else's business.
+            let path = self.path.join(folder);
+            fs::create_dir_all(&path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        }
         fs::create_dir_all(self.pod(&kept.uid))?;
         write(&self.pod(&kept.uid).join("pod.json"), kept)
     }

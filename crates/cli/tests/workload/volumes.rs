@@ -119,6 +119,7 @@ fn containers_find_their_volumes_and_the_host_nothing() {
 
     files_follow(&world, &uid);
     assert_eq!(world.mounts().len(), 1, "the one of memory");
+    assert_eq!(world.modes(), [0o700, 0o700], "nobody else reads Secrets");
     assert_eq!(host_mounts(), mounts);
     nothing_on_host();
     world.delete("all");

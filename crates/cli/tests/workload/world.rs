@@ -74,6 +74,12 @@ impl World {
         after.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()
     }
 
+    /// The permissions of the directories of pods and volumes.
+    pub(crate) fn modes(&self) -> [u32; 2] {
+        use std::os::unix::fs::MetadataExt;
+        ["pods", "volumes"].map(|name| std::fs::metadata(self.state().join(name)).unwrap().mode() & 0o777)
+    }
+
     /// What is mounted for this world's pods on the host.
     pub(crate) fn mounts(&self) -> Vec<PathBuf> {
         sys::mount::mounts_below(&self.state())
