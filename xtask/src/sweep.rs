@@ -1,7 +1,9 @@
 //! What must not be left behind: the namespaces and the folder of a run, removed at the end, on errors and on signals.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,6 +18,8 @@ struct Traces {
     run: String,
     folder: PathBuf,
     keep: bool,
+    /// The program and the directory of a cluster.
+    cluster: Arc<Mutex<Option<(PathBuf, PathBuf)>>>,
 }
 
 impl Sweep {
@@ -28,9 +32,15 @@ impl Sweep {
         let run = format!("{RUN}{}", std::process::id());
         let folder = std::env::temp_dir().join(format!("signalbox-{what}-{run}"));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let traces = Traces { run, folder, keep };
+        let traces = Traces { run, folder, keep, cluster: Arc::default() };
         watch_signals(traces.clone())?;
         Ok(Self(traces))
+    }
+
+    /// From now on, `PROGRAM down --data DIR` is part of the removal.
+    pub(crate) fn take_down(&self, program: &Path, data: &Path) {
+        let cluster = Some((program.to_owned(), data.to_owned()));
+        *self.0.cluster.lock().unwrap_or_else(PoisonError::into_inner) = cluster;
     }
 
     pub(crate) fn run(&self) -> &str {
@@ -61,6 +71,13 @@ impl Drop for Sweep {
 
 impl Traces {
     fn remove(&self) {
+        let cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((program, data)) = cluster.filter(|(_, data)| data.exists()) {
+            let mut command = Command::new(program);
+            command.arg("down").arg("--data").arg(data).stdout(Stdio::null());
+            // It says itself what went wrong.
+            drop(command.status());
+        }
         remove_namespaces(&netns::names(&format!("{}-", self.run)));
         if !self.keep {
             // Somebody may have opened a log meanwhile; a leftover folder in /tmp harms nobody.

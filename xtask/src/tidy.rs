@@ -17,7 +17,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("config", &["model", "desired"]),
@@ -31,6 +31,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("controllers", &["model", "objects", "watch", "telemetry"]),
     ("endpointslice", &["model", "objects", "telemetry", "watch"]),
     ("health", &["model", "sys", "telemetry"]),
+    ("site", &["model", "sys"]),
     ("workload", &["model", "objects", "sys", "telemetry", "watch"]),
     ("backend-nftables", &["model", "backend", "sys"]),
     (
@@ -67,6 +68,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "controllers",
             "endpointslice",
             "workload",
+            "site",
         ],
     ),
     ("testkit", &["model", "objects", "sys", "desired"]),

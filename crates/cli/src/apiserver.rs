@@ -19,9 +19,11 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args as Arguments;
 use store::{Store, Window};
 use telemetry::{Format, Metrics, watch_process};
+use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 /// How often the server looks whether its certificate nears its end.
@@ -32,40 +34,40 @@ const RENEWAL: Duration = Duration::from_secs(6 * 3600);
 pub(crate) struct Args {
     /// The directory of everything that is kept: objects, certificates, the administrator's kubeconfig
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where to listen; port 0: any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6443")]
-    listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// More names and addresses under which clients reach it, for its certificate
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    tls_san: Vec<String>,
+    pub(crate) tls_san: Vec<String>,
     /// From where Services get their addresses: a range, or one of each family, the usual one first
     #[arg(long, value_name = "CIDRS", value_delimiter = ',', default_value = "10.96.0.0/12,fd00:10:96::/112", value_parser = range)]
-    service_cluster_ip_range: Vec<Range>,
+    pub(crate) service_cluster_ip_range: Vec<Range>,
     /// Which ports of the nodes Services can have
     #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767", value_parser = node_ports)]
-    service_node_port_range: NodePorts,
+    pub(crate) service_node_port_range: NodePorts,
     /// Where Pods find the server [default: the address of --listen]
     #[arg(long, value_name = "ADDRESS")]
-    advertise_address: Vec<IpAddr>,
+    pub(crate) advertise_address: Vec<IpAddr>,
     /// The domain of the cluster
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
-    cluster_domain: String,
+    pub(crate) cluster_domain: String,
     /// Tokens that are always good: lines of token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
-    token_auth_file: Option<PathBuf>,
+    pub(crate) token_auth_file: Option<PathBuf>,
     /// A role for somebody: user:NAME=ROLE, group:NAME=ROLE or serviceaccount:NAMESPACE/NAME=ROLE
     #[arg(long, value_name = "WHO=ROLE")]
-    grant: Vec<String>,
+    pub(crate) grant: Vec<String>,
     /// Leave everything as clients make it: nothing goes with its owner or its namespace
     #[arg(long)]
-    disable_controllers: bool,
+    pub(crate) disable_controllers: bool,
     /// How long Events stay after they happened last
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
-    event_ttl: u64,
+    pub(crate) event_ttl: u64,
     /// How much to log: 0 to 4
     #[arg(short, long, default_value_t = 0)]
-    v: u8,
+    pub(crate) v: u8,
 }
 
 impl Args {
@@ -78,8 +80,13 @@ impl Args {
     }
 }
 
-fn range(text: &str) -> Result<Range, String> {
+pub(crate) fn range(text: &str) -> Result<Range, String> {
     Range::parse(text).map(Range::masked).ok_or_else(|| format!("{text:?} is no range of addresses"))
+}
+
+/// What Kubernetes has.
+pub(crate) fn usual_node_ports() -> NodePorts {
+    NodePorts { first: 30000, last: 32767 }
 }
 
 fn node_ports(text: &str) -> Result<NodePorts, String> {
@@ -116,44 +123,83 @@ fn check_ranges(ranges: &[Range]) -> anyhow::Result<()> {
 /// Runs until a signal ends it.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_log(Format::Text, args.v, None);
-    check_ranges(&args.service_cluster_ip_range)?;
-    // What is in it is nobody else's business.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&args.data)
-        .with_context(|| format!("failed to make the directory {} (--data)", args.data.display()))?;
-    // Whoever has the store open has the directory.
-    let file = args.data.join("objects.redb");
-    let store = Store::open(&file, Window::default()).map_err(|error| anyhow!("failed to {error}"))?;
-    let names = Names {
-        hostname: crate::proxy::host_name(),
-        domain: args.cluster_domain.clone(),
-        addresses: args.service_cluster_ip_range.iter().map(|range| range.first()).collect(),
-        extra: args.tls_san.iter().cloned().chain(args.server().iter().map(IpAddr::to_string)).collect(),
-    };
-    let authority =
-        Authority::open(&args.data, &names, now()).map_err(|error| anyhow!("failed to {error}"))?;
+    let kept = Kept::open(args)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("failed to start threads")?;
-    let ended = runtime.block_on(serve(args, store, &authority));
+    let ended = runtime.block_on(async {
+        let listener = listen(args.listen)
+            .await
+            .with_context(|| format!("failed to listen at {} (--listen)", args.listen))?;
+        let mut running = start(args, kept, vec![listener]).await?;
+        let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+            ended = running.ended() => return ended,
+        }
+        running.stop().await
+    });
     // A profile or a body that is being read keeps nobody waiting.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Result<()> {
+/// What the server keeps in its directory, opened. Whoever has the store open has the directory.
+pub(crate) struct Kept {
+    store: Store,
+    authority: Authority,
+}
+
+impl Kept {
+    /// Opens it, and makes what is missing.
+    pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
+        check_ranges(&args.service_cluster_ip_range)?;
+        // What is in it is nobody else's business.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&args.data)
+            .with_context(|| format!("failed to make the directory {} (--data)", args.data.display()))?;
+        let file = args.data.join("objects.redb");
+        let store = Store::open(&file, Window::default()).map_err(|error| anyhow!("failed to {error}"))?;
+        let names = Names {
+            hostname: crate::proxy::host_name(),
+            domain: args.cluster_domain.clone(),
+            addresses: args.service_cluster_ip_range.iter().map(|range| range.first()).collect(),
+            extra: args.tls_san.iter().cloned().chain(args.server().iter().map(IpAddr::to_string)).collect(),
+        };
+        let authority =
+            Authority::open(&args.data, &names, now()).map_err(|error| anyhow!("failed to {error}"))?;
+        Ok(Self { store, authority })
+    }
+}
+
+/// A server that serves.
+pub(crate) struct Running {
+    /// Where it listens first.
+    pub(crate) address: SocketAddr,
+    /// Where clients of this machine find it.
+    pub(crate) url: String,
+    /// The kubeconfig of who may do everything.
+    pub(crate) kubeconfig: PathBuf,
+    /// Its keys.
+    pub(crate) authority: Arc<Authority>,
+    stop: watch::Sender<bool>,
+    serving: JoinSet<()>,
+}
+
+/// Starts to serve at the listeners, of which clients of this machine use the first.
+pub(crate) async fn start(args: &Args, kept: Kept, listeners: Vec<TcpListener>) -> anyhow::Result<Running> {
+    let Kept { store, authority } = kept;
     let metrics = Metrics::default();
     watch_process(&metrics);
-    let access = access(args, authority)?;
+    let access = access(args, &authority)?;
     let rest = Rest { store, clock: Clock { now, seed: ::apiserver::chance::seed } };
-    let listener = listen(args.listen)
-        .await
-        .with_context(|| format!("failed to listen at {} (--listen)", args.listen))?;
-    let address = listener.local_addr().context("failed to learn where it listens")?;
+    let address = listeners.first().context("there is nowhere to listen")?.local_addr();
+    let address = address.context("failed to learn where it listens")?;
     let cluster = Cluster {
         service_ranges: args.service_cluster_ip_range.clone(),
         node_ports: args.service_node_port_range,
@@ -165,8 +211,9 @@ async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Resu
         warn!(what = %wrong, "repaired");
     }
     let tls = Arc::new(authority.server_config().map_err(|error| anyhow!("failed to {error}"))?);
-    let file = args.data.join("kubeconfig");
-    kubeconfig::write(&file, &authority.admin_kubeconfig(&format!("https://{}", reached(address))))
+    let url = format!("https://{}", reached(address));
+    let kubeconfig = args.data.join("kubeconfig");
+    kubeconfig::write(&kubeconfig, &authority.admin_kubeconfig(&url))
         .map_err(|error| anyhow!("failed to {error}"))?;
     let (stop, stopping) = watch::channel(false);
     if !args.disable_controllers {
@@ -177,20 +224,34 @@ async fn serve(args: &Args, store: Store, authority: &Authority) -> anyhow::Resu
         drop(tokio::spawn(collect::expire_events(rest.clone(), age, stopping.clone())));
     }
     let server = Arc::new(Server::new(rest, metrics, Door { address, tls, access }, stopping));
-    info!(%address, kubeconfig = %file.display(), "serving");
-    let mut serving = tokio::spawn(server.run(listener));
-    let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
-    let ended = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = tokio::signal::ctrl_c() => None,
-        () = renew(authority) => None,
-        ended = &mut serving => Some(ended),
-    };
-    info!("stopping");
-    stop.send_replace(true);
-    match ended {
-        Some(ended) => ended.context("failed to serve"),
-        None => serving.await.context("failed to stop"),
+    info!(%address, kubeconfig = %kubeconfig.display(), "serving");
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        serving.spawn(server.clone().run(listener));
+    }
+    Ok(Running { address, url, kubeconfig, authority: Arc::new(authority), stop, serving })
+}
+
+impl Running {
+    /// Keeps it going, for ever unless something of it fails.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
+        tokio::select! {
+            () = renew(&self.authority) => Ok(()),
+            ended = self.serving.join_next() => match ended {
+                Some(ended) => ended.context("failed to serve"),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Ends the requests that are open, and the server.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        info!("stopping");
+        self.stop.send_replace(true);
+        while let Some(ended) = self.serving.join_next().await {
+            ended.context("failed to stop")?;
+        }
+        Ok(())
     }
 }
 

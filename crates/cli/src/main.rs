@@ -9,6 +9,8 @@ mod follow;
 mod health_ports;
 mod kubeconfig;
 mod proxy;
+mod up;
+mod whoami;
 mod workload;
 
 use std::ffi::{OsStr, OsString};
@@ -44,6 +46,13 @@ enum Command {
     Controller(controller::Args),
     /// Run the pods of this node as processes of this machine
     Workload(Box<workload::Args>),
+    /// Run a whole cluster on this machine: API server, controllers, nodes, pods
+    Up(Box<up::Args>),
+    /// End what `signalbox up` runs, and remove every trace of it
+    Down(up::down::Args),
+    #[command(args_override_self = true)]
+    /// Answer requests with who answers: the program of the image signalbox/whoami
+    Whoami(whoami::Args),
     /// Keep one container of a pod
     #[command(hide = true)]
     Keep(workload::Keep),
@@ -71,6 +80,9 @@ fn main() -> ExitCode {
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Controller(args) => controller::run(&args),
         Command::Workload(args) => workload::run(&args),
+        Command::Up(args) => up::run(&args),
+        Command::Down(args) => up::down::run(&args),
+        Command::Whoami(args) => whoami::run(&args),
         Command::Keep(args) => workload::keep(&args),
         Command::Cleanup => cleanup(),
     };

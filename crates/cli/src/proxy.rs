@@ -74,10 +74,28 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     sys::memory::use_one_heap();
     start_log(&told.settings);
     told.warn();
+    apply_settings(&told.settings.kernel);
     if flags.init_only {
-        apply_settings(&told.settings.kernel);
         return Ok(());
     }
+    let health = watch::channel(Snapshot::default());
+    keep_in_step((flags, told, host_name), health, async {
+        let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+/// Keeps the rules of the calling thread's network namespace in step, until the end; they stay.
+pub(crate) fn keep_in_step(
+    (flags, told, host_name): (&Flags, Told, &str),
+    (health, snapshots): (watch::Sender<Snapshot>, watch::Receiver<Snapshot>),
+    end: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     let settings = told.settings;
     let source = source(flags, &settings)?;
     // First of all what cannot be waited for: without the kernel there is nothing to do.
@@ -86,12 +104,10 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     let times = TransactionTimes::register(&metrics);
     let kernel = open_kernel(counting, &times).map_err(|error| anyhow!("failed to {error}"))?;
     info!(version = VERSION, node = %settings.node_name, mode = settings.mode.name(), "starting");
-    apply_settings(&settings.kernel);
     if counting == Counting::Connections {
         watch_connections(&metrics).map_err(|error| anyhow!("failed to {error}"))?;
     }
     let (events, queue) = mpsc::channel(QUEUE);
-    let (health, snapshots) = watch::channel(Snapshot::default());
     let agent = start_agent(&settings, kernel, (events.clone(), queue), (health, metrics.clone()))?;
     let (in_force, configuration) = watch::channel(told.configuration);
     let (recorder, recording) = recorder(&source);
@@ -101,6 +117,7 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
         tokio::select! {
             result = health_ports::serve(flags, &settings, shown) => result,
             result = follow_config((flags, host_name), in_force, events.clone()) => result,
+            result = end => result,
         }
     };
     let runtime = runtime()?;
@@ -211,13 +228,12 @@ fn start_agent(
     Ok(ended)
 }
 
+/// Runs the source and the agent until `besides` ends, well or not.
 async fn until_the_end(
     (source, metrics): (Source, &Metrics),
     besides: impl Future<Output = anyhow::Result<()>>,
     (events, mut agent): (mpsc::Sender<Event>, oneshot::Receiver<()>),
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let (sink, objects) = mpsc::channel(QUEUE);
     let progress = Progress::default();
     let source = async {
@@ -237,10 +253,8 @@ async fn until_the_end(
             Ok(()) => bail!("the source of objects ended"),
             Err(error) => bail!("{error}"),
         },
-        ended = besides => return ended,
+        ended = besides => ended?,
         () = forward(objects, &events) => bail!("the agent does not take events any more"),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
     // Even with a full queue: the agent takes from it until it sees this.
     let _ = events.send(Event::Shutdown).await;

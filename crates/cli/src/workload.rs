@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args as Arguments;
@@ -119,18 +119,19 @@ pub(crate) fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-fn settings(args: &Args) -> anyhow::Result<Settings> {
-    let mut images = match &args.images {
-        Some(file) => {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("failed to read {}", file.display()))?;
-            Images::parse(&text).map_err(|error| anyhow!("{}: {error}", file.display()))?
-        }
-        None => Images::default(),
-    };
-    for line in &args.image {
-        images.add(line).map_err(|error| anyhow!("--image: {error}"))?;
+/// Adds what a file and the command line say.
+pub(crate) fn add_images(images: &mut Images, file: Option<&Path>, lines: &[String]) -> anyhow::Result<()> {
+    if let Some(file) = file {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+        images.parse(&text).map_err(|error| anyhow!("{}: {error}", file.display()))?;
     }
+    lines.iter().try_for_each(|line| images.add(line)).map_err(|error| anyhow!("--image: {error}"))
+}
+
+fn settings(args: &Args) -> anyhow::Result<Settings> {
+    let mut images = Images::default();
+    add_images(&mut images, args.images.as_deref(), &args.image)?;
     let mut labels = BTreeMap::new();
     for label in &args.node_labels {
         let Some((name, value)) = label.split_once('=') else {

@@ -52,6 +52,11 @@ pub enum Towards<'a> {
     Local(&'a str),
 }
 
+/// Answers whether there is a link of this name where the calling thread is.
+pub fn exists(name: &str) -> bool {
+    index(name).is_ok()
+}
+
 impl Links {
     /// Opens rtnetlink for the network namespace of the calling thread.
     pub fn open() -> Result<Self, Error> {
@@ -201,6 +206,37 @@ impl Links {
             let value = |wanted| attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
             let address = value(2).or_else(|| value(1)).and_then(read_address);
             found.extend(address.and_then(|address| IpNet::new(address, header[1]).ok()));
+            Ok(())
+        })?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// Answers where every route of the main table leads, sorted.
+    pub fn routes(&mut self) -> Result<Vec<IpNet>, Error> {
+        const GET_ROUTE: u16 = 26;
+        const MAIN: u8 = 254;
+        let mut found = Vec::new();
+        let request = Message::new(GET_ROUTE, &[0; 12]);
+        self.socket.dump(request, "routes", &mut |message| {
+            let (Some(header), Some(body)) = (message.payload.first_chunk::<12>(), message.payload.get(12..))
+            else {
+                return Ok(());
+            };
+            let [family, length, _, _, table, ..] = *header;
+            if table != MAIN {
+                return Ok(());
+            }
+            let everywhere = || {
+                if i32::from(family) == libc::AF_INET {
+                    read_address(&[0; 4])
+                } else {
+                    read_address(&[0; 16])
+                }
+            };
+            let to = attributes(body).find(|(kind, _)| *kind == 1);
+            let address = to.map_or_else(everywhere, |(_, value)| read_address(value));
+            found.extend(address.and_then(|address| IpNet::new(address, length).ok()));
             Ok(())
         })?;
         found.sort();

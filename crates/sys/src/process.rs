@@ -50,6 +50,11 @@ impl AsFd for Handle {
     }
 }
 
+/// Answers whether the calling process is root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Answers when a process was started, in ticks since the machine was; `None` when it is gone, or dead and not yet
 /// waited for.
 pub fn start_time(number: u32) -> Option<u64> {

@@ -8,4 +8,5 @@ pub mod cases;
 pub mod generate;
 pub mod protobuf;
 pub mod traffic;
+pub mod up;
 pub mod world;

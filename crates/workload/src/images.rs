@@ -24,11 +24,9 @@ impl Images {
     }
 
     /// Reads a file of such lines; empty ones and those that begin with `#` say nothing.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut images = Self::default();
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        lines.into_iter().try_for_each(|line| images.add(line))?;
-        Ok(images)
+    pub fn parse(&mut self, text: &str) -> Result<(), String> {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.try_for_each(|line| self.add(line))
     }
 
     /// Answers the words that start an image: the entry for its very tag, or the one for its name.
@@ -81,11 +79,12 @@ mod tests {
 
     #[test]
     fn programs_stand_for_images() {
-        let images = Images::parse(
+        let mut images = Images::default();
+        let read = images.parse(
             "# what runs here\nnginx=python3 -m http.server 80\nnginx:1.2=old\n\
              docker.io/library/busybox=sh -c 'sleep 5'\nlocal:5000/app=app \"\"\n",
-        )
-        .unwrap();
+        );
+        read.unwrap();
         for (image, expected) in [
             ("nginx", "python3|-m|http.server|80"),
             ("nginx:1.25", "python3|-m|http.server|80"),

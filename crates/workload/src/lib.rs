@@ -38,6 +38,7 @@ mod telling;
 pub mod time;
 mod tls;
 mod volumes;
+mod whoami;
 
 pub use error::Error;
 pub use images::Images;
@@ -47,3 +48,4 @@ pub use purge::{purge, stop_all};
 pub use runtime::{Attached, ExecOptions, Input, Output, Process, Runtime};
 pub use settings::Settings;
 pub use shell::run;
+pub use whoami::Whoami;

@@ -5,6 +5,7 @@
 mod flow;
 mod http;
 mod inject;
+mod load;
 mod probe;
 mod serve;
 mod wire;
@@ -12,5 +13,6 @@ mod wire;
 pub use flow::Flow;
 pub use http::{HttpAnswer, get, request};
 pub use inject::{Injection, inject};
+pub use load::{Load, Tally};
 pub use probe::{Answered, Probing, Target, probe, until_answered};
 pub use serve::{Places, Server};

@@ -253,7 +253,7 @@ impl Slot {
         let is_first =
             !matches!(&self.state, State::Waiting { reason: "ErrImagePull" | "ImagePullBackOff", .. });
         let why = format!(
-            "images are not pulled here, no program stands for {image:?}, and container {name} of {} has no command",
+            "images are not pulled here, no program stands for {image:?} (--image {image}=PROGRAM), and container {name} of {} has no command",
             self.pod.long
         );
         let (reason, message) = if is_first {
