@@ -26,7 +26,7 @@ const FOLLOW: Duration = Duration::from_secs(10);
 /// The first pause before a volume is tried again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
 /// How long a pod waits for what nobody asked for; then it runs without.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an object is remembered that nobody asks for.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
