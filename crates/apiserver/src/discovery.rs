@@ -149,13 +149,18 @@ fn resource_entries(kind: &Kind) -> Vec<Value> {
         let name = format!("{}/{}", kind.plural, part.name);
         let mut entry = json!({"name": name, "singularName": "", "namespaced": namespaced,
                                "kind": part.kind.map_or(kind.kind, |(_, _, kind)| kind), "verbs": part.verbs});
-        if let Some((group, version, _)) = part.kind {
+        if let Some((group, version, _)) = part.kind.filter(is_elsewhere) {
             entry["group"] = group.into();
             entry["version"] = version.into();
         }
         entry
     };
     std::iter::once(own).chain(kind.subresources.iter().map(part)).collect()
+}
+
+/// Group and version of what is exchanged are told where it is not the core group.
+fn is_elsewhere((group, _, _): &(&str, &str, &str)) -> bool {
+    !group.is_empty()
 }
 
 fn add_names(entry: &mut Value, kind: &Kind) {
@@ -190,7 +195,8 @@ fn aggregated_resource(kind: &Kind) -> Value {
         Scope::Cluster => "Cluster",
     };
     let response = |of: &Subresource| {
-        let (group, version, name) = of.kind.unwrap_or(("", "", kind.kind));
+        let name = of.kind.map_or(kind.kind, |(_, _, name)| name);
+        let (group, version, _) = of.kind.filter(is_elsewhere).unwrap_or_default();
         json!({"group": group, "version": version, "kind": name})
     };
     let part = |part: &Subresource| json!({"subresource": part.name, "responseKind": response(part), "verbs": part.verbs});

@@ -13,6 +13,7 @@ pub mod allocate;
 pub mod body;
 pub mod chance;
 pub mod collect;
+pub mod connect;
 pub mod discovery;
 pub mod kinds;
 pub mod manage;

@@ -177,6 +177,41 @@ impl Status {
         Self::new(500, "InternalError", message).about(json!({"causes": causes}))
     }
 
+    /// Somebody behind the server refused. `said`: what came with that; `what`: a part, such as `pods/log`, and its object.
+    pub(crate) fn of_other(code: u16, said: &str, (what, name): (&str, &str)) -> Self {
+        let of_nothing =
+            format!("the server responded with the status code {code} but did not return more information");
+        let (reason, message) = match code {
+            400 => return Self::bad_request(said),
+            500 => return Self::internal(said),
+            401 => ("Unauthorized", "the server has asked for the client to provide credentials"),
+            403 => ("Forbidden", said),
+            404 => ("NotFound", "the server could not find the requested resource"),
+            405 => ("MethodNotAllowed", "the server does not allow this method on the requested resource"),
+            409 => ("Conflict", "the server reported a conflict"),
+            422 => ("Invalid", "the server rejected our request due to an error in our request"),
+            429 => (
+                "TooManyRequests",
+                "the server has received too many requests and has asked us to try again later",
+            ),
+            503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),
+            504 => (
+                "Timeout",
+                "the server was unable to return a response in the time allotted, but may still be processing the request",
+            ),
+            code if code > 500 => {
+                let said = crate::body::quoted(said);
+                let message =
+                    format!("an error on the server ({said}) has prevented the request from succeeding");
+                return Self::new(code, "InternalError", format!("{message} ( {what} {name})"))
+                    .about(json!({"name": name, "kind": what}));
+            }
+            _ => ("", of_nothing.as_str()),
+        };
+        Self::new(code, reason, format!("{message} ( {what} {name})"))
+            .about(json!({"name": name, "kind": what}))
+    }
+
     /// Answers after how many seconds the client shall try again.
     pub fn retry_after(&self) -> Option<u64> {
         self.details.as_ref()?.get("retryAfterSeconds")?.as_u64()

@@ -99,7 +99,7 @@ impl World {
         let written = match (request.method, request.place.part.as_str()) {
             ("POST", "binding") => {
                 let (place, binding) = (request.place.clone(), request.body.clone());
-                let bound = self.rest.bind(place, binding, WriteOptions::by("test")).await;
+                let bound = self.rest.act(place, binding, WriteOptions::by("test")).await;
                 bound.map(|answer| (201, answer, Vec::new()))
             }
             ("POST", _) => self.create(request).await,

@@ -11,6 +11,7 @@ use ::apiserver::access::{Authority, Names, Policy, StaticTokens, Tokens, kubeco
 use ::apiserver::allocate::{Cluster, NodePorts};
 use ::apiserver::body::time::Instant;
 use ::apiserver::collect;
+use ::apiserver::connect::{Dial, Kubelets, Outward, from_here};
 use ::apiserver::range::Range;
 use ::apiserver::rest::{Clock, Rest};
 use ::apiserver::serve::{Access, Door, Server, listen};
@@ -59,6 +60,18 @@ pub(crate) struct Args {
     /// A role for somebody: user:NAME=ROLE, group:NAME=ROLE or serviceaccount:NAMESPACE/NAME=ROLE
     #[arg(long, value_name = "WHO=ROLE")]
     pub(crate) grant: Vec<String>,
+    /// Whose certificates kubelets have [default: they are not checked]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubelet_certificate_authority: Option<PathBuf>,
+    /// At which of their addresses nodes are reached, the best first
+    #[arg(
+        long,
+        value_name = "TYPES",
+        value_delimiter = ',',
+        default_value = "InternalIP,ExternalIP,Hostname",
+        value_parser = ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"]
+    )]
+    pub(crate) kubelet_preferred_address_types: Vec<String>,
     /// Leave everything as clients make it: nothing goes with its owner or its namespace
     #[arg(long)]
     pub(crate) disable_controllers: bool,
@@ -133,7 +146,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let listener = listen(args.listen)
             .await
             .with_context(|| format!("failed to listen at {} (--listen)", args.listen))?;
-        let mut running = start(args, kept, vec![listener]).await?;
+        let mut running = start(args, kept, vec![listener], from_here()).await?;
         let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
         tokio::select! {
             _ = terminate.recv() => {}
@@ -191,12 +204,19 @@ pub(crate) struct Running {
     serving: JoinSet<()>,
 }
 
-/// Starts to serve at the listeners, of which clients of this machine use the first.
-pub(crate) async fn start(args: &Args, kept: Kept, listeners: Vec<TcpListener>) -> anyhow::Result<Running> {
+/// Starts to serve at the listeners, of which clients of this machine use the first. `dial` reaches nodes and Pods.
+pub(crate) async fn start(
+    args: &Args,
+    kept: Kept,
+    listeners: Vec<TcpListener>,
+    dial: Dial,
+) -> anyhow::Result<Running> {
     let Kept { store, authority } = kept;
     let metrics = Metrics::default();
     watch_process(&metrics);
     let access = access(args, &authority)?;
+    let outward =
+        Outward::by(dial, &kubelets(args, &authority)?).map_err(|error| anyhow!("failed to {error}"))?;
     let rest = Rest { store, clock: Clock { now, seed: ::apiserver::chance::seed } };
     let address = listeners.first().context("there is nowhere to listen")?.local_addr();
     let address = address.context("failed to learn where it listens")?;
@@ -223,7 +243,7 @@ pub(crate) async fn start(args: &Args, kept: Kept, listeners: Vec<TcpListener>) 
         let age = Duration::from_secs(args.event_ttl);
         drop(tokio::spawn(collect::expire_events(rest.clone(), age, stopping.clone())));
     }
-    let server = Arc::new(Server::new(rest, metrics, Door { address, tls, access }, stopping));
+    let server = Arc::new(Server::new(rest, metrics, Door { address, tls, access, outward }, stopping));
     info!(%address, kubeconfig = %kubeconfig.display(), "serving");
     let mut serving = JoinSet::new();
     for listener in listeners {
@@ -266,6 +286,18 @@ fn access(args: &Args, authority: &Authority) -> anyhow::Result<Access> {
     }
     let issuer = format!("https://kubernetes.default.svc.{}", args.cluster_domain);
     Ok(Access { tokens: Tokens { fixed, key: authority.token_key(), issuer }, policy })
+}
+
+fn kubelets(args: &Args, authority: &Authority) -> anyhow::Result<Kubelets> {
+    let read = |file: &PathBuf| {
+        let what = || format!("failed to read {} (--kubelet-certificate-authority)", file.display());
+        std::fs::read_to_string(file).with_context(what)
+    };
+    Ok(Kubelets {
+        key: Some(authority.kubelet_client()),
+        authority: args.kubelet_certificate_authority.as_ref().map(read).transpose()?,
+        address_types: args.kubelet_preferred_address_types.clone(),
+    })
 }
 
 /// Where a client on this machine reaches a server that listens there.

@@ -11,7 +11,8 @@ pub struct Images {
 }
 
 impl Images {
-    /// Adds a line `NAME[:TAG]=PROGRAM ARGS..`; quotes keep words together. A later line for the same name counts.
+    /// Adds a line `NAME[:TAG]=PROGRAM ARGS..`; quotes keep words together. A later line for the same name counts. All of
+    /// it is the entrypoint, to which a container's arguments are added; those that they replace follow a `--`.
     pub fn add(&mut self, line: &str) -> Result<(), String> {
         let wrong = || format!("{line:?} is not of the form NAME[:TAG]=PROGRAM ARGS..");
         let (name, program) = line.split_once('=').ok_or_else(wrong)?;

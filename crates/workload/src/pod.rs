@@ -246,19 +246,22 @@ impl Container {
     }
 }
 
-/// A command takes the place of the image's entrypoint and its arguments, arguments only of the latter.
+/// A command takes the place of the image's entrypoint and its usual arguments, which follow `--`; arguments only of the
+/// latter.
 fn words_of(object: &Value, program: Option<&[String]>) -> Vec<String> {
     let texts =
         |field: &str| list(&object[field]).filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
     let (command, args) = (texts("command"), texts("args"));
-    match program {
-        None | Some([]) if command.is_empty() => Vec::new(),
-        Some([entry, _, ..] | [entry]) if command.is_empty() && !args.is_empty() => {
-            std::iter::once(entry.clone()).chain(args).collect()
-        }
-        Some(program) if command.is_empty() => program.to_vec(),
-        Some(_) | None => command.into_iter().chain(args).collect(),
+    if !command.is_empty() {
+        return command.into_iter().chain(args).collect();
     }
+    let mut parts = program.unwrap_or_default().splitn(2, |word| word == "--");
+    let (entrypoint, usual) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    if entrypoint.is_empty() {
+        return Vec::new();
+    }
+    let args = if args.is_empty() { usual.to_vec() } else { args };
+    entrypoint.iter().cloned().chain(args).collect()
 }
 
 impl Probe {
@@ -333,20 +336,6 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn commands_and_arguments_replace_what_the_image_has() {
-        let program = ["run".to_owned(), "it".to_owned()];
-        for (object, with, without) in [
-            (json!({}), "run it", ""),
-            (json!({"args": ["a"]}), "run a", ""),
-            (json!({"command": ["c"]}), "c", "c"),
-            (json!({"command": ["c"], "args": ["a"]}), "c a", "c a"),
-        ] {
-            assert_eq!(words_of(&object, Some(&program)).join(" "), with, "{object}");
-            assert_eq!(words_of(&object, None).join(" "), without, "{object}");
-        }
-    }
-
-    #[test]
     fn a_pod_is_read() {
         let object = json!({
             "metadata": {"name": "a", "namespace": "n", "uid": "u-1", "deletionTimestamp": "2026-01-01T00:00:00Z",
@@ -362,14 +351,14 @@ mod tests {
             },
         });
         let mut images = Images::default();
-        images.add("web=serve").unwrap();
+        images.add("web=serve -a -- -b").unwrap();
         let pod = Pod::read(object, &images).unwrap();
         let roles: Vec<_> = pod.containers.iter().map(|c| (c.name.as_str(), c.role)).collect();
         assert_eq!(roles, [("i", Role::Init), ("s", Role::Sidecar), ("m", Role::Main)]);
         assert_eq!((pod.restart, pod.grace.as_secs(), pod.host_network), (Restart::OnFailure, 7, true));
         assert_eq!(pod.deletion, Some(Deletion { grace: Duration::from_secs(5) }));
         let main = &pod.containers[2];
-        assert_eq!(main.words, ["serve"]);
+        assert_eq!(main.words, ["serve", "-a", "-b"]);
         assert_eq!(main.limits, Limits { memory: Some(1_048_576), cpu: Some(250) });
         let readiness = main.readiness.as_ref().unwrap();
         assert!(matches!(&readiness.act, Act::Http(http) if http.port == 80 && http.path == "/ok"));
@@ -377,6 +366,22 @@ mod tests {
         assert_eq!(main.liveness.as_ref().unwrap().act, Act::Grpc(9, "s".to_owned()));
         assert_eq!(main.pre_stop, Some(Act::Sleep(Duration::from_secs(3))));
         assert_eq!(main.post_start, Some(Act::Exec(vec!["y".to_owned()])));
+    }
+
+    #[test]
+    fn commands_and_arguments_take_the_place_of_an_images() {
+        let check = |program: &str, object: Value, expected: &str| {
+            let mut images = Images::default();
+            images.add(&format!("web={program}")).unwrap();
+            assert_eq!(words_of(&object, images.program("web")).join(" "), expected, "{program} {object}");
+        };
+        check("serve -a", json!({}), "serve -a");
+        check("serve -a", json!({"args": ["x"]}), "serve -a x");
+        check("serve -a -- -b -- -c", json!({}), "serve -a -b -- -c");
+        check("serve -a -- -b", json!({"args": ["x"]}), "serve -a x");
+        check("serve -a -- -b", json!({"command": ["y"]}), "y");
+        check("serve", json!({"command": ["y"], "args": ["x"]}), "y x");
+        assert_eq!(words_of(&json!({"args": ["x"]}), None), [""; 0]);
     }
 
     #[test]

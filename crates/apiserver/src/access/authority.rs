@@ -18,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use super::certificate::{self, Purpose, Wanted};
 use super::files::{self, Readers};
 use super::kubeconfig::{self, Client};
-use super::tls::{self, Serving};
+use super::tls::{self, ClientKey, Serving};
 use super::{AccessError, TokenKey};
 use crate::body::time::Instant;
 
@@ -83,6 +83,11 @@ impl Subject {
         Self { user: "system:kube-proxy".into(), group: "system:node-proxier".into() }
     }
 
+    /// The server itself, when it asks kubelets.
+    pub fn kubelet_client() -> Self {
+        Self { user: "kube-apiserver-kubelet-client".into(), group: "system:masters".into() }
+    }
+
     /// Somebody who may only look, and not at Secrets.
     pub fn reader(user: &str) -> Self {
         Self { user: user.to_owned(), group: super::rbac::READERS.into() }
@@ -98,6 +103,7 @@ pub struct Authority {
     der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
     serving: Arc<Serving>,
+    kubelet_client: Arc<ClientKey>,
     admin: Client,
     token_key: Arc<TokenKey>,
 }
@@ -112,8 +118,10 @@ impl Authority {
         let serving = Serving::new(keeper.serving(&names)?);
         let admin = keeper.admin()?;
         let token_key = Arc::new(keeper.token_key()?);
+        let kubelet_client = Arc::new(ClientKey::new(kubelet_client(&keeper.issuer, now)?));
         let Keeper { certificate, der, issuer, .. } = keeper;
-        Ok(Self { directory, names, certificate, der, issuer, serving: Arc::new(serving), admin, token_key })
+        let serving = Arc::new(serving);
+        Ok(Self { directory, names, certificate, der, issuer, serving, kubelet_client, admin, token_key })
     }
 
     /// Makes the server's certificate anew when it nears its end; connections that begin from then on see it. Answers
@@ -126,7 +134,16 @@ impl Authority {
                 "it was replaced while the server runs",
             ));
         }
+        let shown = self.kubelet_client.shown().end_entity_cert().ok().and_then(|der| certificate::read(der));
+        if shown.is_none_or(|said| said.not_after - now.seconds < DAYS_LEFT * DAY) {
+            self.kubelet_client.replace(kubelet_client(&self.issuer, now)?);
+        }
         Ok(self.serving.replace(keeper.serving(&self.names)?))
+    }
+
+    /// Answers what the server shows kubelets. It is made anew at each start and in time, and never on the disk.
+    pub fn kubelet_client(&self) -> Arc<ClientKey> {
+        self.kubelet_client.clone()
     }
 
     /// Answers a new kubeconfig for a client of the server whose directory this is; that may be running, and nothing of it
@@ -176,6 +193,17 @@ impl Authority {
     pub fn kubeconfig(&self, server: &str, client: &Client) -> String {
         kubeconfig::text(server, &self.certificate, client)
     }
+}
+
+fn kubelet_client(issuer: &Issuer<'static, KeyPair>, now: Instant) -> Result<CertifiedKey, AccessError> {
+    let Client { user, certificate, key } = issue(issuer, (&Subject::kubelet_client(), LEAF_DAYS), now)?;
+    let unsigned = |error: rustls::pki_types::pem::Error| AccessError::Unsigned {
+        name: user.clone(),
+        why: error.to_string(),
+    };
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unsigned)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(unsigned)?;
+    Ok(CertifiedKey::from_der(vec![der], key, &rustls::crypto::ring::default_provider())?)
 }
 
 fn issue(

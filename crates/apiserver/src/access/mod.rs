@@ -23,6 +23,7 @@ pub use authority::{Authority, Names};
 pub use identity::{Credentials, Identity};
 pub use rbac::{Attributes, Decision, Policy};
 pub use review::Review;
+pub use tls::ClientKey;
 pub use tokens::{Facts, StaticTokens, TokenKey, Tokens};
 
 /// Why there is no secure server. Fits after "failed to".

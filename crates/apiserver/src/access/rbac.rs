@@ -396,7 +396,7 @@ static READER: Role = Role {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::KINDS;
+    use crate::kinds::{Does, KINDS, Subresource};
 
     fn who(user: &str, groups: &[&str]) -> Identity {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
@@ -518,9 +518,11 @@ mod tests {
             ),
             (
                 &who("eve", &[READERS]),
-                "list services, get apps/deployments/status a, watch events.k8s.io/events, get /metrics",
+                "list services, get apps/deployments/status a, get pods/log a, watch events.k8s.io/events, get /metrics",
                 "get secrets a, list secrets, watch secrets, create services, create serviceaccounts/token a, \
-              delete pods a, impersonate users x, update apps/deployments/scale a",
+              delete pods a, impersonate users x, update apps/deployments/scale a, get pods/exec a, \
+              create pods/exec a, get pods/attach a, get pods/portforward a, get pods/proxy a, \
+              get services/proxy a, get nodes/proxy a",
             ),
             (
                 &who("system:kube-controller-manager", &[]),
@@ -543,7 +545,9 @@ mod tests {
     fn readers_see_every_kind_but_secrets() {
         let (policy, reader) = (Policy::default(), who("eve", &[READERS]));
         for kind in KINDS {
+            let is_shown = |part: &&Subresource| !matches!(part.does, Does::Connect(_)) || part.name == "log";
             let parts = kind.subresources.iter().filter(|part| part.verbs.contains(&"get"));
+            let parts = parts.filter(is_shown);
             for subresource in std::iter::once("").chain(parts.map(|part| part.name)) {
                 for verb in LOOK {
                     let wanted = Attributes {

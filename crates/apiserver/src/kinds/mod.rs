@@ -23,7 +23,12 @@ mod workload;
 
 use serde_json::Value;
 
+use crate::connect::Connect;
+use crate::mistake::Mistake;
+use crate::rest::DeleteOptions;
 use crate::schema::{Schema, TypeId};
+use crate::status::Status;
+use crate::writing::Writing;
 
 pub(crate) use rules::created;
 pub use rules::{Column, Conversion, Rules};
@@ -78,7 +83,7 @@ pub enum Scope {
 }
 
 /// Something of an object that has a path of its own.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Subresource {
     /// Its name, such as `status`.
     pub name: &'static str,
@@ -86,6 +91,42 @@ pub struct Subresource {
     pub kind: Option<(&'static str, &'static str, &'static str)>,
     /// What can be done, sorted.
     pub verbs: &'static [&'static str],
+    /// What becomes of it.
+    pub does: Does,
+}
+
+/// What becomes of what clients do to a part of an object.
+#[derive(Debug, Clone, Copy)]
+pub enum Does {
+    /// The object is exchanged, and its status is taken, as `Rules::prepare_status` and `validate_status` say.
+    Status,
+    /// The object is exchanged, and something else of it is taken.
+    Some {
+        /// Takes back what an update (`new`, `old`) of this part may not change.
+        prepare: fn(&mut Value, &Value),
+        /// Judges an update, but for the metadata.
+        validate: fn(&Value) -> Vec<Mistake>,
+    },
+    /// How many of something there are, which is shown and changed as a Scale.
+    Scale,
+    /// What is created here is not kept: it happens to the object.
+    Act(Act),
+    /// A token for a ServiceAccount is asked for.
+    Token,
+    /// The request is passed on to where the object is.
+    Connect(Connect),
+}
+
+/// What happens to an object (the second) when something (the third) is created at a part of it.
+pub type Act = fn(&mut Writing<'_>, &mut Value, &Value) -> Result<Acted, Status>;
+
+/// What happened to an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acted {
+    /// It is another one now.
+    Changed,
+    /// It shall go.
+    Delete(Box<DeleteOptions>),
 }
 
 /// A field that objects can be selected by.
@@ -115,16 +156,20 @@ pub(crate) const ALL_VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 /// What can be done to a part of an object.
 pub(crate) const PART_VERBS: &[&str] = &["get", "patch", "update"];
+/// What can be done to a part that becomes a connection of another protocol.
+pub(crate) const UPGRADE_VERBS: &[&str] = &["create", "get"];
+/// What can be done to a part that every request is passed on to.
+pub(crate) const PROXY_VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];
 /// The status of an object, which is the whole object with only its status taken.
-pub(crate) const STATUS: Subresource = Subresource { name: "status", kind: None, verbs: PART_VERBS };
-/// What the containers of a Pod said.
-pub(crate) const LOG: Subresource = Subresource { name: "log", kind: None, verbs: &["get"] };
-/// Which node a Pod is given to.
-pub(crate) const BINDING: Subresource =
-    Subresource { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] };
+pub(crate) const STATUS: Subresource =
+    Subresource { name: "status", kind: None, verbs: PART_VERBS, does: Does::Status };
 /// How many of something there are.
-pub(crate) const SCALE: Subresource =
-    Subresource { name: "scale", kind: Some(("autoscaling", "v1", "Scale")), verbs: PART_VERBS };
+pub(crate) const SCALE: Subresource = Subresource {
+    name: "scale",
+    kind: Some(("autoscaling", "v1", "Scale")),
+    verbs: PART_VERBS,
+    does: Does::Scale,
+};
 
 /// Every kind, sorted by group in the order of their priority, then by name in paths.
 pub const KINDS: &[&Kind] = &[

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::rules::{Column, created, list, take, text};
-use super::{FieldValue, Kind, Rules, STATUS, Scope, Selectable, Subresource};
+use super::{Does, FieldValue, Kind, Rules, STATUS, Scope, Selectable, Subresource};
 use crate::body::time::{Instant, Precision};
 use crate::meta::unknown_finalizer;
 use crate::mistake::{Mistake, Path};
@@ -22,10 +22,18 @@ pub(super) const KIND: Kind = Kind {
     categories: &[],
     scope: Scope::Cluster,
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
-    subresources: &[Subresource { name: "finalize", kind: None, verbs: &["update"] }, STATUS],
+    subresources: &[FINALIZE, STATUS],
     selectable: &[Selectable { label: "status.phase", value: FieldValue::Text("/status/phase") }],
     table: "namespaces",
     rules: RULES,
+};
+
+/// What holds it when it is being deleted.
+const FINALIZE: Subresource = Subresource {
+    name: "finalize",
+    kind: None,
+    verbs: &["update"],
+    does: Does::Some { prepare: prepare_finalize, validate: validate_finalize },
 };
 
 const RULES: Rules = Rules {

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::endpoints::wrong;
 use super::rules::{Column, created, list, take, text};
-use super::{ALL_VERBS, FieldValue, Kind, Rules, STATUS, Scope, Selectable};
+use super::{ALL_VERBS, Does, FieldValue, Kind, PROXY_VERBS, Rules, STATUS, Scope, Selectable, Subresource};
 use crate::address;
+use crate::connect;
 use crate::mistake::{Mistake, Path};
 use crate::names;
 
@@ -23,10 +24,18 @@ pub(super) const KIND: Kind = Kind {
     categories: &[],
     scope: Scope::Cluster,
     verbs: ALL_VERBS,
-    subresources: &[STATUS],
+    subresources: &[PROXY, STATUS],
     selectable: &[Selectable { label: "spec.unschedulable", value: FieldValue::Flag("/spec/unschedulable") }],
     table: "nodes",
     rules: RULES,
+};
+
+/// What its kubelet serves, and what else listens there.
+const PROXY: Subresource = Subresource {
+    name: "proxy",
+    kind: Some(("", "v1", "NodeProxyOptions")),
+    verbs: PROXY_VERBS,
+    does: Does::Connect(connect::NODE_PROXY),
 };
 
 const RULES: Rules = Rules {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::rules::list;
-use super::{ALL_VERBS, Kind, Rules, Scope, Subresource};
+use super::{ALL_VERBS, Does, Kind, Rules, Scope, Subresource};
 
 /// Who a pod is.
 pub(super) const KIND: Kind = Kind {
@@ -28,6 +28,7 @@ const TOKEN: Subresource = Subresource {
     name: "token",
     kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
     verbs: &["create"],
+    does: Does::Token,
 };
 
 const RULES: Rules = Rules {

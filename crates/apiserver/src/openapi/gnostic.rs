@@ -74,6 +74,8 @@ static PATH: [Message; 1] = [Message {
         ("put", 3, Part::One(&[], &OPERATION)),
         ("post", 4, Part::One(&[], &OPERATION)),
         ("delete", 5, Part::One(&[], &OPERATION)),
+        ("options", 6, Part::One(&[], &OPERATION)),
+        ("head", 7, Part::One(&[], &OPERATION)),
         ("patch", 8, Part::One(&[], &OPERATION)),
         ("parameters", 9, Part::Many(&PARAMETER_OR_REFERENCE)),
     ],

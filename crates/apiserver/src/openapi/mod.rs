@@ -5,6 +5,7 @@
 //! Made from the schema and the kinds, on the first request for each document; only its bytes are kept. What is *not*
 //! here: 3.0 in protobuf (no known client asks for it), the paths of discovery, `/version`, and the old `/watch/` paths.
 
+mod connections;
 mod definitions;
 mod descriptions;
 mod gnostic;

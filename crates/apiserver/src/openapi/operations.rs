@@ -1,7 +1,7 @@
 //! What can be done with each kind, and where: the paths, independent of the version of OpenAPI.
 
-use super::{definitions, parameters};
-use crate::kinds::{Kind, Scope, Subresource};
+use super::{connections, definitions, parameters};
+use crate::kinds::{Does, Kind, Scope, Subresource};
 use crate::schema::{Schema, TypeId};
 
 /// A path and what can be done there.
@@ -28,8 +28,8 @@ pub(super) struct Operation {
     pub(super) gvk: (&'static str, &'static str, &'static str),
     pub(super) query: &'static [&'static str],
     pub(super) body: Body,
-    /// The name of what is answered with each code.
-    pub(super) answers: Vec<(u16, String)>,
+    /// The name of what is answered with each code; `None`: a text.
+    pub(super) answers: Vec<(u16, Option<String>)>,
 }
 
 /// What is sent.
@@ -105,10 +105,16 @@ pub(super) fn paths(kind: &'static Kind) -> Vec<Path> {
     }
     add(collection.clone(), &many, subject(is_namespaced, None));
     add(format!("{collection}/{{name}}"), &one, subject(is_namespaced, None));
+    let mut connections = Vec::new();
     for part in kind.subresources {
+        if let Does::Connect(connect) = part.does {
+            connections.extend(connections::paths((kind, part), connect, &collection));
+            continue;
+        }
         let path = format!("{collection}/{{name}}/{}", part.name);
         add(path, part.verbs, subject(is_namespaced, Some(part)));
     }
+    all.extend(connections);
     all
 }
 
@@ -117,7 +123,8 @@ fn operation(subject: &Subject<'_>, verb: &str) -> Option<Operation> {
     let object = || subject.object.clone();
     let status = || definitions::name(definitions::type_named("meta.v1.Status"));
     let options = || Body::Optional(definitions::name(definitions::type_named("meta.v1.DeleteOptions")));
-    let answered = |codes: &[u16], name: String| codes.iter().map(|code| (*code, name.clone())).collect();
+    let answered =
+        |codes: &[u16], name: String| codes.iter().map(|code| (*code, Some(name.clone()))).collect();
     // Method, action, first word of the operation's name, parameters, body, answers.
     let (method, action, word, query, body, answers): (_, _, _, _, _, Vec<_>) = match verb {
         "get" => ("get", "get", "read", &[][..], Body::None, answered(&[200], object())),
@@ -185,12 +192,19 @@ fn id(subject: &Subject<'_>, verb: &str, word: &str) -> String {
     format!("{word}{group}{version}{many}{namespaced}{}{part}{everywhere}", subject.kind.kind)
 }
 
-fn short_group(kind: &Kind) -> &'static str {
+/// Answers the name of an operation on an object, such as `connectCoreV1GetNamespacedPodExec`.
+pub(super) fn id_of((word, kind): (&str, &Kind), how: &str, what: &str) -> String {
+    let (group, version) = (capitalized(short_group(kind)), capitalized(kind.version));
+    let namespaced = if kind.scope == Scope::Namespaced { "Namespaced" } else { "" };
+    format!("{word}{group}{version}{how}{namespaced}{what}")
+}
+
+pub(super) fn short_group(kind: &Kind) -> &'static str {
     let first = kind.group.split('.').next().unwrap_or_default();
     if first.is_empty() { "core" } else { first }
 }
 
-fn capitalized(word: &str) -> String {
+pub(super) fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -227,6 +241,34 @@ patch /apis/apps/v1/namespaces/{namespace}/replicasets/{name}/status patchAppsV1
 put /apis/apps/v1/namespaces/{namespace}/replicasets/{name}/status replaceAppsV1NamespacedReplicaSetStatus
 "
         );
+        let nodes = summary("", "nodes");
+        assert_eq!(
+            nodes.lines().skip(10).collect::<Vec<_>>().join("\n"),
+            "\
+get /api/v1/nodes/{name}/proxy connectCoreV1GetNodeProxy
+put /api/v1/nodes/{name}/proxy connectCoreV1PutNodeProxy
+post /api/v1/nodes/{name}/proxy connectCoreV1PostNodeProxy
+delete /api/v1/nodes/{name}/proxy connectCoreV1DeleteNodeProxy
+options /api/v1/nodes/{name}/proxy connectCoreV1OptionsNodeProxy
+head /api/v1/nodes/{name}/proxy connectCoreV1HeadNodeProxy
+patch /api/v1/nodes/{name}/proxy connectCoreV1PatchNodeProxy
+get /api/v1/nodes/{name}/proxy/{path} connectCoreV1GetNodeProxyWithPath
+put /api/v1/nodes/{name}/proxy/{path} connectCoreV1PutNodeProxyWithPath
+post /api/v1/nodes/{name}/proxy/{path} connectCoreV1PostNodeProxyWithPath
+delete /api/v1/nodes/{name}/proxy/{path} connectCoreV1DeleteNodeProxyWithPath
+options /api/v1/nodes/{name}/proxy/{path} connectCoreV1OptionsNodeProxyWithPath
+head /api/v1/nodes/{name}/proxy/{path} connectCoreV1HeadNodeProxyWithPath
+patch /api/v1/nodes/{name}/proxy/{path} connectCoreV1PatchNodeProxyWithPath"
+        );
+        let pods = summary("", "pods");
+        for line in [
+            "post /api/v1/namespaces/{namespace}/pods/{name}/eviction createCoreV1NamespacedPodEviction",
+            "get /api/v1/namespaces/{namespace}/pods/{name}/exec connectCoreV1GetNamespacedPodExec",
+            "post /api/v1/namespaces/{namespace}/pods/{name}/portforward connectCoreV1PostNamespacedPodPortforward",
+            "get /api/v1/namespaces/{namespace}/pods/{name}/log readCoreV1NamespacedPodLog",
+        ] {
+            assert!(pods.lines().any(|known| known == line), "{line} in {pods}");
+        }
         assert_eq!(
             summary("", "namespaces"),
             "\

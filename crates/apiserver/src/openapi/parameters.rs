@@ -46,6 +46,32 @@ pub(super) const DELETE_MANY: &[&str] = &[
     "timeoutSeconds",
 ];
 
+/// For the parts that are passed on, by their names.
+pub(super) fn of_connection(part: &str) -> &'static [&'static str] {
+    CONNECTIONS.iter().find(|(known, _)| *known == part).map_or(&[], |(_, names)| names)
+}
+
+const CONNECTIONS: &[(&str, &[&str])] = &[
+    ("attach", &["container", "stderr", "stdin", "stdout", "tty"]),
+    ("exec", &["command", "container", "stderr", "stdin", "stdout", "tty"]),
+    (
+        "log",
+        &[
+            "container",
+            "follow",
+            "insecureSkipTLSVerifyBackend",
+            "limitBytes",
+            "pretty",
+            "previous",
+            "sinceSeconds",
+            "stream",
+            "tailLines",
+            "timestamps",
+        ],
+    ),
+    ("portforward", &["ports"]),
+];
+
 /// Answers a parameter by its name.
 pub(super) fn named(name: &str) -> &'static Parameter {
     ALL.iter().find(|known| known.name == name).expect("a test looks up every name")
@@ -63,22 +89,30 @@ const fn path(name: &'static str, description: &'static str) -> Parameter {
 pub(super) const ALL: &[Parameter] = &[
     path("name", "The name of the object."),
     path("namespace", "The namespace of the object."),
+    path("path", "What is asked for behind the proxy."),
     query("allowWatchBookmarks", "boolean", "Whether a watch may bring bookmarks."),
+    query("command", "string", "The program to run and its arguments, one each."),
+    query("container", "string", "Which container; may be left out where there is only one."),
     query("continue", "string", "Where the list goes on, as the part before this one said."),
     query("dryRun", "string", "All: the request is judged and answered, and nothing is kept."),
     query("fieldManager", "string", "The name under which fields are owned that this request sets."),
     query("fieldSelector", "string", "Which objects, by their fields."),
     query("fieldValidation", "string", "What happens to unknown and double fields: Ignore, Warn or Strict."),
+    query("follow", "boolean", "Whether the log goes on as more is said."),
     query("force", "boolean", "Whether an apply takes fields from other managers."),
     query("gracePeriodSeconds", "integer", "How long the object may take to end; 0: none."),
+    query("insecureSkipTLSVerifyBackend", "boolean", "Whether the kubelet's certificate is not checked."),
     query("labelSelector", "string", "Which objects, by their labels."),
     query("limit", "integer", "How many objects to answer at most."),
+    query("limitBytes", "integer", "How many bytes to answer at most."),
     query(
         "orphanDependents",
         "boolean",
         "Whether what the object owns stays; propagationPolicy replaces it.",
     ),
+    query("ports", "integer", "Which ports are forwarded, where the protocol does not say it."),
     query("pretty", "string", "true: JSON with line breaks."),
+    query("previous", "boolean", "Whether it is the log of the container before it was started last."),
     query(
         "propagationPolicy",
         "string",
@@ -87,7 +121,15 @@ pub(super) const ALL: &[Parameter] = &[
     query("resourceVersion", "string", "How new the answer must be, or after what a watch begins."),
     query("resourceVersionMatch", "string", "How resourceVersion is meant: Exact or NotOlderThan."),
     query("sendInitialEvents", "boolean", "Whether a watch begins with the objects that are there."),
+    query("sinceSeconds", "integer", "How many seconds the log goes back."),
+    query("stderr", "boolean", "Whether what is written to the standard error is wanted."),
+    query("stdin", "boolean", "Whether something is sent to the standard input."),
+    query("stdout", "boolean", "Whether what is written to the standard output is wanted."),
+    query("stream", "string", "All, Stdout or Stderr."),
+    query("tailLines", "integer", "How many lines from the end."),
     query("timeoutSeconds", "integer", "When a list or watch ends."),
+    query("timestamps", "boolean", "Whether each line begins with its time."),
+    query("tty", "boolean", "Whether it has a terminal."),
     query("watch", "boolean", "Whether changes are brought as they happen."),
 ];
 
@@ -102,7 +144,10 @@ mod tests {
                 assert_eq!(named(name).place, "query");
             }
         }
-        for name in ["name", "namespace"] {
+        for name in CONNECTIONS.iter().flat_map(|(_, names)| *names) {
+            assert_eq!(named(name).place, "query");
+        }
+        for name in ["name", "namespace", "path"] {
             assert_eq!(named(name).place, "path");
         }
     }

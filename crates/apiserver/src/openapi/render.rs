@@ -77,7 +77,7 @@ fn operation_v2(operation: &Operation) -> Value {
     put_list(&mut out, "parameters", parameters);
     let mut responses = json!({"401": {"description": reason(401)}});
     for (code, name) in &operation.answers {
-        let schema = definitions::reference(Dialect::V2, name);
+        let schema = answered(Dialect::V2, name.as_deref());
         responses[code.to_string()] = json!({"description": reason(*code), "schema": schema});
     }
     out["responses"] = responses;
@@ -89,14 +89,14 @@ fn operation_v3(operation: &Operation) -> Value {
     put_list(&mut out, "parameters", parameters_named(Dialect::V3, operation.query));
     if let Some((name, is_required)) = body(&operation.body) {
         let types = if operation.body == Body::Patch { PATCHES } else { &["*/*"] };
-        out["requestBody"] = json!({"content": content(types, &name)});
+        out["requestBody"] = json!({"content": content(types, &answered(Dialect::V3, Some(&name)))});
         if is_required {
             out["requestBody"]["required"] = true.into();
         }
     }
     let mut responses = json!({"401": {"description": reason(401)}});
     for (code, name) in &operation.answers {
-        let content = content(&produced(operation), name);
+        let content = content(&produced(operation), &answered(Dialect::V3, name.as_deref()));
         responses[code.to_string()] = json!({"description": reason(*code), "content": content});
     }
     out["responses"] = responses;
@@ -120,12 +120,20 @@ fn body(body: &Body) -> Option<(String, bool)> {
     }
 }
 
-fn content(types: &[&str], name: &str) -> Value {
-    let schema = json!({"schema": definitions::reference(Dialect::V3, name)});
+/// Answers the schema of what has a name, or of a text.
+fn answered(dialect: Dialect, name: Option<&str>) -> Value {
+    name.map_or_else(|| json!({"type": "string"}), |name| definitions::reference(dialect, name))
+}
+
+fn content(types: &[&str], schema: &Value) -> Value {
+    let schema = json!({"schema": schema});
     types.iter().map(|media_type| ((*media_type).to_owned(), schema.clone())).collect::<Map<_, _>>().into()
 }
 
 fn produced(operation: &Operation) -> Vec<&'static str> {
+    if operation.answers.iter().all(|(_, name)| name.is_none()) {
+        return vec![if operation.action == "connect" { "*/*" } else { "text/plain" }];
+    }
     let streamed = if operation.action == "list" { STREAMED } else { &[] };
     [PRODUCED, streamed].concat()
 }

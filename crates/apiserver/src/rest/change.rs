@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::body::{self, Strictness};
-use crate::kinds::namespace;
+use crate::kinds::Does;
 use crate::meta;
 use crate::mistake::{self, Mistake, Path};
 use crate::patch::{self, PatchError};
@@ -53,7 +53,7 @@ impl Changing<'_> {
         let Some(old) = writing.read(place.kind, &place.key())? else {
             return self.create(writing, change);
         };
-        if place.part == "scale" {
+        if matches!(place.does(), Some(Does::Scale)) {
             return self.scale(writing, &old, change);
         }
         let mut warnings = Vec::new();
@@ -240,24 +240,28 @@ pub(crate) fn finish(
     mut new: Value,
 ) -> Result<Written, Status> {
     let (kind, rules) = (place.kind, &place.kind.rules);
-    if !matches!(place.part.as_str(), "status" | "finalize") {
-        (rules.begin)(writing, &mut new, Some(old))?;
-    }
+    let does = place.does();
+    let prepare = match does {
+        Some(Does::Status) => rules.prepare_status,
+        Some(Does::Some { prepare, .. }) => prepare,
+        None | Some(Does::Scale | Does::Act(_) | Does::Token | Does::Connect(_)) => {
+            (rules.begin)(writing, &mut new, Some(old))?;
+            rules.prepare_update
+        }
+    };
     keep_system_fields(&mut new, old);
-    match place.part.as_str() {
-        "status" => (rules.prepare_status)(&mut new, old),
-        "finalize" => namespace::prepare_finalize(&mut new, old),
-        _ => (rules.prepare_update)(&mut new, old),
-    }
+    prepare(&mut new, old);
     body::canonical(&mut new, kind.of_type());
     let mut mistakes = meta::check_update(&new, old);
     // The rules of nearly every kind check it once more, and each mistake is listed as often.
     mistakes.extend(mistakes.clone());
     mistakes.extend(meta::finalizers(&new, kind));
-    mistakes.extend(match place.part.as_str() {
-        "status" => (rules.validate_status)(&new, old),
-        "finalize" => namespace::validate_finalize(&new),
-        _ => (rules.validate_update)(&new, old),
+    mistakes.extend(match does {
+        Some(Does::Status) => (rules.validate_status)(&new, old),
+        Some(Does::Some { validate, .. }) => validate(&new),
+        None | Some(Does::Scale | Does::Act(_) | Does::Token | Does::Connect(_)) => {
+            (rules.validate_update)(&new, old)
+        }
     });
     if !mistakes.is_empty() {
         return Err(mistake::refuse(kind, &place.name, &mistakes));

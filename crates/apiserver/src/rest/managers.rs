@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::body::time::Precision;
 use crate::body::{self, Expected, Strictness};
-use crate::kinds::Kind;
+use crate::kinds::{Does, Kind};
 use crate::manage::{self, Configuration, Manager};
 use crate::rest::change::check_name;
 use crate::rest::create::check_place;
@@ -46,7 +46,7 @@ pub(crate) struct Part<'a> {
 impl<'a> Part<'a> {
     /// The object of a place, or what is exchanged for its part.
     pub(crate) fn of(place: &Place, api_version: &'a str) -> Part<'a> {
-        if place.part == "scale" {
+        if matches!(place.does(), Some(Does::Scale)) {
             return Part { api_version: "autoscaling/v1", kind: "Scale", of: scale::KIND.of_type() };
         }
         Part { api_version, kind: place.kind.kind, of: place.kind.of_type() }

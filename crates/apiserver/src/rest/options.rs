@@ -42,7 +42,7 @@ impl Query {
         self.get(name).map(|value| !matches!(value.to_ascii_lowercase().as_str(), "0" | "false"))
     }
 
-    fn number(&self, name: &str) -> Result<Option<i64>, Status> {
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Status> {
         let Some(value) = self.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
         let wrong = || Status::bad_request(format!("strconv.ParseInt: parsing \"{value}\": invalid syntax"));
         value.parse().map(Some).map_err(|_| wrong())

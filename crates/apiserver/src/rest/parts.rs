@@ -1,12 +1,11 @@
-//! Parts of objects that have paths of their own: status, scale, binding, log.
+//! Parts of objects that have paths of their own: what is shown of them, sent to them, and created there.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::body;
-use crate::kinds::Kind;
-use crate::kinds::pod::binding;
-use crate::rest::{self, Place, Rest, WriteOptions, create};
+use crate::kinds::{Acted, Does, Kind};
+use crate::rest::{self, Place, Rest, WriteOptions, create, delete};
 use crate::scale;
 use crate::schema::{Schema, TypeId};
 use crate::status::Status;
@@ -18,20 +17,18 @@ pub enum Shown {
     Object,
     /// Something else, of this kind.
     Part(&'static Kind, Bytes),
-    /// Nothing, and that is right.
-    Nothing,
 }
 
 /// Answers what a GET of a place shows, whose object is this.
 pub fn shown(place: &Place, text: &Bytes) -> Shown {
-    match place.part.as_str() {
-        "scale" => {
+    match place.does() {
+        Some(Does::Scale) => {
             let scale = scale::scale_of(&rest::object(text));
             Shown::Part(&scale::KIND, body::text(&scale, scale::KIND.of_type()).into())
         }
-        // Nobody here runs Pods, so that none has said anything.
-        "log" => Shown::Nothing,
-        _ => Shown::Object,
+        None | Some(Does::Status | Does::Some { .. } | Does::Act(_) | Does::Token | Does::Connect(_)) => {
+            Shown::Object
+        }
     }
 }
 
@@ -50,21 +47,19 @@ pub fn expected(place: &Place) -> (String, &'static str, TypeId) {
 }
 
 impl Rest {
-    /// Gives a Pod to a node. Answers what a client gets for a Binding.
-    pub async fn bind(
-        &self,
-        place: Place,
-        mut binding: Value,
-        options: WriteOptions,
-    ) -> Result<Value, Status> {
-        create::check_place(&place, &mut binding)?;
+    /// Creates something at a part of an object, to which it happens. Answers what a client gets for that.
+    pub async fn act(&self, place: Place, mut given: Value, options: WriteOptions) -> Result<Value, Status> {
+        let Some(Does::Act(act)) = place.does() else { return Err(Status::method_not_allowed()) };
+        create::check_place(&place, &mut given)?;
         self.write(options.is_dry_run, move |writing| {
             let kind = place.kind;
-            let mut pod = writing.read(kind, &place.key())?.ok_or_else(|| place.not_found())?;
-            let nodes = Kind::find("", "v1", "nodes").expect("nodes are served");
-            let node = writing.read(nodes, binding["target"]["name"].as_str().unwrap_or_default())?;
-            binding::bind(&mut pod, &binding, node.as_ref(), writing.now)?;
-            create::put(writing, kind, pod)?;
+            let mut object = writing.read(kind, &place.key())?.ok_or_else(|| place.not_found())?;
+            match act(writing, &mut object, &given)? {
+                Acted::Changed => drop(create::put(writing, kind, object)?),
+                // Which of the two asked for a dry run does not matter.
+                Acted::Delete(options) if options.is_dry_run => {}
+                Acted::Delete(options) => drop(delete::delete(writing, &place, &options)?),
+            }
             Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
         })
         .await

@@ -1,6 +1,7 @@
 //! Where a request is about: a kind, a namespace, a name, a part of the object.
 
-use crate::kinds::{Kind, Scope, Subresource};
+use crate::connect::Connect;
+use crate::kinds::{Does, Kind, Scope, Subresource};
 use crate::status::Status;
 
 /// A place in the paths of the API.
@@ -69,6 +70,19 @@ impl Place {
     /// Answers what is known of the part.
     pub fn subresource(&self) -> Option<&'static Subresource> {
         self.kind.subresources.iter().find(|known| known.name == self.part)
+    }
+
+    /// Answers what becomes of the part; `None`: it is about the object.
+    pub fn does(&self) -> Option<Does> {
+        self.subresource().map(|part| part.does)
+    }
+
+    /// Answers what is passed on where, if anything is.
+    pub fn connects(&self) -> Option<Connect> {
+        match self.does()? {
+            Does::Connect(connect) => Some(connect),
+            Does::Status | Does::Some { .. } | Does::Scale | Does::Act(_) | Does::Token => None,
+        }
     }
 
     /// There is no such object.

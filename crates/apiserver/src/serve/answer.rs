@@ -1,7 +1,7 @@
 //! Answers: what became of a request, and how that is written in the form that the client wants.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -32,6 +32,8 @@ pub(crate) enum Chunks {
     Listed(Box<Joined>),
     /// They come when there is something to tell.
     Stream(Receiver<Bytes>),
+    /// They come from somebody else, who may break off.
+    Passed(Receiver<io::Result<Bytes>>),
     /// Until they are sent, the client holds something.
     Holding(Box<Chunks>, #[expect(dead_code, reason = "it is given back when it is dropped")] Held),
 }
@@ -52,17 +54,17 @@ impl Chunks {
 
 impl Body for Chunks {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             Self::Ready(chunks) => Poll::Ready(chunks.pop_front().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Listed(joined) => Poll::Ready(joined.next_piece().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(receiver) => {
                 receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Self::Passed(receiver) => {
+                receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| bytes.map(Frame::data)))
             }
             Self::Holding(chunks, _) => Pin::new(&mut **chunks).poll_frame(context),
         }
@@ -72,7 +74,7 @@ impl Body for Chunks {
         match self {
             Self::Ready(chunks) => chunks.is_empty(),
             Self::Listed(joined) => joined.left() == 0,
-            Self::Stream(_) => false,
+            Self::Stream(_) | Self::Passed(_) => false,
             Self::Holding(chunks, _) => chunks.is_end_stream(),
         }
     }
@@ -81,7 +83,7 @@ impl Body for Chunks {
         match self {
             Self::Ready(chunks) => SizeHint::with_exact(chunks.iter().map(|bytes| bytes.len() as u64).sum()),
             Self::Listed(joined) => SizeHint::with_exact(joined.left()),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Passed(_) => SizeHint::default(),
             Self::Holding(chunks, _) => chunks.size_hint(),
         }
     }

@@ -16,6 +16,13 @@ pub(crate) enum RequestBody {
     Whole(Full<Bytes>),
 }
 
+impl RequestBody {
+    /// Nothing.
+    pub(crate) fn none() -> Self {
+        Self::Whole(Full::default())
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;

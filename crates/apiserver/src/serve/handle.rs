@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
-use http::{HeaderMap, Method};
+use http::{Extensions, HeaderMap, Method, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{Request, Response};
 use serde_json::{Value, json};
@@ -23,7 +23,8 @@ use crate::access::review::Court;
 use crate::access::{Attributes, Facts, Identity, token_request};
 use crate::body::{self, Expected, MediaType};
 use crate::chance::Chance;
-use crate::kinds::{Kind, Scope};
+use crate::connect::Passes;
+use crate::kinds::{Does, Kind, Scope};
 use crate::patch;
 use crate::rest::change::Change;
 use crate::rest::delete::Deleted;
@@ -49,6 +50,9 @@ pub(crate) struct Handling<'a> {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<RequestBody>,
     pub(crate) identity: Identity,
+    /// The address and what else the connection brought with the request.
+    pub(crate) uri: Uri,
+    pub(crate) extensions: Extensions,
     /// The body, once it was read.
     read: Bytes,
     /// What the client holds of what there is only so much of.
@@ -89,6 +93,8 @@ impl<'a> Handling<'a> {
             headers: head.headers,
             body: Some(body),
             identity: Identity::anonymous(),
+            uri: head.uri,
+            extensions: head.extensions,
             read: Bytes::new(),
             held: Held::default(),
         };
@@ -143,6 +149,9 @@ impl<'a> Handling<'a> {
                 return Err(Status::bad_request(format!("Name parameter invalid: {name}: {why}")));
             }
         }
+        if let Some(connect) = place.connects() {
+            return super::connect::answer(self, &place, connect).await;
+        }
         match verb {
             "get" => self.get(&place),
             "list" => {
@@ -165,7 +174,6 @@ impl<'a> Handling<'a> {
         match parts::shown(place, &text) {
             parts::Shown::Object => Ok(self.writer.object(200, place.kind, &text)),
             parts::Shown::Part(kind, text) => Ok(self.writer.object(200, kind, &text)),
-            parts::Shown::Nothing => Ok(answer::nothing()),
         }
     }
 
@@ -208,10 +216,10 @@ impl<'a> Handling<'a> {
 
     async fn create_part(&mut self, place: Place, options: WriteOptions) -> Result<Response<Chunks>, Status> {
         let (given, warnings) = self.decoded(&place, &options).await?;
-        let mut response = if place.part == "token" {
+        let mut response = if matches!(place.does(), Some(Does::Token)) {
             self.token(&place, &given)?
         } else {
-            let answer = self.server.rest.bind(place, given, options).await?;
+            let answer = self.server.rest.act(place, given, options).await?;
             self.writer.value(201, &answer)
         };
         answer::warn(&mut response, &warnings);
@@ -296,7 +304,7 @@ impl<'a> Handling<'a> {
         options.create_refusal = may_create.err().map(Box::new);
         let mut written = self.server.rest.change(place.clone(), change, options).await?;
         written.warnings.splice(0..0, warnings);
-        if place.part == "scale" {
+        if matches!(place.does(), Some(Does::Scale)) {
             return Ok(self.written(&crate::scale::KIND, &written));
         }
         Ok(self.written(place.kind, &written))
@@ -429,6 +437,9 @@ pub(crate) fn verb(method: &Method, place: &Place, query: &Query) -> Option<&'st
         "GET" if is_collection && query.flag("watch").unwrap_or(false) => "watch",
         "GET" if is_collection => "list",
         "GET" => "get",
+        "HEAD" if passes_requests(place) => "get",
+        // What a client may ask of somebody else is no verb of ours.
+        "OPTIONS" if passes_requests(place) => return Some("options"),
         "POST" if is_collection != place.part.is_empty() => return None,
         "POST" => "create",
         "PUT" if !is_collection => "update",
@@ -444,6 +455,10 @@ pub(crate) fn verb(method: &Method, place: &Place, query: &Query) -> Option<&'st
     }
     let verbs = if place.part.is_empty() { place.kind.verbs } else { place.subresource()?.verbs };
     verbs.contains(&verb).then_some(verb)
+}
+
+fn passes_requests(place: &Place) -> bool {
+    place.connects().is_some_and(|connect| connect.passes == Passes::Requests)
 }
 
 /// What it takes to create an object at a place.

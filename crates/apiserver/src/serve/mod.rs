@@ -3,12 +3,14 @@
 mod accept;
 mod answer;
 mod asked;
+mod connect;
 mod documents;
 mod gate;
 mod handle;
 mod joined;
 mod limits;
 mod metrics;
+mod passing;
 mod progress;
 mod route;
 mod stream;
@@ -16,7 +18,8 @@ mod table;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,15 +30,15 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use telemetry::Metrics;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
-use crate::rest::Rest;
+use crate::connect::Outward;
+use crate::rest::{Place, Rest};
 use crate::status::Status;
 use answer::Chunks;
 use asked::RequestBody;
@@ -69,6 +72,7 @@ pub struct Server {
     pub(crate) address: String,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) access: Access,
+    pub(crate) outward: Outward,
     tls: TlsAcceptor,
     pub(crate) throttle: Throttle,
 }
@@ -81,6 +85,17 @@ pub struct Door {
     pub tls: Arc<rustls::ServerConfig>,
     /// Who may do what.
     pub access: Access,
+    /// How it reaches nodes and Pods.
+    pub outward: Outward,
+}
+
+/// What a request knows of the connection that it came over.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    pub(crate) client: IpAddr,
+    /// The connection's place, which is kept for as long as its bytes are passed on.
+    #[expect(dead_code, reason = "it is given back when it is dropped")]
+    pub(crate) permit: Arc<OwnedSemaphorePermit>,
 }
 
 impl Server {
@@ -95,6 +110,7 @@ impl Server {
             address,
             stopping,
             access: door.access,
+            outward: door.outward,
             tls,
             throttle: Throttle::default(),
         }
@@ -109,8 +125,8 @@ impl Server {
                 accepted = listener.accept() => accepted,
                 () = stopped(&mut stopping) => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, client) = match accepted {
+                Ok((stream, from)) => (stream, from.ip()),
                 Err(error) => {
                     // Out of file descriptors, mostly: others end while this one waits.
                     warn!(%error, "a connection was not accepted");
@@ -123,6 +139,7 @@ impl Server {
                 continue;
             };
             drop(stream.set_nodelay(true));
+            let line = Line { client, permit: Arc::new(permit) };
             let server = self.clone();
             tokio::spawn(async move {
                 // Who does not know how to begin is nobody's business.
@@ -130,10 +147,8 @@ impl Server {
                     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let peer =
                         Peer(Arc::new(certificates.iter().map(|one| one.clone().into_owned()).collect()));
-                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    server.connection(stream, peer, is_http2).await;
+                    server.connection(stream, peer, line).await;
                 }
-                drop(permit);
             });
         }
         drop(listener);
@@ -145,21 +160,18 @@ impl Server {
     pub async fn answer_bytes(
         &self,
         request: Request<Bytes>,
-    ) -> Response<impl Body<Data = Bytes, Error = Infallible> + use<>> {
+    ) -> Response<impl Body<Data = Bytes, Error = io::Error> + use<>> {
         let request = request.map(|bytes| RequestBody::Whole(Full::new(bytes)));
         self.answer(request, &Peer::default()).await
     }
 
-    async fn connection(
-        self: Arc<Self>,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        peer: Peer,
-        is_http2: bool,
-    ) {
+    async fn connection(self: Arc<Self>, stream: TlsStream<TcpStream>, peer: Peer, line: Line) {
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let server = self.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let (server, peer) = (server.clone(), peer.clone());
-            let request = request.map(RequestBody::Incoming);
+            let mut request = request.map(RequestBody::Incoming);
+            request.extensions_mut().insert(line.clone());
             async move { Ok::<_, Infallible>(server.answer(request, &peer).await) }
         });
         if is_http2 {
@@ -171,16 +183,21 @@ impl Server {
                 .max_header_list_size(MOST_HEAD)
                 .keep_alive_interval(Duration::from_secs(30))
                 .keep_alive_timeout(Duration::from_secs(20));
-            return self.drive(builder.serve_connection(TokioIo::new(stream), service)).await;
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            return self.drive(connection, |connection| connection.graceful_shutdown()).await;
         }
         let stream = Progress::new(stream, PATIENCE, None);
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MOST_HEAD as usize);
-        self.drive(builder.serve_connection(TokioIo::new(stream), service)).await;
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        self.drive(connection, |connection| connection.graceful_shutdown()).await;
     }
 
-    /// Serves a connection to its end, or until the server stops.
-    async fn drive(&self, connection: impl GracefulConnection<Error = hyper::Error>) {
+    /// Serves a connection to its end, or until the server stops; then it shall `end` soon.
+    async fn drive<C>(&self, connection: C, end: impl FnOnce(Pin<&mut C>))
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
         tokio::pin!(connection);
         let mut stopping = self.stopping.clone();
         let ended = tokio::select! {
@@ -190,7 +207,7 @@ impl Server {
         let ended = match ended {
             Some(ended) => ended,
             None => {
-                connection.as_mut().graceful_shutdown();
+                end(connection.as_mut());
                 let Ok(ended) = tokio::time::timeout(STOP_TIME, connection).await else { return };
                 ended
             }
@@ -213,14 +230,15 @@ impl Server {
             }
             None => ("other", "", String::new()),
         };
-        let is_watch = verb == "watch";
+        let connects = route.place().and_then(Place::connects).is_some();
+        let is_long = verb == "watch" || connects;
         let asked = (&route, path.as_str());
         let response = match self.let_in(&mut handling, asked, peer).and(acceptable) {
             Err(status) => handling.refusal(&status),
-            Ok(()) => match self.take_turn(&mut handling, is_watch).await {
+            Ok(()) => match self.take_turn(&mut handling, (is_long, connects)).await {
                 Err(status) => handling.refusal(&status),
                 Ok(()) => {
-                    let _counted = (!is_watch).then(|| self.counts.inflight("all"));
+                    let _counted = (!is_long).then(|| self.counts.inflight("all"));
                     let answered = handling.answer(route).await;
                     let response = answered.unwrap_or_else(|status| handling.refusal(&status));
                     // Its turn is over when the client has its answer.
@@ -230,25 +248,28 @@ impl Server {
             },
         };
         handling.drain().await;
-        let took = (!is_watch).then(|| begin.elapsed());
+        let took = (!is_long).then(|| begin.elapsed());
         self.counts.answered((verb, resource, &part), response.status().as_u16(), took);
         response
     }
 
-    /// Reads the body, and waits for nobody: a client that has too much going on is told to come back.
-    async fn take_turn(&self, handling: &mut Handling<'_>, is_watch: bool) -> Result<(), Status> {
+    /// Reads the body, unless it is passed on, and waits for nobody: a client that has too much going on is told to come back.
+    async fn take_turn(
+        &self,
+        handling: &mut Handling<'_>,
+        (is_long, connects): (bool, bool),
+    ) -> Result<(), Status> {
         let turned_away = |TooMany(what)| {
             self.counts.turned_away(what);
             Status::too_many_requests()
         };
         // A body that comes slowly takes nobody's turn.
-        handling.read_ahead().await?;
+        if !connects {
+            handling.read_ahead().await?;
+        }
         let (identity, held) = (&handling.identity, &mut handling.held);
-        let turn = if is_watch {
-            self.throttle.watch(identity, held)
-        } else {
-            self.throttle.request(identity, held)
-        };
+        let turn =
+            if is_long { self.throttle.watch(identity, held) } else { self.throttle.request(identity, held) };
         turn.map_err(turned_away)
     }
 

@@ -27,6 +27,11 @@ impl<S> Progress<S> {
         Self { stream, patience, waiting: Box::pin(sleep(patience)), is_waiting: false, beginning }
     }
 
+    /// Answers the stream, whose writes may take as long as they like.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// Fails if nothing has been written for too long.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         if !self.is_waiting {

@@ -11,6 +11,7 @@ use apiserver::access::{Authority, Names, Policy, StaticTokens, Tokens};
 use apiserver::allocate::{self, Cluster, NodePorts};
 use apiserver::body::time::Instant;
 use apiserver::body::{Expected, Strictness, decode, protobuf, yaml};
+use apiserver::connect::{Dial, Kubelets, Outward};
 use apiserver::kinds::{KINDS, Kind};
 use apiserver::range::Range;
 use apiserver::rest::{Clock, ListOptions, Place, Rest};
@@ -159,10 +160,14 @@ impl Played {
         });
         let fixed = StaticTokens::read("t,admin,1,system:masters").unwrap();
         let tokens = Tokens { fixed, key: authority.token_key(), issuer: "https://issuer".to_owned() };
+        // Nothing goes out, whatever objects say.
+        let nowhere: Dial =
+            Arc::new(|_| Box::pin(async { Err(std::io::ErrorKind::ConnectionRefused.into()) }));
         let door = Door {
             address: ([127, 0, 0, 1], 6443).into(),
             tls: Arc::new(authority.server_config().unwrap()),
             access: Access { tokens, policy: Policy::default() },
+            outward: Outward::by(nowhere, &Kubelets::default()).unwrap(),
         };
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let server = Some(Server::new(rest.clone(), Metrics::default(), door, stopping));
@@ -233,7 +238,7 @@ pub(crate) fn check_object(kind: &Kind, text: &[u8]) {
 
 async fn check_answer<B>(said: &str, path: &str, response: Response<B>) -> (u16, Vec<u8>)
 where
-    B: Body<Data = Bytes, Error = std::convert::Infallible>,
+    B: Body<Data = Bytes, Error = std::io::Error>,
 {
     let (head, body) = response.into_parts();
     let code = head.status.as_u16();

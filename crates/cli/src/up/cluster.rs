@@ -1,11 +1,14 @@
 //! The parts of a running cluster: started in the order in which they need each other, ended the other way round.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::apiserver::access::authority::Subject;
 use ::apiserver::access::kubeconfig;
+use ::apiserver::connect::{Dial, from_here};
 use ::watch::ApiConfig;
 use ::watch::client::{Client, ClientError};
 use anyhow::{Context, anyhow};
@@ -14,7 +17,7 @@ use health::Snapshot;
 use serde_json::{Value, json};
 use site::{Node, Site};
 use sys::netns::Namespace;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
@@ -212,6 +215,8 @@ async fn start_server(args: &Args, site: &Site, data: &Path) -> anyhow::Result<a
         cluster_domain: "cluster.local".to_owned(),
         token_auth_file: None,
         grant: Vec::new(),
+        kubelet_certificate_authority: None,
+        kubelet_preferred_address_types: vec!["InternalIP".to_owned()],
         disable_controllers: false,
         event_ttl: 3600,
         v: args.v,
@@ -229,7 +234,19 @@ async fn start_server(args: &Args, site: &Site, data: &Path) -> anyhow::Result<a
         }
         listeners.push(listen(&site.lan.netns, address)?);
     }
-    apiserver::start(&settings, kept, listeners).await
+    apiserver::start(&settings, kept, listeners, dial(&site.lan.netns)).await
+}
+
+/// Opens connections from a network.
+fn dial(netns: &Option<String>) -> Dial {
+    let Some(name) = netns else { return from_here() };
+    let namespace = Namespace::named(name);
+    Arc::new(move |address| {
+        // A socket stays where it was made, whoever connects it.
+        let make = || if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let made = namespace.run(make).map_err(io::Error::other).flatten();
+        Box::pin(async move { made?.connect(address).await })
+    })
 }
 
 /// Opens a socket in a network; it stays there whoever uses it.

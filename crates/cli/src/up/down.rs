@@ -20,7 +20,7 @@ const FOLDERS: [&str; 2] = ["pki", "nodes"];
 #[derive(Debug, Arguments)]
 pub(crate) struct Args {
     /// The directory of `signalbox up`
-    #[arg(long, value_name = "DIR", default_value = super::DATA)]
+    #[arg(long, value_name = "DIR", env = "SIGNALBOX_DATA", default_value = super::DATA)]
     data: PathBuf,
     /// Leave the objects and the pods' logs for another `signalbox up`
     #[arg(long)]

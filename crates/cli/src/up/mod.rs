@@ -33,7 +33,7 @@ const DATA: &str = "/var/lib/signalbox";
 #[derive(Debug, Arguments)]
 pub(crate) struct Args {
     /// The directory of everything that is kept: objects, certificates, kubeconfig, pods
-    #[arg(long, value_name = "DIR", default_value = DATA)]
+    #[arg(long, value_name = "DIR", env = "SIGNALBOX_DATA", default_value = DATA)]
     data: PathBuf,
     /// Where kubectl on this machine finds the API server; port 0: any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6443")]

@@ -55,13 +55,13 @@ spec:
 ";
 
 /// kubectl and a server for it.
-struct Desk {
+pub(crate) struct Desk {
     machine: Machine,
     program: PathBuf,
 }
 
 impl Desk {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let program = brought(answers::installed_kubectl(), "kubectl")?;
         Some(Self { machine: Machine::start(), program })
     }
@@ -78,20 +78,25 @@ impl Desk {
 
     /// Runs a command that must succeed and warn of nothing; answers what it printed.
     #[track_caller]
-    fn ok(&self, line: &str, input: &str) -> String {
+    pub(crate) fn ok(&self, line: &str, input: &str) -> String {
         let (is_success, stdout, stderr) = finish(self.command(line).spawn().unwrap(), input);
         assert!(is_success && stderr.is_empty(), "kubectl {line}\n{stdout}{stderr}");
         stdout
     }
 
+    /// Runs a command; answers whether it succeeded, and what it printed and complained about.
+    pub(crate) fn tries(&self, line: &str) -> (bool, String, String) {
+        finish(self.command(line).spawn().unwrap(), "")
+    }
+
     #[track_caller]
-    fn prints(&self, line: &str, expected: &str) {
+    pub(crate) fn prints(&self, line: &str, expected: &str) {
         assert_eq!(self.ok(line, "").trim_end(), expected, "kubectl {line}");
     }
 
     /// Runs a command that must fail; answers what it complained about.
     #[track_caller]
-    fn fails(&self, line: &str, input: &str) -> String {
+    pub(crate) fn fails(&self, line: &str, input: &str) -> String {
         let (is_success, stdout, stderr) = finish(self.command(line).spawn().unwrap(), input);
         assert!(!is_success, "kubectl {line} succeeded\n{stdout}{stderr}");
         stderr

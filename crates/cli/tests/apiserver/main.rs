@@ -7,6 +7,7 @@ mod connections;
 mod crash;
 mod disks;
 mod kubectl;
+mod kubelet;
 mod machine;
 mod python;
 mod replay;

@@ -12,8 +12,8 @@ use testkit::traffic::{Places, Server, Target, get};
 use super::stage::Stage;
 
 /// A machine with an uplink, and somebody at the other end of it.
-struct Machine {
-    here: Namespace,
+pub(crate) struct Machine {
+    pub(crate) here: Namespace,
     outside: Namespace,
 }
 
@@ -29,7 +29,7 @@ impl Drop for Machine {
 const HERE: &str = "192.0.2.2";
 const OUTSIDE: &str = "192.0.2.1";
 
-fn machine(name: &str) -> Option<Machine> {
+pub(crate) fn machine(name: &str) -> Option<Machine> {
     if !sys::process::is_root() {
         println!("SKIPPED (needs root): signalbox up");
         return None;

@@ -11,4 +11,5 @@ mod life;
 mod refusal;
 mod rollout;
 mod stage;
+mod tutorial;
 mod zones;

@@ -167,3 +167,26 @@ fn a_new_certificate_is_shown_without_a_restart() {
     assert!(authority.renew_if_needed(at(later)).unwrap());
     assert_ne!(shown(), first);
 }
+
+#[test]
+fn kubelets_are_shown_a_certificate_that_is_good() {
+    let folder = Folder::new();
+    let authority = open(&folder);
+    let key = authority.kubelet_client();
+    let said = || crate::access::certificate::read(key.shown().end_entity_cert().unwrap()).unwrap();
+    let first = said();
+    assert_eq!(
+        (first.name.as_str(), &first.groups[..]),
+        ("kube-apiserver-kubelet-client", &["system:masters".to_owned()][..])
+    );
+    for (days, is_new) in [(300, false), (340, true), (600, false), (340 + 340, true)] {
+        let before = said();
+        authority.renew_if_needed(at(NOW + days * DAY)).unwrap();
+        let now = said();
+        assert_eq!(now != before, is_new, "after {days} days");
+        assert!(now.not_after > NOW + (days + 29) * DAY, "after {days} days");
+    }
+    // Whoever has the directory has the authority's key; a certificate of that power beside it would be one more to lose.
+    let files = std::fs::read_dir(folder.join("pki")).unwrap();
+    assert!(files.flatten().all(|file| !file.file_name().to_string_lossy().contains("kubelet")));
+}

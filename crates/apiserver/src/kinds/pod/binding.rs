@@ -4,9 +4,19 @@ use serde_json::{Value, json};
 
 use super::{KIND, admission, read};
 use crate::body::time::{Instant, Precision};
+use crate::kinds::{Acted, Kind};
 use crate::meta;
 use crate::mistake::{self, Mistake, Path, aggregate};
 use crate::status::Status;
+use crate::writing::Writing;
+
+/// Gives a Pod to a node as a Binding says.
+pub(super) fn act(writing: &mut Writing<'_>, pod: &mut Value, binding: &Value) -> Result<Acted, Status> {
+    let nodes = Kind::find("", "v1", "nodes").expect("nodes are served");
+    let node = writing.read(nodes, read::text(&binding["target"], "name"))?;
+    bind(pod, binding, node.as_ref(), writing.now)?;
+    Ok(Acted::Changed)
+}
 
 /// Gives a Pod to the node that a Binding names. `node`: that node, if it is known; its zone becomes the Pod's.
 ///

@@ -10,9 +10,11 @@ pub mod binding;
 mod containers;
 pub(in crate::kinds) mod defaults;
 mod env;
+mod eviction;
 mod image;
 pub(in crate::kinds) mod life;
 mod network;
+mod parts;
 mod probes;
 pub(in crate::kinds) mod read;
 mod scheduling;
@@ -23,7 +25,7 @@ mod update;
 mod volumes;
 pub(in crate::kinds) mod warnings;
 
-use super::{ALL_VERBS, BINDING, FieldValue, Kind, LOG, Rules, STATUS, Scope, Selectable};
+use super::{ALL_VERBS, FieldValue, Kind, Rules, Scope, Selectable};
 
 /// Containers that share addresses.
 pub(super) const KIND: Kind = Kind {
@@ -37,7 +39,7 @@ pub(super) const KIND: Kind = Kind {
     categories: &["all"],
     scope: Scope::Namespaced,
     verbs: ALL_VERBS,
-    subresources: &[BINDING, LOG, STATUS],
+    subresources: parts::PARTS,
     selectable: &[
         Selectable { label: "spec.nodeName", value: FieldValue::Text("/spec/nodeName") },
         Selectable { label: "spec.restartPolicy", value: FieldValue::Text("/spec/restartPolicy") },

@@ -12,7 +12,8 @@ mod warnings;
 
 use serde_json::{Value, json};
 
-use super::{ALL_VERBS, FieldValue, Kind, Rules, STATUS, Scope, Selectable};
+use super::{ALL_VERBS, Does, FieldValue, Kind, PROXY_VERBS, Rules, STATUS, Scope, Selectable, Subresource};
+use crate::connect;
 use crate::names;
 
 pub(crate) use spec::Spec;
@@ -29,7 +30,7 @@ pub(super) const KIND: Kind = Kind {
     categories: &["all"],
     scope: Scope::Namespaced,
     verbs: ALL_VERBS,
-    subresources: &[STATUS],
+    subresources: &[PROXY, STATUS],
     selectable: &[
         Selectable { label: "spec.clusterIP", value: FieldValue::Text("/spec/clusterIP") },
         Selectable { label: "spec.type", value: FieldValue::Text("/spec/type") },
@@ -53,6 +54,14 @@ pub(super) const KIND: Kind = Kind {
         cells: table::cells,
         ..Rules::PLAIN
     },
+};
+
+/// What the Pods behind it serve.
+const PROXY: Subresource = Subresource {
+    name: "proxy",
+    kind: Some(("", "v1", "ServiceProxyOptions")),
+    verbs: PROXY_VERBS,
+    does: Does::Connect(connect::SERVICE_PROXY),
 };
 
 /// An update of the status may change the metadata too.
