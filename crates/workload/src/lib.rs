@@ -38,6 +38,7 @@ mod shell;
 mod telling;
 pub mod time;
 mod tls;
+mod volumes;
 mod whoami;
 
 pub use error::Error;

@@ -133,7 +133,8 @@ async fn tell_status(client: &Client, settings: &Settings) -> Result<Value, Clie
     client.patch(&format!("{}/status", path(settings)), PatchType::Merge, &json!({"status": status})).await
 }
 
-fn capacity() -> Value {
+/// What this machine has.
+pub(crate) fn capacity() -> Value {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next());

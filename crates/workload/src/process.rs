@@ -21,12 +21,10 @@ pub(crate) fn command_in(run: &Path, words: &[String]) -> io::Result<std::proces
         .split_first()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "there is no command"))?;
     let mut command = std::process::Command::new(program);
+    let identity = launch.identity();
     command.args(arguments).env_clear().envs(launch.environment);
-    let (user, group) = launch.user;
-    start_in(
-        &mut command,
-        Places::of(started.process, launch.folder.as_deref().unwrap_or("/"), (user, group))?,
-    );
+    let folder = launch.folder.as_deref().unwrap_or("/");
+    start_in(&mut command, Places::of(started.process, folder, identity)?);
     Ok(command)
 }
 

@@ -16,6 +16,8 @@ pub fn purge(settings: &Settings) -> std::io::Result<usize> {
     for kept in &pods {
         remove_from_kernel(&node, kept);
     }
+    // Also of pods of which nothing else is left: what is below would be removed through a mount.
+    sys::mount::unmount_below(&folder.path().join("volumes"));
     if let Some(group) = sys::cgroup::Group::named("signalbox") {
         group.remove_if_empty();
     }
@@ -40,6 +42,7 @@ pub fn stop_all(settings: &Settings, grace: Duration) {
     }
     for kept in &pods {
         remove_from_kernel(&node, kept);
+        folder.unmount_volumes(&kept.uid);
     }
 }
 

@@ -13,7 +13,7 @@ use watch::client::{Client, Collection, Told, follow};
 use crate::addresses::Pool;
 use crate::folder::{Folder, Kept, Started, read};
 use crate::hands::{About, Hands, Happened, NETWORK_MADE, end_keeper, end_of, lost, now, remove_from_kernel};
-use crate::machine::{Action, Found, Input, Machine, Notice, Run};
+use crate::machine::{Action, Found, Input, Machine, Run};
 use crate::network;
 use crate::node;
 use crate::notices::{self, Noted};
@@ -21,6 +21,7 @@ use crate::pod::{Pod, list};
 use crate::serve::{Answer, Server};
 use crate::settings::Settings;
 use crate::telling::{Telling, Words};
+use crate::volumes::{Gate, Objects, Tending};
 
 /// How many events may wait.
 const WAITING: usize = 1024;
@@ -41,7 +42,8 @@ pub async fn run(
     network::prepare_node(&hands_node, &ranges).map_err(crate::Error::Kernel)?;
     let (tell, happened) = mpsc::channel(WAITING);
     let folder = Folder::new(&settings.state_dir);
-    let hands = Hands { client: client.clone(), settings: settings.clone(), folder, tell };
+    let objects = Objects::new(client.clone());
+    let hands = Hands { client: client.clone(), settings: settings.clone(), folder, objects, tell };
     let (notices, noted) = mpsc::channel(WAITING);
     let (questions, asked) = mpsc::channel(WAITING);
     let pods =
@@ -98,6 +100,7 @@ struct Entry {
     machine: Machine,
     about: About,
     telling: Telling,
+    tending: Option<Tending>,
     timer: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -187,28 +190,14 @@ impl Pods {
             addresses: Vec::new(),
             host_network: pod.host_network,
         });
-        let about = About { pod: Arc::new(pod.clone()), kept: Arc::new(kept) };
+        let about = About { pod: Arc::new(pod.clone()), kept: Arc::new(kept), gate: Gate::default() };
         for run in to_await {
             let (hands, about) = (self.hands.clone(), about.clone());
             tokio::spawn(async move { hands.await_end((&about, run), None).await });
         }
         let telling = Telling::start(self.hands.client.clone(), &pod, self.hands.tell.clone());
-        self.tell_of_volumes(&about);
         let machine = Machine::new(pod.clone(), found, now());
-        self.entries.insert(pod.uid, Entry { machine, about, telling, timer: None });
-    }
-
-    /// Nobody should believe in a directory that is not there.
-    fn tell_of_volumes(&self, about: &About) {
-        let names = list(&about.pod.object["spec"]["volumes"]).filter_map(|volume| volume["name"].as_str());
-        // Kubernetes adds this one by itself.
-        let names: Vec<&str> = names.filter(|name| !name.starts_with("kube-api-access-")).collect();
-        if names.is_empty() {
-            return;
-        }
-        let message = format!("volumes are not mounted here: {}", names.join(", "));
-        let notice = Notice { warning: true, reason: "FailedMount", message, container: String::new() };
-        drop(self.notices.try_send(Noted { pod: about.pod.clone(), notice }));
+        self.entries.insert(pod.uid, Entry { machine, about, telling, tending: None, timer: None });
     }
 
     /// What is still there of a pod, and which runs have to be awaited.
@@ -296,9 +285,13 @@ impl Pods {
         }
         let Some(entry) = self.entries.get_mut(uid) else { return };
         entry.about.pod = Arc::new(entry.machine.pod().clone());
+        if let Some(tending) = &entry.tending {
+            tending.tell(&entry.about.pod);
+        }
         let mut delete = false;
         for action in &actions {
             match action {
+                Action::MakeVolumes => entry.tending = Some(Tending::start(&self.hands, &entry.about)),
                 Action::MakeNetwork(known) => {
                     let known = known.clone();
                     if let Err(error) = assign(&mut self.pool, entry, (&self.hands, &known)) {

@@ -74,8 +74,37 @@ impl World {
         let images = images.to_vec();
         let mut world =
             Self { _server: server, folder, node, netns, images, running: None, kubeconfig, client, tokio };
+        world.make_account();
         world.run();
         Some(world)
+    }
+
+    /// What controllers make in a namespace: without it each pod would wait for its token.
+    fn make_account(&self) {
+        let of = |kind: &str, name: &str| serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+        self.create("/api/v1/namespaces/default/serviceaccounts", &of("ServiceAccount", "default"));
+        let mut root = of("ConfigMap", "kube-root-ca.crt");
+        root["data"]["ca.crt"] =
+            std::fs::read_to_string(self.folder.path().join("data/pki/ca.crt")).unwrap().into();
+        self.create("/api/v1/namespaces/default/configmaps", &root);
+    }
+
+    /// The port of the API server at the host's loopback.
+    pub(crate) fn server_port(&self) -> u16 {
+        let text = std::fs::read_to_string(&self.kubeconfig).unwrap();
+        let (_, after) = text.split_once("https://127.0.0.1:").unwrap();
+        after.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()
+    }
+
+    /// The permissions of the directories of pods and volumes.
+    pub(crate) fn modes(&self) -> [u32; 2] {
+        use std::os::unix::fs::MetadataExt;
+        ["pods", "volumes"].map(|name| std::fs::metadata(self.state().join(name)).unwrap().mode() & 0o777)
+    }
+
+    /// What is mounted for this world's pods on the host.
+    pub(crate) fn mounts(&self) -> Vec<PathBuf> {
+        sys::mount::mounts_below(&self.state())
     }
 
     /// Starts the program that runs the pods.
@@ -169,6 +198,10 @@ impl World {
         self.get(&format!("/api/v1/namespaces/default/pods/{name}"))
     }
 
+    pub(crate) fn update(&self, path: &str, object: &Value) {
+        self.tokio.block_on(self.client.update(path, object)).unwrap();
+    }
+
     pub(crate) fn delete(&self, name: &str) {
         let path = format!("/api/v1/namespaces/default/pods/{name}");
         self.tokio.block_on(self.client.delete(&path, &Value::Null)).unwrap();
@@ -236,7 +269,10 @@ impl World {
             }
         }
         let files = self.state().join("pods").join(uid);
-        found.extend(files.exists().then(|| files.display().to_string()));
+        let volumes = self.state().join("volumes").join(uid);
+        found.extend(sys::mount::mounts_below(&volumes).iter().map(|path| path.display().to_string()));
+        let left = [files, volumes].into_iter().filter(|path| path.exists());
+        found.extend(left.map(|path| path.display().to_string()));
         found
     }
 
