@@ -38,7 +38,7 @@ fn shell(name: &str, script: &str) -> Value {
 #[test]
 fn containers_share_an_address_and_probes_of_every_kind_are_answered() {
     let Some(world) = World::start(&["web=/usr/bin/python3 -m http.server"]) else { return };
-    let mut web = json!({"name": "web", "image": "web:1.2", "args": ["-m", "http.server", "8080"],
+    let mut web = json!({"name": "web", "image": "web:1.2", "args": ["8080"],
         "ports": [{"name": "http", "containerPort": 8080}],
         "startupProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1, "failureThreshold": 30},
         "readinessProbe": {"httpGet": {"port": "http", "path": "/etc/"}, "periodSeconds": 1}});
