@@ -168,8 +168,11 @@ impl State {
                 self.asked.store(now, Ordering::Relaxed);
                 let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
                 let Whoami { name, greeting, .. } = &self.whoami;
-                let text =
-                    format!("{name} ({greeting}) at {here}: request {number} for {path} from {peer}\n");
+                let text = if path == "/name" {
+                    format!("{name}\n")
+                } else {
+                    format!("{name} ({greeting}) at {here}: request {number} for {path} from {peer}\n")
+                };
                 (StatusCode::OK, text)
             }
         };
