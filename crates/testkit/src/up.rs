@@ -93,6 +93,11 @@ impl Up {
         Some(Namespace::named(namespace.trim()))
     }
 
+    /// The number of its process.
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Kills it without a chance to do anything about it.
     pub fn kill(&mut self) -> io::Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };

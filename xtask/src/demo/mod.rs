@@ -4,7 +4,7 @@
 //! and on Ctrl-C.
 
 mod meter;
-mod stage;
+pub(crate) mod stage;
 mod story;
 
 use std::path::{Path, PathBuf};
