@@ -29,7 +29,7 @@ use crate::apiserver;
 
 /// How many Services the EndpointSlice controller works on at a time.
 const WORKERS: usize = 8;
-/// How long the proxies' certificates are good, in days.
+/// How long the certificates of its parts are good, in days; each start makes new ones.
 const DAYS: u32 = 3650;
 
 /// A cluster that runs.
@@ -51,8 +51,7 @@ impl Cluster {
         images: Images,
     ) -> anyhow::Result<Self> {
         let server = start_server(args, site, data).await?;
-        let config = ApiConfig::new(Some(server.kubeconfig.clone()), None, "");
-        let client = Client::connect(&config).await.map_err(|error| anyhow!("failed to {error}"))?;
+        let client = client_of(&server.kubeconfig).await?;
         let (stop, stopping) = watch::channel(false);
         let (tell, failures) = mpsc::channel(16);
         let mut parts = JoinSet::new();
@@ -63,7 +62,9 @@ impl Cluster {
             let zone = (!args.zones.is_empty()).then(|| args.zones[index % args.zones.len()].as_str());
             let authority = server.authority.certificate();
             let settings = workload((data, authority), (node, zone), &images);
-            let running = workload::run(client.clone(), settings, stopping.clone());
+            let kubeconfig = settings.state_dir.join("kubelet.kubeconfig");
+            write_kubeconfig(&server, (&Subject::node(&node.name), &server.url), &kubeconfig)?;
+            let running = workload::run(client_of(&kubeconfig).await?, settings, stopping.clone());
             let (tell, name) = (tell.clone(), node.name.clone());
             parts.spawn(async move {
                 if let Err(error) = running.await {
@@ -175,21 +176,34 @@ impl Cluster {
     ) -> anyhow::Result<PathBuf> {
         let port = self.server.address.port();
         let host = site.lan.addresses.first().context("the LAN has no address")?;
-        let client = self.server.authority.issue(&Subject::proxy(), DAYS, apiserver::now());
-        let client = client.map_err(|error| anyhow!("failed to {error}"))?;
-        let text =
-            self.server.authority.kubeconfig(&format!("https://{}", SocketAddr::new(*host, port)), &client);
+        let url = format!("https://{}", SocketAddr::new(*host, port));
         let file = match &place.node {
-            Some(node) => before::folder(data, node).join("kubeconfig"),
+            Some(node) => before::folder(data, node).join("proxy.kubeconfig"),
             None => data.join("lan.kubeconfig"),
         };
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("failed to make {}", folder.display()))?;
-        }
-        kubeconfig::write(&file, &text).map_err(|error| anyhow!("failed to {error}"))?;
+        write_kubeconfig(&self.server, (&Subject::proxy(), &url), &file)?;
         Ok(file)
     }
+}
+
+async fn client_of(kubeconfig: &Path) -> anyhow::Result<Client> {
+    let config = ApiConfig::new(Some(kubeconfig.to_owned()), None, "");
+    Client::connect(&config).await.map_err(|error| anyhow!("failed to {error}"))
+}
+
+/// Writes what a part needs to be somebody at the server: each may do what its like may in any cluster.
+fn write_kubeconfig(
+    server: &apiserver::Running,
+    (subject, url): (&Subject, &str),
+    file: &Path,
+) -> anyhow::Result<()> {
+    let client = server.authority.issue(subject, DAYS, apiserver::now());
+    let client = client.map_err(|error| anyhow!("failed to {error}"))?;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    }
+    kubeconfig::write(file, &server.authority.kubeconfig(url, &client))
+        .map_err(|error| anyhow!("failed to {error}"))
 }
 
 fn why(failed: Option<Failed>) -> anyhow::Error {
