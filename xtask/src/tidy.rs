@@ -17,7 +17,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("config", &["model", "desired"]),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ("health", &["model", "sys", "telemetry"]),
     ("site", &["model", "sys"]),
     ("workload", &["model", "objects", "sys", "telemetry", "trust", "watch"]),
+    ("backend-iptables", &["model", "backend", "sys"]),
     ("backend-nftables", &["model", "backend", "sys"]),
     (
         "agent",
@@ -46,6 +47,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "desired",
             "watch",
             "health",
+            "backend-iptables",
             "backend-nftables",
             "config",
         ],
@@ -62,6 +64,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "desired",
             "watch",
             "health",
+            "backend-iptables",
             "backend-nftables",
             "agent",
             "store",

@@ -82,6 +82,7 @@ fn options() -> Options {
         masquerade_all: false,
         masquerade_bit: 14,
         node_port_addresses: NodePortAddresses::Primary,
+        manners: model::Manners::default(),
     }
 }
 

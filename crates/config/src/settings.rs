@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use desired::{DetectLocal, NodePortAddresses, Options};
+use model::Manners;
 
 /// Everything the node agent is told. Made by [`Settings::new`](crate::Settings::new).
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub masquerade_bit: u8,
     /// Where NodePorts answer.
     pub node_port_addresses: NodePortAddresses,
+    /// Whether NodePorts answer on 127.0.0.0/8, in iptables mode.
+    pub localhost_node_ports: bool,
     /// A change that has waited twice as long is a failure.
     pub sync_period: Duration,
     /// No change waits longer than this for the pace alone.
@@ -105,6 +108,17 @@ pub enum LogFormat {
 }
 
 impl Settings {
+    fn manners(&self) -> Manners {
+        match self.mode {
+            Mode::Iptables => Manners {
+                guards_service_addresses: false,
+                localhost_node_ports: self.localhost_node_ports,
+                drops_invalid: !self.kernel.tcp_be_liberal,
+            },
+            Mode::Nftables | Mode::Ipvs => Manners::default(),
+        }
+    }
+
     /// Answers what decides about traffic.
     pub fn options(&self) -> Options {
         Options {
@@ -115,6 +129,7 @@ impl Settings {
             masquerade_all: self.masquerade_all,
             masquerade_bit: self.masquerade_bit,
             node_port_addresses: self.node_port_addresses.clone(),
+            manners: self.manners(),
         }
     }
 }

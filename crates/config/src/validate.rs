@@ -40,8 +40,22 @@ struct Check {
 
 impl Check {
     fn settings(&mut self, written: &Configuration, host_name: &str) -> Settings {
-        let (sync_period, min_sync_period) =
+        let mode = self.mode(&written.mode);
+        let of_nftables =
             self.sync_periods("nftables", &written.nftables.sync_period, &written.nftables.min_sync_period);
+        let bit_of_nftables = self.mark_bit("nftables.masqueradeBit", written.nftables.masquerade_bit);
+        let (iptables, nftables) = (&written.iptables, &written.nftables);
+        let (masquerade_all, masquerade_bit, (sync_period, min_sync_period)) = match mode {
+            Mode::Iptables => {
+                // Their mistakes are listed with those of the other modes.
+                let mut aside = Self::default();
+                let bit = aside.mark_bit("iptables.masqueradeBit", iptables.masquerade_bit);
+                let periods =
+                    aside.sync_periods("iptables", &iptables.sync_period, &iptables.min_sync_period);
+                (iptables.masquerade_all, bit, periods)
+            }
+            Mode::Nftables | Mode::Ipvs => (nftables.masquerade_all, bit_of_nftables, of_nftables),
+        };
         Settings {
             node_name: self.node_name(&written.hostname_override, host_name),
             kubeconfig: Some(PathBuf::from(&written.client_connection.kubeconfig))
@@ -59,11 +73,12 @@ impl Check {
             ),
             bind_address_hard_fail: written.bind_address_hard_fail,
             enable_profiling: written.enable_profiling,
-            mode: self.mode(&written.mode),
+            mode,
             detect_local: self.detect_local(written),
-            masquerade_all: written.nftables.masquerade_all,
-            masquerade_bit: self.mark_bit("nftables.masqueradeBit", written.nftables.masquerade_bit),
-            node_port_addresses: self.node_port_addresses(&written.node_port_addresses),
+            masquerade_all,
+            masquerade_bit,
+            node_port_addresses: self.node_port_addresses(&written.node_port_addresses, mode),
+            localhost_node_ports: iptables.localhost_node_ports,
             sync_period,
             min_sync_period,
             kernel: self.kernel(written),
@@ -169,10 +184,17 @@ impl Check {
         name.to_owned()
     }
 
-    fn node_port_addresses(&mut self, texts: &[String]) -> NodePortAddresses {
-        let usual = NodePortAddresses::Primary;
-        if texts.is_empty() || texts.iter().map(|text| text.trim()).eq(["primary"]) {
+    fn node_port_addresses(&mut self, texts: &[String], mode: Mode) -> NodePortAddresses {
+        let usual = match mode {
+            Mode::Nftables => NodePortAddresses::Primary,
+            // On every address.
+            Mode::Iptables | Mode::Ipvs => NodePortAddresses::Within(Vec::new()),
+        };
+        if texts.is_empty() {
             return usual;
+        }
+        if texts.iter().map(|text| text.trim()).eq(["primary"]) {
+            return NodePortAddresses::Primary;
         }
         let mut found = Vec::new();
         for (at, text) in texts.iter().enumerate() {
@@ -313,6 +335,7 @@ impl Check {
 
     /// Names what was asked for and cannot have an effect.
     fn meaningless(&mut self, written: &Configuration) {
+        let is_iptables = written.mode == "iptables";
         let usual = Configuration::default();
         let client = (&written.client_connection, &usual.client_connection);
         let (windows, gates) = ("Windows only", "signalbox has no feature gates");
@@ -345,10 +368,14 @@ impl Check {
             ),
             (
                 "iptables.masqueradeBit",
-                written.iptables.masquerade_bit != usual.iptables.masquerade_bit,
+                !is_iptables && written.iptables.masquerade_bit != usual.iptables.masquerade_bit,
                 "iptables mode only",
             ),
-            ("iptables.localhostNodePorts", !written.iptables.localhost_node_ports, "iptables mode only"),
+            (
+                "iptables.localhostNodePorts",
+                !is_iptables && !written.iptables.localhost_node_ports,
+                "iptables mode only",
+            ),
             ("ipvs", written.ipvs != usual.ipvs, "IPVS mode only"),
             ("windowsRunAsService", written.windows_run_as_service, windows),
             ("winkernel", written.winkernel != usual.winkernel, windows),

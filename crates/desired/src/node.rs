@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::{Family, IpNet, LocalTraffic, NodeView};
+use model::{Family, IpNet, LocalTraffic, Manners, NodeView};
 use objects::{Name, Node};
 
 use crate::ranges;
@@ -25,6 +25,8 @@ pub struct Options {
     pub masquerade_bit: u8,
     /// Where NodePorts answer.
     pub node_port_addresses: NodePortAddresses,
+    /// What else differs by mode.
+    pub manners: Manners,
 }
 
 /// `detectLocalMode` with its setting.
@@ -70,6 +72,7 @@ pub fn node_view<'a>(
         masquerade_mark: 1 << (options.masquerade_bit % 32),
         node_port_addresses,
         service_cidrs: ranges::of_family(service_cidrs, family),
+        manners: options.manners,
     }
 }
 

@@ -41,7 +41,8 @@ pub fn route(view: &View, packet: &Packet) -> BTreeSet<Outcome> {
 
     // 4. Addresses that belong to Services, but not with this port. Packets *for* this node from elsewhere are its
     //    own business.
-    if packet.origin == Origin::ThisNode || !view.node.addresses.contains(&packet.destination) {
+    let is_elsewhere = !view.node.addresses.contains(&packet.destination);
+    if view.node.manners.guards_service_addresses && (packet.origin == Origin::ThisNode || is_elsewhere) {
         if is_cluster_ip(view, packet.destination) {
             return BTreeSet::from([Outcome::Rejected]);
         }
@@ -135,12 +136,16 @@ pub fn address_frontend<'v>(view: &'v View, packet: &Packet) -> Option<Place<'v>
     frontend(view, packet, |frontend| frontend.address == Some(packet.destination))
 }
 
-/// The NodePort that the packet is for: on an address of the node where NodePorts answer, never on loopback.
+/// The NodePort that the packet is for: on an address of the node where NodePorts answer; on loopback only where the
+/// mode can do it.
 pub fn node_port_frontend<'v>(view: &'v View, packet: &Packet) -> Option<Place<'v>> {
     let (node, address) = (&view.node, packet.destination);
-    let answers = node.addresses.contains(&address)
-        && !address.is_loopback()
-        && node.node_port_addresses.iter().any(|range| range.contains(&address));
+    let is_own = if address.is_loopback() {
+        node.manners.localhost_node_ports && node.family == Family::V4
+    } else {
+        node.addresses.contains(&address)
+    };
+    let answers = is_own && node.node_port_addresses.iter().any(|range| range.contains(&address));
     if !answers {
         return None;
     }

@@ -51,7 +51,12 @@ pub fn service_view(
     problems.extend(slices.flat_map(|slice| slice.problems.iter().cloned()));
     problems.sort_unstable();
     problems.dedup();
-    Some(ServiceView { key: service.key.clone(), ports: views, problems })
+    Some(ServiceView {
+        key: service.key.clone(),
+        ports: views,
+        health_check_node_port: service.health_check_node_port,
+        problems,
+    })
 }
 
 struct Draft<'a> {

@@ -24,6 +24,6 @@ pub use key::ServiceKey;
 pub use packet::{Origin, Outcome, Packet};
 pub use problem::Problem;
 pub use view::{
-    Affinity, Endpoint, EndpointView, Fate, FrontendKind, FrontendView, LocalTraffic, NodeView, PortView,
-    Route, Scope, ServiceView, TrafficPolicy, View,
+    Affinity, Endpoint, EndpointView, Fate, FrontendKind, FrontendView, LocalTraffic, Manners, NodeView,
+    PortView, Route, Scope, ServiceView, TrafficPolicy, View,
 };

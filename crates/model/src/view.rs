@@ -35,6 +35,27 @@ pub struct NodeView {
     /// The ranges that ClusterIPs are taken from. New connections to an address in them that no Service has are
     /// dropped (KEP-3866, as kube-proxy in nftables mode does).
     pub service_cidrs: Vec<IpNet>,
+    /// What else differs by mode.
+    pub manners: Manners,
+}
+
+/// What a node does besides Services, by mode and as the operator wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manners {
+    /// Whether new connections to a ClusterIP are refused at ports that it does not have, and those to unallocated
+    /// addresses dropped. kube-proxy does so in nftables mode only; else they pass as if there were no Services.
+    pub guards_service_addresses: bool,
+    /// Whether NodePorts answer on 127.0.0.0/8, where `node_port_addresses` have it. IPv4 in iptables mode only.
+    pub localhost_node_ports: bool,
+    /// Whether packets are dropped that connection tracking finds invalid. In iptables mode, unless it is liberal.
+    pub drops_invalid: bool,
+}
+
+impl Default for Manners {
+    /// Those of nftables mode.
+    fn default() -> Self {
+        Self { guards_service_addresses: true, localhost_node_ports: false, drops_invalid: false }
+    }
 }
 
 /// How traffic of pods ("local traffic" in kube-proxy's terms) is recognised. Traffic that is not local is
@@ -59,6 +80,8 @@ pub struct ServiceView {
     pub key: ServiceKey,
     /// Its ports, sorted by protocol and number.
     pub ports: Vec<PortView>,
+    /// `spec.healthCheckNodePort`; 0: none.
+    pub health_check_node_port: u16,
     /// What is wrong with it, in this family or at all.
     pub problems: Vec<Problem>,
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use model::Family;
 
 use crate::Error;
+use crate::ipset::{Element, Ipset};
 
 /// Where the programs are, when `PATH` does not say.
 const USUAL_PLACES: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
@@ -20,17 +21,110 @@ pub struct Iptables {
     restore: PathBuf,
 }
 
+/// What a back end needs of iptables and its sets, for one family.
+pub trait Xtables {
+    /// Answers every table that exists, in the form of `iptables-save`.
+    fn save(&mut self) -> Result<String, Error>;
+    /// Carries out a text in that form and leaves everything else as it is.
+    fn restore(&mut self, text: &str) -> Result<(), Error>;
+    /// Answers the elements of a set; `None`: there is no such set.
+    fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error>;
+    /// Makes a set unless it is there.
+    fn make_set(&mut self, set: &str) -> Result<(), Error>;
+    /// Adds elements to a set, or removes them.
+    fn change_set(&mut self, set: &str, added: &[Element], removed: &[Element]) -> Result<(), Error>;
+    /// Removes a set, if it is there.
+    fn remove_set(&mut self, set: &str) -> Result<(), Error>;
+}
+
+/// The host's programs, and the kernel's sets.
+pub struct Host {
+    family: Family,
+    iptables: Iptables,
+    ipset: Ipset,
+}
+
+impl Host {
+    /// Takes the flavour of iptables that is in use here.
+    pub fn open(family: Family) -> Result<Self, Error> {
+        Ok(Self { family, iptables: Iptables::in_use(family)?, ipset: Ipset::open()? })
+    }
+
+    /// Takes this one.
+    pub fn with(family: Family, iptables: Iptables) -> Result<Self, Error> {
+        Ok(Self { family, iptables, ipset: Ipset::open()? })
+    }
+
+    /// Answers the programs that it runs.
+    pub fn iptables(&self) -> &Iptables {
+        &self.iptables
+    }
+}
+
+impl Xtables for Host {
+    fn save(&mut self) -> Result<String, Error> {
+        self.iptables.save()
+    }
+
+    fn restore(&mut self, text: &str) -> Result<(), Error> {
+        self.iptables.restore(text)
+    }
+
+    fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error> {
+        self.ipset.elements(set)
+    }
+
+    fn make_set(&mut self, set: &str) -> Result<(), Error> {
+        self.ipset.make(set, self.family)
+    }
+
+    fn change_set(&mut self, set: &str, added: &[Element], removed: &[Element]) -> Result<(), Error> {
+        self.ipset.change(set, added, removed)
+    }
+
+    fn remove_set(&mut self, set: &str) -> Result<(), Error> {
+        self.ipset.remove(set)
+    }
+}
+
 impl Iptables {
+    /// Answers the flavour that others use already, as upstream's wrapper decides: the one in which kubelet left its mark, else
+    /// the one with more rules, else the host's usual one.
+    pub fn in_use(family: Family) -> Result<Self, Error> {
+        let installed = Self::installed(family);
+        let weight = |flavour: &Self| {
+            let saved = flavour.save().unwrap_or_default();
+            let has = |name: &str| saved.contains(&format!(":{name} "));
+            let is_marked = has("KUBE-IPTABLES-HINT") || has("KUBE-KUBELET-CANARY");
+            (is_marked, saved.lines().filter(|line| line.starts_with("-A ")).count())
+        };
+        let weights: Vec<_> = installed.iter().map(weight).collect();
+        let most = weights.iter().max().copied().unwrap_or_default();
+        let mut best = { installed.into_iter().zip(weights) }.filter(|(_, weight)| *weight == most);
+        match (best.next(), best.next()) {
+            (Some((only, _)), None) => Ok(only),
+            (Some((first, _)), Some(_)) => Ok(Self::flavour(family, "").unwrap_or(first)),
+            (None, _) => {
+                let base = base(family);
+                Err(Error::Program {
+                    program: format!("{base}-restore"),
+                    reason: format!(
+                        "there is neither {base}-nft-restore nor {base}-legacy-restore nor {base}-restore with its {base}-save in PATH; \
+                         install the distribution's package iptables, or use --proxy-mode=nftables, which needs none"
+                    ),
+                })
+            }
+        }
+    }
+
+    fn flavour(family: Family, name: &str) -> Option<Self> {
+        let program = |action: &str| find(&format!("{}{name}-{action}", base(family)));
+        Some(Self { save: program("save")?, restore: program("restore")? })
+    }
+
     /// Answers the flavours that are installed: nft and legacy by their own names, else the one that there is.
     pub fn installed(family: Family) -> Vec<Self> {
-        let base = match family {
-            Family::V4 => "iptables",
-            Family::V6 => "ip6tables",
-        };
-        let flavour = |name: &str| {
-            let program = |action: &str| find(&format!("{base}{name}-{action}"));
-            Some(Self { save: program("save")?, restore: program("restore")? })
-        };
+        let flavour = |name: &str| Self::flavour(family, name);
         let named: Vec<Self> = ["-nft", "-legacy"].into_iter().filter_map(flavour).collect();
         if named.is_empty() { flavour("").into_iter().collect() } else { named }
     }
@@ -70,6 +164,13 @@ impl Iptables {
 
     fn failed(&self, program: &Path, reason: String) -> Error {
         Error::Program { program: program.display().to_string(), reason }
+    }
+}
+
+fn base(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
     }
 }
 

@@ -10,6 +10,7 @@
 pub mod cgroup;
 pub mod conntrack;
 mod error;
+pub mod ipset;
 pub mod iptables;
 pub mod link;
 pub mod memory;

@@ -24,6 +24,7 @@ pub(super) fn options() -> Options {
         masquerade_all: false,
         masquerade_bit: 14,
         node_port_addresses: NodePortAddresses::Primary,
+        manners: model::Manners::default(),
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn options() -> impl Strategy<Value = Options> {
             masquerade_all,
             masquerade_bit: 14,
             node_port_addresses,
+            manners: model::Manners::default(),
         },
     )
 }

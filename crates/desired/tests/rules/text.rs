@@ -69,6 +69,7 @@ impl World {
                 masquerade_all: false,
                 masquerade_bit: 14,
                 node_port_addresses: NodePortAddresses::Primary,
+                manners: model::Manners::default(),
             },
             node: None,
             cidrs: Vec::new(),

@@ -1,0 +1,188 @@
+//! The items' way into the kernel and back: the only part that uses `sys`.
+//!
+//! Chains are written whole, and only those of which a rule changed. What is there is looked at when a process starts
+//! and after an error; then everything is written anew, in one go for each table, and what nobody wants goes with it.
+
+mod restore;
+mod saved;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backend::Delta;
+use model::Family;
+use sys::Error;
+use sys::ipset::Element;
+pub(crate) use sys::iptables::Xtables;
+
+use crate::item::{Key, Value, rules};
+use crate::names::{Chain, Table};
+use crate::node::entrances;
+use crate::rule::{HAIRPIN, HAIRPIN_V6, Rule};
+use restore::Restore;
+use saved::Saved;
+
+/// One family of a kernel's iptables, with what is known about it.
+pub struct Kernel<X> {
+    xtables: X,
+    family: Family,
+    /// Whether the next write must hold everything.
+    is_first: bool,
+    /// The rules of chains to which several items contribute.
+    contributed: BTreeMap<(Table, Chain), BTreeMap<Key, Vec<Rule>>>,
+    /// Chains that others lead to: they are emptied and stay.
+    used_by_others: BTreeSet<(Table, String)>,
+}
+
+impl<X: Xtables> Kernel<X> {
+    pub(crate) fn new(family: Family, xtables: X) -> Self {
+        Self {
+            xtables,
+            family,
+            is_first: true,
+            contributed: BTreeMap::new(),
+            used_by_others: BTreeSet::new(),
+        }
+    }
+
+    /// Answers the programs through which it works.
+    pub fn xtables_mut(&mut self) -> &mut X {
+        &mut self.xtables
+    }
+
+    pub(crate) fn replaces_everything(&self) -> bool {
+        self.is_first
+    }
+
+    pub(crate) fn read(&mut self) -> Result<Vec<(Key, Value)>, Error> {
+        let saved = Saved::read(&self.xtables.save()?);
+        let mut items = Vec::new();
+        let mut wanted: BTreeMap<(Table, String), (Key, Value)> = BTreeMap::new();
+        for (key, value) in entrances() {
+            if let (Key::Entrance(table, hook, _), Value::Rules(of_key)) = (&key, &value) {
+                let text = of_key.iter().map(|rule| rule.text(self.family)).collect::<String>();
+                wanted.insert((*table, format!("{} {text}", hook.name())), (key, value));
+            }
+        }
+        items.extend(
+            saved.chains.into_iter().map(|(table, name)| Key::Found(table, name.into())).map(present),
+        );
+        for (table, rule) in saved.entrances {
+            let found = wanted.remove(&(table, rule.clone()));
+            items.push(found.unwrap_or_else(|| present(Key::FoundEntrance(table, rule.into()))));
+        }
+        if let Some(elements) = self.xtables.elements(set(self.family))? {
+            items.push(present(Key::HairpinSet));
+            items.extend(elements.into_iter().map(|element| {
+                let endpoint = model::Endpoint { address: element.address, port: element.port };
+                present(Key::Hairpin(Box::new((endpoint, element.protocol))))
+            }));
+        }
+        self.used_by_others = saved.used;
+        self.contributed.clear();
+        self.is_first = true;
+        Ok(items)
+    }
+
+    pub(crate) fn apply(&mut self, delta: &Delta<'_, Key, Value>) -> Result<(), Error> {
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        let mut restore = Restore::new(self.family);
+        let mut touched = BTreeSet::new();
+        for change in &delta.changes {
+            match change.key {
+                Key::HairpinSet if change.after.is_some() => self.xtables.make_set(set(self.family))?,
+                Key::HairpinSet => {}
+                Key::Hairpin(of) => {
+                    let element = Element { address: of.0.address, protocol: of.1, port: of.0.port };
+                    if change.after.is_some() { &mut added } else { &mut removed }.push(element);
+                }
+                Key::Found(table, name) => restore.remove_chain(*table, name),
+                Key::FoundEntrance(table, rule) => restore.remove_entrance(*table, rule),
+                Key::Entrance(table, hook, _) => {
+                    let values = (change.before, change.after);
+                    let of = |value: Option<&Value>| value.map(|value| rules(change.key, value));
+                    let (before, after) = (of(values.0), of(values.1));
+                    restore.entrance((*table, *hook), before.as_deref(), after.as_deref());
+                }
+                Key::Chain(..) | Key::External(_) | Key::Branch(..) | Key::Leaf(..) | Key::HealthPort(_) => {
+                    self.chain(change, &mut restore, &mut touched);
+                }
+            }
+        }
+        for (table, chain) in touched {
+            if let Some(rules) = self.contributed.get(&(table, chain.clone())) {
+                restore.write_chain(table, &chain, rules.values().flatten());
+            }
+        }
+        self.xtables.change_set(set(self.family), &added, &[])?;
+        let text = restore.finish(&self.used_by_others);
+        if !text.is_empty() {
+            self.xtables.restore(&text)?;
+        }
+        self.xtables.change_set(set(self.family), &[], &removed)?;
+        self.is_first = false;
+        Ok(())
+    }
+
+    fn chain(
+        &mut self,
+        change: &backend::Change<'_, Key, Value>,
+        restore: &mut Restore,
+        touched: &mut BTreeSet<(Table, Chain)>,
+    ) {
+        let key = change.key;
+        if let Some(made) = key.makes() {
+            if change.after.is_some() {
+                self.contributed.entry(made.clone()).or_default();
+                touched.insert(made);
+            } else {
+                restore.remove_chain(made.0, &made.1.to_string());
+                self.contributed.remove(&made);
+            }
+        }
+        let Some(at) = key.chain() else { return };
+        let rules = change.after.map(|value| rules(key, value));
+        if matches!(at.1, Chain::Branch(..) | Chain::HealthPorts) {
+            match rules {
+                Some(rules) => {
+                    drop(self.contributed.entry(at.clone()).or_default().insert(key.clone(), rules))
+                }
+                None => drop(self.contributed.get_mut(&at).map(|rules| rules.remove(key))),
+            }
+            touched.insert(at);
+            return;
+        }
+        match rules {
+            Some(rules) => restore.write_chain(at.0, &at.1, &rules),
+            None => restore.remove_chain(at.0, &at.1.to_string()),
+        }
+    }
+}
+
+fn present(key: Key) -> (Key, Value) {
+    (key, Value::Present)
+}
+
+fn set(family: Family) -> &'static str {
+    match family {
+        Family::V4 => HAIRPIN,
+        Family::V6 => HAIRPIN_V6,
+    }
+}
+
+/// Removes everything of ours and of kube-proxy's from one family, and nothing else. Answers how many chains there were.
+pub fn cleanup(family: Family, xtables: &mut impl Xtables) -> Result<usize, Error> {
+    let saved = Saved::read(&xtables.save()?);
+    let mut restore = Restore::new(family);
+    for (table, rule) in &saved.entrances {
+        restore.remove_entrance(*table, rule);
+    }
+    for (table, name) in &saved.chains {
+        restore.remove_chain(*table, name);
+    }
+    let text = restore.finish(&saved.used);
+    if !text.is_empty() {
+        xtables.restore(&text)?;
+    }
+    xtables.remove_set(set(family))?;
+    Ok(saved.chains.len())
+}

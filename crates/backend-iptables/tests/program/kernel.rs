@@ -1,0 +1,123 @@
+//! The program in a real kernel, in a network namespace of its own, by both flavours.
+
+use std::collections::BTreeSet;
+
+use backend::Driver;
+use backend_iptables::{HAIRPIN, HAIRPIN_V6, IptablesBackend, Key, cleanup, render};
+use model::{Family, View};
+use sys::iptables::{Host, Iptables, Xtables};
+use sys::testing::in_new_network_namespace;
+use testkit::generate::{cluster, sample};
+
+use crate::cluster::{options, view};
+use crate::specification::driver;
+
+fn views(family: Family) -> impl Iterator<Item = View> {
+    (0..12).map(move |seed| view(&sample(&options(), seed), sample(&cluster(), seed).events(), family))
+}
+
+/// Each flavour of each family in a namespace of its own.
+fn each(run: impl Fn(Family, Iptables) + Send + Copy) {
+    for family in Family::BOTH {
+        let installed = Iptables::installed(family);
+        if installed.is_empty() {
+            eprintln!("SKIPPED (needs iptables): {family}");
+        }
+        for flavour in installed {
+            in_new_network_namespace(move || run(family, flavour));
+        }
+    }
+}
+
+fn host(family: Family, flavour: &Iptables) -> Host {
+    Host::with(family, flavour.clone()).unwrap()
+}
+
+/// The rules of all chains, each with its table; those of built-in chains too. Chains whose rules come in any order
+/// make sets of lines.
+fn rules(text: &str) -> BTreeSet<String> {
+    let mut table = "";
+    let mut found = BTreeSet::new();
+    for line in text.lines() {
+        if line.starts_with('*') {
+            table = line;
+        } else if line.starts_with("-A ") || line.starts_with(":KUBE-") {
+            assert!(found.insert(format!("{table} {line}")), "twice: {line}");
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn assert_holds(driver: &mut Driver<IptablesBackend<Host>>, family: Family) {
+    let wanted = driver.wanted();
+    let saved = driver.backend_mut().kernel_mut().xtables_mut().save().unwrap();
+    let (saved, rendered) = (rules(&saved), rules(&render(family, &wanted)));
+    let (missing, foreign): (Vec<_>, Vec<_>) =
+        (rendered.difference(&saved).collect(), saved.difference(&rendered).collect());
+    assert!(missing.is_empty() && foreign.is_empty(), "missing: {missing:#?}\nforeign: {foreign:#?}");
+    let set = if family == Family::V4 { HAIRPIN } else { HAIRPIN_V6 };
+    let elements = driver.backend_mut().kernel_mut().xtables_mut().elements(set).unwrap().unwrap();
+    let hairpin = wanted.iter().filter(|(key, _)| matches!(key, Key::Hairpin(_))).count();
+    assert_eq!(elements.len(), hairpin);
+}
+
+#[test]
+fn the_kernel_holds_what_is_wanted_after_every_change() {
+    each(|family, flavour| {
+        let mut views = views(family);
+        let mut before = views.next().unwrap();
+        let mut driver = driver(&before, host(family, &flavour));
+        driver.sync().unwrap();
+        assert_holds(&mut driver, family);
+        for view in views {
+            driver.set_node(&view.node);
+            for service in &before.services {
+                driver.set_service(&service.key, view.services.iter().find(|new| new.key == service.key));
+            }
+            for service in &view.services {
+                driver.set_service(&service.key, Some(service));
+            }
+            driver.sync().unwrap();
+            assert_holds(&mut driver, family);
+            before = view;
+        }
+        let mut restarted = self::driver(&before, host(family, &flavour));
+        restarted.sync().unwrap();
+        assert_holds(&mut restarted, family);
+        assert!(cleanup(family, &mut host(family, &flavour)).unwrap() > 10);
+        let saved = host(family, &flavour).save().unwrap();
+        assert!(!saved.contains("KUBE-"), "{saved}");
+    });
+}
+
+#[test]
+fn kube_proxys_rules_are_replaced_and_others_stay() {
+    each(|family, flavour| {
+        let mut host = host(family, &flavour);
+        host.restore(
+            "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-SVC-ABCDEFGHIJKLMNOP - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:THEIRS - [0:0]\n\
+             -A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+             -A OUTPUT -m comment --comment \"an older text\" -j KUBE-SERVICES\n\
+             -A OUTPUT -j THEIRS\n-A THEIRS -p tcp -j KUBE-MARK-MASQ\n\
+             -A KUBE-SERVICES -p tcp -j KUBE-SVC-ABCDEFGHIJKLMNOP\n-A KUBE-SVC-ABCDEFGHIJKLMNOP -p tcp -j ACCEPT\nCOMMIT\n",
+        )
+        .unwrap();
+        let view = views(family).nth(3).unwrap();
+        let mut driver = driver(&view, host);
+        driver.sync().unwrap();
+        let saved = driver.backend_mut().kernel_mut().xtables_mut().save().unwrap();
+        let has = |text: &str| saved.matches(text).count();
+        assert_eq!((has("ABCDEFGHIJKLMNOP"), has("an older text")), (0, 0), "{saved}");
+        assert_eq!(
+            (has("-A OUTPUT -j THEIRS"), has("-A THEIRS -p tcp -j KUBE-MARK-MASQ")),
+            (1, 1),
+            "{saved}"
+        );
+        assert_eq!(has("-A PREROUTING"), 1, "{saved}");
+        cleanup(family, driver.backend_mut().kernel_mut().xtables_mut()).unwrap();
+        let saved = driver.backend_mut().kernel_mut().xtables_mut().save().unwrap();
+        assert_eq!(saved.matches(":KUBE-").count(), 1, "{saved}");
+        assert!(saved.contains("-A THEIRS -p tcp -j KUBE-MARK-MASQ"), "{saved}");
+    });
+}

@@ -1,0 +1,7 @@
+//! The program against its two other witnesses: the specification, and the kernel.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod cluster;
+mod kernel;
+mod specification;
