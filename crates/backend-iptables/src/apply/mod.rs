@@ -21,6 +21,8 @@ use crate::rule::{HAIRPIN, HAIRPIN_V6, Rule};
 use restore::Restore;
 use saved::Saved;
 
+type Change<'a> = backend::Change<'a, Key, Value>;
+
 /// One family of a kernel's iptables, with what is known about it.
 pub struct Kernel<X> {
     xtables: X,
@@ -87,7 +89,10 @@ impl<X: Xtables> Kernel<X> {
         let (mut added, mut removed) = (Vec::new(), Vec::new());
         let mut restore = Restore::new(self.family);
         let mut touched = BTreeSet::new();
-        for change in &delta.changes {
+        // What goes first: an item may go from one owner to another, and then appears twice.
+        let (gone, there): (Vec<&Change<'_>>, Vec<_>) =
+            delta.changes.iter().partition(|change| change.after.is_none());
+        for change in gone.into_iter().chain(there) {
             match change.key {
                 Key::HairpinSet if change.after.is_some() => self.xtables.make_set(set(self.family))?,
                 Key::HairpinSet => {}
@@ -123,12 +128,7 @@ impl<X: Xtables> Kernel<X> {
         Ok(())
     }
 
-    fn chain(
-        &mut self,
-        change: &backend::Change<'_, Key, Value>,
-        restore: &mut Restore,
-        touched: &mut BTreeSet<(Table, Chain)>,
-    ) {
+    fn chain(&mut self, change: &Change<'_>, restore: &mut Restore, touched: &mut BTreeSet<(Table, Chain)>) {
         let key = change.key;
         if let Some(made) = key.makes() {
             if change.after.is_some() {
