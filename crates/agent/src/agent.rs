@@ -13,7 +13,7 @@ use tokio::sync::watch::Sender;
 use tracing::{info, warn};
 
 use crate::health::Health;
-use crate::leftovers;
+use crate::leftovers::{self, Leftovers};
 use crate::metrics::{ChangeMetrics, PlaneMetricsOfAll};
 use crate::plane::Plane;
 use crate::{Event, FlowSweeper, KernelWatch, Settings};
@@ -27,6 +27,8 @@ const BATCH: usize = 1024;
 pub struct Threads {
     /// Tells when others change our tables.
     pub kernel_watch: Option<KernelWatch>,
+    /// What another mode may have left, to be removed when the kernel was written once.
+    pub leftovers: Leftovers,
     /// Ends stale UDP flows.
     pub flow_sweeper: Option<FlowSweeper>,
     /// Where the agent's health is published.
@@ -52,6 +54,7 @@ pub struct Agent<B: Backend> {
     born: u64,
     /// Until every family was written once, or failed to be.
     kernel_watch: Option<KernelWatch>,
+    leftovers: Leftovers,
 }
 
 impl<B: Backend> Agent<B> {
@@ -80,6 +83,7 @@ impl<B: Backend> Agent<B> {
             problems: BTreeMap::new(),
             started: false,
             kernel_watch: threads.kernel_watch,
+            leftovers: threads.leftovers,
         }
     }
 
@@ -186,7 +190,7 @@ impl<B: Backend> Agent<B> {
             // What the first sync took for a moment is not needed again.
             sys::memory::give_back();
             watch.start();
-            leftovers::remove_in_background();
+            leftovers::remove_in_background(std::mem::take(&mut self.leftovers));
         }
     }
 

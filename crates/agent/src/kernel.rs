@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use backend::Driver;
 pub use backend_nftables::Counting;
+use backend_iptables::{HAIRPIN, HAIRPIN_V6, IptablesBackend};
 use backend_nftables::{NftablesBackend, TABLE};
 use model::Family;
 use sys::Error;
+use sys::iptables::{Host, Iptables};
 use sys::nftables::{CommitError, Monitor, NftSocket};
+use sys::sysctl;
 use tokio::sync::mpsc::Sender;
 use tracing::{error, warn};
 
-use crate::Event;
+use crate::{Event, guard};
 use crate::timed::{Timed, TransactionTimes, Transactions};
 
 /// The kernel's nftables as a back end.
@@ -58,6 +61,47 @@ pub fn open_kernel(counting: Counting, times: &TransactionTimes) -> Result<Kerne
     Ok(kernel)
 }
 
+/// The host's iptables as a back end.
+pub type XtablesBackend = IptablesBackend<Host>;
+
+/// What [`open_iptables`] opened.
+pub struct IptablesKernel {
+    /// A driver for each family that this host has programs for.
+    pub drivers: Vec<(Family, Driver<XtablesBackend>)>,
+    /// The programs.
+    pub programs: Vec<Iptables>,
+}
+
+/// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
+/// for IPv6 is left without it. `localhost_node_ports`: packets from loopback may be sent on.
+pub fn open_iptables(localhost_node_ports: bool) -> Result<IptablesKernel, Error> {
+    let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new() };
+    for family in Family::BOTH {
+        let host = match (family, Host::open(family)) {
+            (_, Ok(host)) => host,
+            (Family::V4, Err(error)) => return Err(error),
+            (Family::V6, Err(error)) => {
+                warn!(%family, %error, "this family is not programmed");
+                continue;
+            }
+        };
+        kernel.programs.push(host.iptables().clone());
+        kernel.drivers.push((family, Driver::new(IptablesBackend::new(family, host))));
+    }
+    const ROUTE_LOCALNET: &str = "net/ipv4/conf/all/route_localnet";
+    if localhost_node_ports && let Err(error) = sysctl::write(ROUTE_LOCALNET, "1") {
+        warn!(name = ROUTE_LOCALNET, %error, "NodePorts do not answer on 127.0.0.1");
+    }
+    Ok(kernel)
+}
+
+/// Removes what iptables mode has besides chains.
+pub fn cleanup_ipsets() -> Result<(), Error> {
+    let mut ipset = sys::ipset::Ipset::open()?;
+    ipset.remove(HAIRPIN)?;
+    ipset.remove(HAIRPIN_V6)
+}
+
 /// Removes everything of ours from the kernel, and nothing else. Answers of which families.
 pub fn cleanup() -> Result<Vec<Family>, CommitError> {
     backend_nftables::cleanup(&mut NftSocket::open()?)
@@ -74,20 +118,35 @@ pub fn cleanup_kube_proxy() -> Result<Vec<Family>, CommitError> {
 /// sync of a large cluster would take longer than that sync.
 #[derive(Debug)]
 pub struct KernelWatch {
-    writes: OwnWrites,
+    of: Watched,
     events: Sender<Event>,
+}
+
+#[derive(Debug)]
+enum Watched {
+    Tables(OwnWrites),
+    Chains(Vec<Iptables>),
 }
 
 impl KernelWatch {
     /// Prepares to report changes that are not our own.
     pub fn new(writes: OwnWrites, events: Sender<Event>) -> Self {
-        Self { writes, events }
+        Self { of: Watched::Tables(writes), events }
+    }
+
+    /// Prepares to report when what leads to our chains in these programs' tables is gone.
+    pub fn of_iptables(programs: Vec<Iptables>, events: Sender<Event>) -> Self {
+        Self { of: Watched::Chains(programs), events }
     }
 
     /// Begins to listen, in a thread of its own that ends when nobody takes the events any more.
     pub(crate) fn start(self) {
         let listen = move || {
-            if let Err(error) = self.listen() {
+            let listened = match self.of {
+                Watched::Tables(writes) => listen(&writes, &self.events),
+                Watched::Chains(programs) => guard::listen(programs, &self.events),
+            };
+            if let Err(error) = listened {
                 error!(%error, "changes that others make to our tables are not noticed any more");
             }
         };
@@ -95,29 +154,29 @@ impl KernelWatch {
             warn!(%error, "changes that others make to our tables will not be noticed");
         }
     }
+}
 
-    fn listen(self) -> Result<(), Error> {
+fn listen(writes: &OwnWrites, events: &Sender<Event>) -> Result<(), Error> {
         const LONG: Duration = Duration::from_secs(3600);
-        let mut monitor = Monitor::open(TABLE, self.writes.ports.clone())?;
+        let mut monitor = Monitor::open(TABLE, writes.ports.clone())?;
         // What others did until now nobody has told.
-        if !self.writes.are_all()? {
+        if !writes.are_all()? {
             for family in Family::BOTH {
-                if self.events.blocking_send(Event::KernelChanged(family)).is_err() {
+                if events.blocking_send(Event::KernelChanged(family)).is_err() {
                     return Ok(());
                 }
             }
         }
-        while !self.events.is_closed() {
+        while !events.is_closed() {
             for family in monitor.changed(LONG)? {
                 // The loop may be busy with a long write; there is no hurry.
-                if self.events.blocking_send(Event::KernelChanged(family)).is_err() {
+                if events.blocking_send(Event::KernelChanged(family)).is_err() {
                     return Ok(());
                 }
             }
         }
         Ok(())
     }
-}
 
 #[cfg(test)]
 mod tests {

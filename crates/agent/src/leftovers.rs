@@ -9,7 +9,7 @@ use std::thread;
 use model::Family;
 use sys::Error;
 use sys::iptables::Iptables;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// kube-proxy's chains with fixed names, in iptables and IPVS mode.
 const CHAINS: [&str; 13] = [
@@ -32,10 +32,28 @@ const PREFIXES: [&str; 6] = ["KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-", "KUBE-SVC-", 
 /// The kernel's own chains.
 const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
 
+/// What is to be removed because this process works in another mode.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum Leftovers {
+    /// The chains of iptables, of both flavours.
+    #[default]
+    Chains,
+    /// The tables of nftables, kube-proxy's and ours, and chains of other flavours than these, which we use.
+    AllBut(Vec<Iptables>),
+}
+
 /// Removes them in a thread of its own, since it may have to wait for a lock; what was done is logged.
-pub(crate) fn remove_in_background() {
-    let run = || {
-        for result in remove() {
+pub(crate) fn remove_in_background(leftovers: Leftovers) {
+    let run = move || {
+        let used = match leftovers {
+            Leftovers::Chains => Vec::new(),
+            Leftovers::AllBut(used) => {
+                remove_tables();
+                used
+            }
+        };
+        let is_unused = used.is_empty();
+        for result in remove_but(&used) {
             match result {
                 Ok((program, chains)) => {
                     info!(program, chains, "removed kube-proxy's chains of another mode");
@@ -45,16 +63,37 @@ pub(crate) fn remove_in_background() {
                 }
             }
         }
+        if is_unused && let Err(error) = crate::cleanup_ipsets() {
+            // Most kernels that lack them never had any.
+            debug!(%error, "no ipset of iptables mode was removed");
+        }
     };
     if let Err(error) = thread::Builder::new().name("leftovers".to_owned()).spawn(run) {
         warn!(%error, "kube-proxy's chains of another mode are not looked for");
     }
 }
 
+fn remove_tables() {
+    for removed in [crate::cleanup(), crate::cleanup_kube_proxy()] {
+        match removed {
+            Ok(families) if families.is_empty() => {}
+            Ok(_) => info!("removed the nftables table of another mode"),
+            Err(error) => {
+                warn!(%error, "a table of nftables mode may still be there, and catch packets before our rules do");
+            }
+        }
+    }
+}
+
 /// Removes them. Answers, for each flavour that had some, the program that listed them and how many there were.
 pub fn remove() -> Vec<Result<(String, usize), Error>> {
+    remove_but(&[])
+}
+
+fn remove_but(used: &[Iptables]) -> Vec<Result<(String, usize), Error>> {
     let installed = Family::BOTH.into_iter().flat_map(Iptables::installed);
-    installed.filter_map(|iptables| remove_of(&iptables).transpose()).collect()
+    let others = installed.filter(|flavour| !used.iter().any(|used| used.is_same(flavour)));
+    others.filter_map(|iptables| remove_of(&iptables).transpose()).collect()
 }
 
 fn remove_of(iptables: &Iptables) -> Result<Option<(String, usize)>, Error> {
@@ -135,8 +174,11 @@ fn jump(line: &str) -> Option<(&str, &str, &str)> {
     Some((of, rule, words.next()?))
 }
 
+/// Or ours, in iptables mode.
 fn is_kube_proxys(chain: &str) -> bool {
-    CHAINS.contains(&chain) || PREFIXES.iter().any(|prefix| chain.starts_with(prefix))
+    CHAINS.contains(&chain)
+        || PREFIXES.iter().any(|prefix| chain.starts_with(prefix))
+        || backend_iptables::is_ours(chain)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod agent;
 mod connections;
 mod event;
 mod flows;
+mod guard;
 mod health;
 mod kernel;
 mod leftovers;
@@ -24,8 +25,9 @@ pub use connections::watch_connections;
 pub use event::{Event, Settings};
 pub use flows::FlowSweeper;
 pub use kernel::{
-    Counting, Kernel, KernelBackend, KernelWatch, OwnWrites, cleanup, cleanup_kube_proxy, open_kernel,
+    Counting, IptablesKernel, Kernel, KernelBackend, KernelWatch, OwnWrites, XtablesBackend, cleanup,
+    cleanup_ipsets, cleanup_kube_proxy, open_iptables, open_kernel,
 };
-pub use leftovers::remove as remove_leftovers;
+pub use leftovers::{Leftovers, remove as remove_leftovers};
 pub use settings::apply_settings;
 pub use timed::{Timed, TransactionTimes};

@@ -19,8 +19,9 @@ use apply::Xtables;
 use backend::{ApplyError, Backend, Delta, Error, Items};
 use model::{Family, NodeView, ServiceView};
 
-pub use apply::{Kernel, cleanup};
+pub use apply::{Kernel, cleanup, is_there};
 pub use item::{Balance, External, Key, Leaf, Place, Value};
+pub use names::is_ours;
 pub use names::{Chain, Hash, Hook, Spot, Table, Tree};
 pub use rule::{HAIRPIN, HAIRPIN_V6, Match, Rule, Target};
 pub use simulate::Program;

@@ -259,7 +259,7 @@ impl fmt::Display for Chain {
 }
 
 /// Answers whether a chain of this name is ours or kube-proxy's, in any version and mode.
-pub(crate) fn is_ours(name: &str) -> bool {
+pub fn is_ours(name: &str) -> bool {
     const NAMES: [&str; 19] = [
         "KUBE-ADDRESSES",
         "KUBE-EXTERNAL-SERVICES",

@@ -9,12 +9,14 @@ use std::thread;
 
 use ::watch::{ApiConfig, EventRecorder, Progress, record_events, watch_progress};
 use agent::{
-    Agent, Counting, Event, FlowSweeper, Kernel, KernelWatch, Threads, TransactionTimes, apply_settings,
-    open_kernel, watch_connections,
+    Agent, Counting, Event, FlowSweeper, IptablesKernel, Kernel, KernelWatch, Leftovers, Threads,
+    TransactionTimes, apply_settings, open_iptables, open_kernel, watch_connections,
 };
 use anyhow::{Context, anyhow, bail};
 use config::{Flags, LogFormat, Mode, Settings, yaml};
+use backend::{Backend, Driver};
 use health::Snapshot;
+use model::Family;
 use telemetry::{Format, Metrics, watch_process};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -64,12 +66,17 @@ fn cleanup_everything() -> anyhow::Result<()> {
             Err(error) => failures.push(format!("failed to {error}")),
         }
     }
+    if failures.is_empty()
+        && let Err(error) = agent::cleanup_ipsets()
+    {
+        failures.push(format!("failed to {error}"));
+    }
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }
 
 fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
-    if told.settings.mode != Mode::Nftables && !flags.init_only {
-        bail!("mode: `{}` is not there yet, only nftables is", told.settings.mode.name());
+    if told.settings.mode == Mode::Ipvs && !flags.init_only {
+        bail!("mode: `ipvs` is not there yet, only nftables and iptables are");
     }
     sys::memory::use_one_heap();
     start_log(&told.settings);
@@ -101,14 +108,13 @@ pub(crate) fn keep_in_step(
     // First of all what cannot be waited for: without the kernel there is nothing to do.
     let counting = if flags.count_connections() { Counting::Connections } else { Counting::Nothing };
     let metrics = metrics();
-    let times = TransactionTimes::register(&metrics);
-    let kernel = open_kernel(counting, &times).map_err(|error| anyhow!("failed to {error}"))?;
+    let kernel = Programmed::open(&settings, counting, &metrics)?;
     info!(version = VERSION, node = %settings.node_name, mode = settings.mode.name(), "starting");
-    if counting == Counting::Connections {
+    if counting == Counting::Connections && settings.mode == Mode::Nftables {
         watch_connections(&metrics).map_err(|error| anyhow!("failed to {error}"))?;
     }
     let (events, queue) = mpsc::channel(QUEUE);
-    let agent = start_agent(&settings, kernel, (events.clone(), queue), (health, metrics.clone()))?;
+    let agent = kernel.start(&settings, (events.clone(), queue), (health, metrics.clone()))?;
     let (in_force, configuration) = watch::channel(told.configuration);
     let (recorder, recording) = recorder(&source);
     recorder.record(Happened::Starting);
@@ -202,19 +208,61 @@ fn source(flags: &Flags, settings: &Settings) -> anyhow::Result<Source> {
     Ok(Source::Api(Box::new(ApiConfig::new(kubeconfig, master, &settings.node_name))))
 }
 
-fn start_agent(
+/// The kernel, opened for one of the modes.
+enum Programmed {
+    Nftables(Kernel),
+    Iptables(IptablesKernel),
+}
+
+impl Programmed {
+    fn open(settings: &Settings, counting: Counting, metrics: &Metrics) -> anyhow::Result<Self> {
+        let kernel = match settings.mode {
+            Mode::Iptables => open_iptables(settings.localhost_node_ports).map(Self::Iptables),
+            Mode::Nftables | Mode::Ipvs => {
+                open_kernel(counting, &TransactionTimes::register(metrics)).map(Self::Nftables)
+            }
+        };
+        kernel.map_err(|error| anyhow!("failed to {error}"))
+    }
+
+    fn start(
+        self,
+        settings: &Settings,
+        (events, queue): (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+        (health, metrics): (watch::Sender<Snapshot>, Metrics),
+    ) -> anyhow::Result<oneshot::Receiver<()>> {
+        let threads = Threads {
+            flow_sweeper: Some(FlowSweeper::start(&metrics)),
+            health: Some(health),
+            metrics,
+            ..Threads::default()
+        };
+        match self {
+            Self::Nftables(kernel) => {
+                let kernel_watch = Some(KernelWatch::new(kernel.writes, events));
+                start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, ..threads })
+            }
+            Self::Iptables(kernel) => {
+                let kernel_watch = Some(KernelWatch::of_iptables(kernel.programs.clone(), events));
+                let leftovers = Leftovers::AllBut(kernel.programs);
+                start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, leftovers, ..threads })
+            }
+        }
+    }
+}
+
+fn start_agent<B>(
     settings: &Settings,
-    kernel: Kernel,
-    (events, queue): (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-    (health, metrics): (watch::Sender<Snapshot>, Metrics),
-) -> anyhow::Result<oneshot::Receiver<()>> {
-    let threads = Threads {
-        kernel_watch: Some(KernelWatch::new(kernel.writes, events)),
-        flow_sweeper: Some(FlowSweeper::start(&metrics)),
-        health: Some(health),
-        metrics,
-    };
-    let agent = Agent::new(agent_settings(settings), kernel.drivers, threads);
+    drivers: Vec<(Family, Driver<B>)>,
+    queue: mpsc::Receiver<Event>,
+    threads: Threads,
+) -> anyhow::Result<oneshot::Receiver<()>>
+where
+    B: Backend + Send + 'static,
+    B::Key: Send,
+    B::Value: Send,
+{
+    let agent = Agent::new(agent_settings(settings), drivers, threads);
     let runtime = runtime()?;
     // Dropped when the thread ends, also by a panic.
     let (running, ended) = oneshot::channel();

@@ -1,6 +1,7 @@
 //! The host's iptables programs: both flavours, each with tables of its own in the kernel.
 
 use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,6 +21,10 @@ pub struct Iptables {
     save: PathBuf,
     restore: PathBuf,
 }
+
+/// Stands for a state of the tables of one flavour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint(Vec<u32>);
 
 /// What a back end needs of iptables and its sets, for one family.
 pub trait Xtables {
@@ -157,6 +162,41 @@ impl Iptables {
         written.map_err(|error| failed(error.to_string()))
     }
 
+    /// Answers what is another when somebody changed tables; that is cheap to ask.
+    pub fn fingerprint(&self) -> Result<Fingerprint, Error> {
+        if !self.is_legacy() {
+            let generation = crate::nftables::NftSocket::open()?.generation()?;
+            return Ok(Fingerprint(vec![generation]));
+        }
+        let sizes = ["nat", "filter"].map(|table| size(self.family(), table));
+        Ok(Fingerprint(sizes.into_iter().collect::<Result<Vec<_>, _>>()?.concat()))
+    }
+
+    /// Answers the family.
+    pub fn family(&self) -> Family {
+        if self.is_v6() { Family::V6 } else { Family::V4 }
+    }
+
+    fn is_legacy(&self) -> bool {
+        let name = self.restore.display().to_string();
+        if name.contains("-nft-") || name.contains("-legacy-") {
+            return name.contains("-legacy-");
+        }
+        let output = Command::new(&self.restore).arg("--version").stdin(Stdio::null()).output();
+        !output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("nf_tables"))
+    }
+
+    /// Answers whether both have the same tables in the kernel.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let real = |flavour: &Self| flavour.restore.canonicalize().unwrap_or_else(|_| flavour.restore.clone());
+        // Both names of a flavour are links to one program, which decides by the name it is called with.
+        self.restore == other.restore || (real(self) == real(other) && self.is_v6() == other.is_v6())
+    }
+
+    fn is_v6(&self) -> bool {
+        self.restore.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ip6"))
+    }
+
     /// Answers the name of its program for reading.
     pub fn name(&self) -> &Path {
         &self.save
@@ -165,6 +205,36 @@ impl Iptables {
     fn failed(&self, program: &Path, reason: String) -> Error {
         Error::Program { program: program.display().to_string(), reason }
     }
+}
+
+/// How many entries a table of the legacy flavour has, and their size.
+fn size(family: Family, table: &str) -> Result<Vec<u32>, Error> {
+    /// `IPT_SO_GET_INFO`.
+    const GET_INFO: i32 = 64;
+    let (domain, level) = match family {
+        Family::V4 => (libc::AF_INET, libc::IPPROTO_IP),
+        Family::V6 => (libc::AF_INET6, libc::IPPROTO_IPV6),
+    };
+    // `struct ipt_getinfo`: a name of 32 bytes and thirteen numbers.
+    let mut info = [0_u32; 21];
+    for (word, bytes) in info.iter_mut().zip(table.as_bytes().chunks(4)) {
+        let mut four = [0; 4];
+        four[..bytes.len()].copy_from_slice(bytes);
+        *word = u32::from_ne_bytes(four);
+    }
+    // SAFETY: plain system call, the result is checked before use.
+    let raw = unsafe { libc::socket(domain, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) };
+    if raw < 0 {
+        return Err(Error::last("open a raw socket"));
+    }
+    // SAFETY: `raw` is a descriptor that was just opened and that nobody else owns.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    let mut length = std::mem::size_of_val(&info) as libc::socklen_t;
+    // SAFETY: pointer and length describe `info`, which outlives the call.
+    let done = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, GET_INFO, info.as_mut_ptr().cast(), &raw mut length)
+    };
+    if done < 0 { Err(Error::last("ask for the size of a table")) } else { Ok(info[19..].to_vec()) }
 }
 
 fn base(family: Family) -> &'static str {

@@ -58,13 +58,7 @@ impl<X: Xtables> Kernel<X> {
     pub(crate) fn read(&mut self) -> Result<Vec<(Key, Value)>, Error> {
         let saved = Saved::read(&self.xtables.save()?);
         let mut items = Vec::new();
-        let mut wanted: BTreeMap<(Table, String), (Key, Value)> = BTreeMap::new();
-        for (key, value) in entrances() {
-            if let (Key::Entrance(table, hook, _), Value::Rules(of_key)) = (&key, &value) {
-                let text = of_key.iter().map(|rule| rule.text(self.family)).collect::<String>();
-                wanted.insert((*table, format!("{} {text}", hook.name())), (key, value));
-            }
-        }
+        let mut wanted = entrances_by_text(self.family);
         items.extend(
             saved.chains.into_iter().map(|(table, name)| Key::Found(table, name.into())).map(present),
         );
@@ -156,6 +150,26 @@ impl<X: Xtables> Kernel<X> {
             None => restore.remove_chain(at.0, &at.1.to_string()),
         }
     }
+}
+
+/// The rules that lead to our chains, as `iptables-save` prints them.
+fn entrances_by_text(family: Family) -> BTreeMap<(Table, String), (Key, Value)> {
+    let mut all = BTreeMap::new();
+    for (key, value) in entrances() {
+        if let (Key::Entrance(table, hook, _), Value::Rules(rules)) = (&key, &value) {
+            let text = rules.iter().map(|rule| rule.text(family)).collect::<String>();
+            all.insert((*table, format!("{} {text}", hook.name())), (key, value));
+        }
+    }
+    all
+}
+
+/// Answers whether what `iptables-save` printed has everything that leads to our chains, and chains that lead on.
+pub fn is_there(family: Family, saved: &str) -> bool {
+    let found = Saved::read(saved);
+    let leads_on = |chain: Chain| saved.contains(&format!("\n-A {chain} "));
+    let missing = entrances_by_text(family).into_keys().any(|entrance| !found.entrances.contains(&entrance));
+    !missing && leads_on(Chain::Services) && leads_on(Chain::Postrouting) && leads_on(Chain::Forward)
 }
 
 fn present(key: Key) -> (Key, Value) {
