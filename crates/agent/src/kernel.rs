@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use backend::Driver;
-pub use backend_nftables::Counting;
 use backend_iptables::{HAIRPIN, HAIRPIN_V6, IptablesBackend};
+pub use backend_nftables::Counting;
 use backend_nftables::{NftablesBackend, TABLE};
 use model::Family;
 use sys::Error;
@@ -15,8 +15,8 @@ use sys::sysctl;
 use tokio::sync::mpsc::Sender;
 use tracing::{error, warn};
 
-use crate::{Event, guard};
 use crate::timed::{Timed, TransactionTimes, Transactions};
+use crate::{Event, guard};
 
 /// The kernel's nftables as a back end.
 pub type KernelBackend = NftablesBackend<Timed<NftSocket>>;
@@ -157,26 +157,26 @@ impl KernelWatch {
 }
 
 fn listen(writes: &OwnWrites, events: &Sender<Event>) -> Result<(), Error> {
-        const LONG: Duration = Duration::from_secs(3600);
-        let mut monitor = Monitor::open(TABLE, writes.ports.clone())?;
-        // What others did until now nobody has told.
-        if !writes.are_all()? {
-            for family in Family::BOTH {
-                if events.blocking_send(Event::KernelChanged(family)).is_err() {
-                    return Ok(());
-                }
+    const LONG: Duration = Duration::from_secs(3600);
+    let mut monitor = Monitor::open(TABLE, writes.ports.clone())?;
+    // What others did until now nobody has told.
+    if !writes.are_all()? {
+        for family in Family::BOTH {
+            if events.blocking_send(Event::KernelChanged(family)).is_err() {
+                return Ok(());
             }
         }
-        while !events.is_closed() {
-            for family in monitor.changed(LONG)? {
-                // The loop may be busy with a long write; there is no hurry.
-                if events.blocking_send(Event::KernelChanged(family)).is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
+    while !events.is_closed() {
+        for family in monitor.changed(LONG)? {
+            // The loop may be busy with a long write; there is no hurry.
+            if events.blocking_send(Event::KernelChanged(family)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
 
 #[cfg(test)]
 mod tests {

@@ -13,8 +13,8 @@ use agent::{
     TransactionTimes, apply_settings, open_iptables, open_kernel, watch_connections,
 };
 use anyhow::{Context, anyhow, bail};
-use config::{Flags, LogFormat, Mode, Settings, yaml};
 use backend::{Backend, Driver};
+use config::{Flags, LogFormat, Mode, Settings, yaml};
 use health::Snapshot;
 use model::Family;
 use telemetry::{Format, Metrics, watch_process};

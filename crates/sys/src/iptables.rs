@@ -188,7 +188,8 @@ impl Iptables {
 
     /// Answers whether both have the same tables in the kernel.
     pub fn is_same(&self, other: &Self) -> bool {
-        let real = |flavour: &Self| flavour.restore.canonicalize().unwrap_or_else(|_| flavour.restore.clone());
+        let real =
+            |flavour: &Self| flavour.restore.canonicalize().unwrap_or_else(|_| flavour.restore.clone());
         // Both names of a flavour are links to one program, which decides by the name it is called with.
         self.restore == other.restore || (real(self) == real(other) && self.is_v6() == other.is_v6())
     }

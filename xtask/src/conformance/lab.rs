@@ -49,6 +49,8 @@ pub(super) struct Setup {
     pub(super) template: Template,
     /// The root directory that the proxies run in; `None` for the machine's.
     pub(super) root: Option<PathBuf>,
+    /// The PATH of the proxies.
+    pub(super) path: std::ffi::OsString,
 }
 
 impl Lab {
@@ -180,6 +182,7 @@ impl Lab {
             command.args(["setpriv", "--pdeathsig", "KILL", "--"]).args(words).stdin(Stdio::null());
             // Each node has its own lock, as each machine has.
             command.env("XTABLES_LOCKFILE", self.setup.folder.join(format!("xtables-{node}.lock")));
+            command.env("PATH", &self.setup.path);
             let child = self.logged(&format!("proxy-{node}"), &mut command)?;
             self.proxies.insert(node.clone(), child);
         }

@@ -13,6 +13,7 @@ mod report;
 mod run;
 mod tool;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// Which recorded outcomes to compare with
     #[arg(long, default_value = "nftables", value_parser = ["nftables", "iptables"])]
     mode: String,
+    /// Which flavour of iptables the proxies find; kube-proxy was recorded with legacy
+    #[arg(long, default_value = "legacy", value_parser = ["legacy", "nft"])]
+    flavour: String,
     /// Only cases of this topic (may be repeated)
     #[arg(long, value_name = "TOPIC")]
     topic: Vec<String>,
@@ -108,7 +112,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let begin = Instant::now();
     let sweep = Sweep::begin("conformance", args.keep)?;
     let folder = sweep.folder().to_owned();
-    let setup = Setup { folder, mode: args.mode.clone(), template, root: args.root.clone() };
+    let path = flavour_path(&folder, &args.flavour)?;
+    let setup = Setup { folder, mode: args.mode.clone(), template, root: args.root.clone(), path };
     let world = testkit::world::conformance(&format!("{}-", sweep.run()))
         .map_err(|error| anyhow::anyhow!("building the network: failed to {error}"))?;
     let lab = Lab::start(setup, world.path_prefix().display().to_string())?;
@@ -130,6 +135,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("some cases did not go as expected");
     }
     Ok(())
+}
+
+/// Makes a folder in which `iptables-restore` and its like are programs of one flavour, and answers a PATH that begins there.
+fn flavour_path(folder: &Path, flavour: &str) -> Result<OsString> {
+    let links = folder.join("bin");
+    std::fs::create_dir_all(&links).with_context(|| links.display().to_string())?;
+    for base in ["iptables", "ip6tables"] {
+        for action in ["", "-save", "-restore"] {
+            let program = Path::new("/usr/sbin").join(format!("{base}-{flavour}{action}"));
+            let link = links.join(format!("{base}{action}"));
+            std::os::unix::fs::symlink(&program, &link).with_context(|| link.display().to_string())?;
+        }
+    }
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(links).chain(std::env::split_paths(&rest))).context("PATH")
 }
 
 fn run_all(runner: &mut Runner, cases: &[Case], repeat: u32, report: &mut Report) -> Result<()> {
