@@ -90,6 +90,14 @@ pub fn remove() -> Vec<Result<(String, usize), Error>> {
     remove_but(&[])
 }
 
+/// Removes the chains of our own iptables mode, in flavours that have them. Answers as [`remove`] does.
+pub fn remove_own_chains() -> Vec<Result<(String, usize), Error>> {
+    let installed = Family::BOTH.into_iter().flat_map(Iptables::installed);
+    let is_own =
+        |flavour: &Iptables| flavour.save().is_ok_and(|saved| backend_iptables::is_of_signalbox(&saved));
+    installed.filter(is_own).filter_map(|iptables| remove_of(&iptables).transpose()).collect()
+}
+
 fn remove_but(used: &[Iptables]) -> Vec<Result<(String, usize), Error>> {
     let installed = Family::BOTH.into_iter().flat_map(Iptables::installed);
     let others = installed.filter(|flavour| !used.iter().any(|used| used.is_same(flavour)));

@@ -28,6 +28,6 @@ pub use kernel::{
     Counting, IptablesKernel, Kernel, KernelBackend, KernelWatch, OwnWrites, XtablesBackend, cleanup,
     cleanup_ipsets, cleanup_kube_proxy, open_iptables, open_kernel,
 };
-pub use leftovers::{Leftovers, remove as remove_leftovers};
+pub use leftovers::{Leftovers, remove as remove_leftovers, remove_own_chains};
 pub use settings::apply_settings;
 pub use timed::{Timed, TransactionTimes};

@@ -19,7 +19,7 @@ use apply::Xtables;
 use backend::{ApplyError, Backend, Delta, Error, Items};
 use model::{Family, NodeView, ServiceView};
 
-pub use apply::{Kernel, cleanup, is_there};
+pub use apply::{Kernel, cleanup, is_of_signalbox, is_there};
 pub use item::{Balance, External, Key, Leaf, Place, Value};
 pub use names::is_ours;
 pub use names::{Chain, Hash, Hook, Spot, Table, Tree};

@@ -132,7 +132,21 @@ fn cleanup() -> anyhow::Result<()> {
     for family in &removed {
         println!("removed the nftables table `signalbox` of {family}");
     }
-    if removed.is_empty() {
+    let (mut has_chains, mut failures) = (false, Vec::new());
+    for result in agent::remove_own_chains() {
+        has_chains = true;
+        match result {
+            Ok((program, chains)) => println!("removed {chains} chains of signalbox that {program} listed"),
+            Err(error) => failures.push(format!("failed to {error}")),
+        }
+    }
+    if has_chains && let Err(error) = agent::cleanup_ipsets() {
+        failures.push(format!("failed to {error}"));
+    }
+    if !failures.is_empty() {
+        anyhow::bail!("{}", failures.join("\n"));
+    }
+    if removed.is_empty() && !has_chains {
         println!("nothing of signalbox was here");
     }
     Ok(())

@@ -164,6 +164,11 @@ fn entrances_by_text(family: Family) -> BTreeMap<(Table, String), (Key, Value)> 
     all
 }
 
+/// Answers whether what `iptables-save` printed has chains that only we make.
+pub fn is_of_signalbox(saved: &str) -> bool {
+    saved.contains("\n:KUBE-ADDRESSES ")
+}
+
 /// Answers whether what `iptables-save` printed has everything that leads to our chains, and chains that lead on.
 pub fn is_there(family: Family, saved: &str) -> bool {
     let found = Saved::read(saved);

@@ -1,6 +1,6 @@
 //! The rules: kept, repaired, found again, removed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::node::{Node, service, slice};
 
@@ -127,4 +127,66 @@ fn a_kube_proxy_of_another_mode_is_taken_over_from() {
     assert!(!saved(&node, "iptables-legacy-save").contains("KUBE-"));
     let tables = node.nft("list tables");
     assert!(!tables.contains("kube-proxy") && !tables.contains("signalbox"), "{tables}");
+}
+
+#[test]
+fn modes_are_switched_without_remains() {
+    let Some(mut node) = Node::build() else { return };
+    web(&node, &["10.244.1.11"]);
+    let manifests = node.folder.join("manifests").display().to_string();
+    let iptables = ["--manifests", &manifests, "--proxy-mode=iptables"];
+    for _ in 0..2 {
+        let proxy = node.proxy();
+        node.await_answers(WEB, &["pod1"]);
+        proxy.await_log(&["IPv6", "in step"]);
+        proxy.terminate();
+        let proxy = node.proxy_with(&iptables);
+        proxy.await_log(&["IPv4", "in step"]);
+        proxy.await_log(&["removed the nftables table of another mode"]);
+        assert!(!node.nft("list tables").contains("signalbox"));
+        assert_eq!(node.answers(WEB), ["pod1"]);
+        proxy.terminate();
+        let proxy = node.proxy();
+        proxy.await_log(&["removed kube-proxy's chains of another mode", "/iptables"]);
+        proxy.await_log(&["removed kube-proxy's chains of another mode", "/ip6tables"]);
+        assert_eq!(node.answers(WEB), ["pod1"]);
+        proxy.terminate();
+        for flavour in ["iptables-nft-save", "iptables-legacy-save", "ip6tables-nft-save"] {
+            assert!(!saved(&node, flavour).contains("KUBE-"), "{flavour}: {}", saved(&node, flavour));
+        }
+    }
+}
+
+#[test]
+fn a_flush_by_others_is_repaired_and_cleanup_leaves_nothing_in_iptables_mode() {
+    let Some(mut node) = Node::build() else { return };
+    web(&node, &["10.244.1.11"]);
+    let manifests = node.folder.join("manifests").display().to_string();
+    let _proxy = node.proxy_with(&["--manifests", &manifests, "--proxy-mode=iptables"]);
+    node.await_answers(WEB, &["pod1"]);
+    for flush in [&["-t", "nat", "-F"][..], &["-t", "filter", "-F"], &["-t", "nat", "-F", "PREROUTING"]] {
+        // The first look must have been taken.
+        std::thread::sleep(Duration::from_millis(1200));
+        for program in ["iptables-nft", "iptables-legacy"] {
+            assert!(node.run(program, flush).status.success());
+        }
+        let begin = Instant::now();
+        let is_back = || {
+            let all =
+                ["iptables-nft-save", "iptables-legacy-save"].map(|program| saved(&node, program)).concat();
+            all.contains("-j KUBE-FORWARD") && all.contains("-A PREROUTING") && all.contains("-A KUBE-SVC-")
+        };
+        while !is_back() {
+            assert!(begin.elapsed() < Duration::from_secs(3), "{flush:?} was not repaired");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(node.answers(WEB), ["pod1"]);
+    }
+    drop(_proxy);
+    let cleaned = node.run(crate::node::signalbox().to_str().unwrap(), &["cleanup"]);
+    assert!(cleaned.status.success(), "{cleaned:?}");
+    assert!(String::from_utf8_lossy(&cleaned.stdout).contains("chains of signalbox"), "{cleaned:?}");
+    for flavour in ["iptables-nft-save", "iptables-legacy-save", "ip6tables-nft-save"] {
+        assert!(!saved(&node, flavour).contains("KUBE-"));
+    }
 }
