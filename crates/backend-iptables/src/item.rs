@@ -185,7 +185,7 @@ impl Leaf {
 
 impl Balance {
     /// Known clients first, then everybody to one of those that are left, with the same chance for each.
-    fn rules(&self) -> Vec<Rule> {
+    pub(crate) fn rules(&self) -> Vec<Rule> {
         let comment = || Match::Comment(self.comment.clone());
         let protocol = Match::Protocol(self.protocol);
         let list = |endpoint: &Endpoint| -> Box<str> {

@@ -122,6 +122,11 @@ impl Hash {
         Self::of(&format!("{port}{protocol}"))
     }
 
+    /// Reads one.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        (text.len() == 16).then(|| Self(text.into()))
+    }
+
     /// Answers the beginning of the SHA-256 of a text, in base32.
     pub fn of(text: &str) -> Self {
         const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -152,6 +157,10 @@ impl Hook {
 }
 
 impl Tree {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Addresses, Self::NodePorts, Self::Refused, Self::RefusedNodePorts, Self::Guarded];
+
     /// Answers where it is.
     pub fn table(self) -> Table {
         match self {

@@ -25,8 +25,7 @@ pub(crate) fn items(node: &NodeView) -> Vec<(Key, Value)> {
         filter(Chain::Forward, forward(node)),
         filter(Chain::Localnet, localnet(node)),
     ];
-    let trees = [Tree::Addresses, Tree::NodePorts, Tree::Refused, Tree::RefusedNodePorts, Tree::Guarded];
-    items.extend(trees.map(|tree| (Key::Branch(tree, Spot::Root), Value::Present)));
+    items.extend(Tree::ALL.map(|tree| (Key::Branch(tree, Spot::Root), Value::Present)));
     items.extend(entrances());
     items
 }

@@ -1,8 +1,11 @@
 //! The items' way into the kernel and back: the only part that uses `sys`.
 //!
 //! Chains are written whole, and only those of which a rule changed. What is there is looked at when a process starts
-//! and after an error; then everything is written anew, in one go for each table, and what nobody wants goes with it.
+//! and after an error; what differs from what is wanted is then written in one go for each table, and what nobody wants goes
+//! with it.
 
+mod parse;
+mod read;
 mod restore;
 mod saved;
 
@@ -59,9 +62,7 @@ impl<X: Xtables> Kernel<X> {
         let saved = Saved::read(&self.xtables.save()?);
         let mut items = Vec::new();
         let mut wanted = entrances_by_text(self.family);
-        items.extend(
-            saved.chains.into_iter().map(|(table, name)| Key::Found(table, name.into())).map(present),
-        );
+        items.extend(read::items(&saved, self.family));
         for (table, rule) in saved.entrances {
             let found = wanted.remove(&(table, rule.clone()));
             items.push(found.unwrap_or_else(|| present(Key::FoundEntrance(table, rule.into()))));
@@ -75,6 +76,14 @@ impl<X: Xtables> Kernel<X> {
         }
         self.used_by_others = saved.used;
         self.contributed.clear();
+        for (key, value) in &items {
+            if let Some(made) = key.makes() {
+                self.contributed.entry(made).or_default();
+            }
+            if let Some(at) = key.chain().filter(|(_, chain)| has_many_contributors(chain)) {
+                self.contributed.entry(at).or_default().insert(key.clone(), rules(key, value));
+            }
+        }
         self.is_first = true;
         Ok(items)
     }
@@ -135,7 +144,7 @@ impl<X: Xtables> Kernel<X> {
         }
         let Some(at) = key.chain() else { return };
         let rules = change.after.map(|value| rules(key, value));
-        if matches!(at.1, Chain::Branch(..) | Chain::HealthPorts) {
+        if has_many_contributors(&at.1) {
             match rules {
                 Some(rules) => {
                     drop(self.contributed.entry(at.clone()).or_default().insert(key.clone(), rules))
@@ -175,6 +184,10 @@ pub fn is_there(family: Family, saved: &str) -> bool {
     let leads_on = |chain: Chain| saved.contains(&format!("\n-A {chain} "));
     let missing = entrances_by_text(family).into_keys().any(|entrance| !found.entrances.contains(&entrance));
     !missing && leads_on(Chain::Services) && leads_on(Chain::Postrouting) && leads_on(Chain::Forward)
+}
+
+fn has_many_contributors(chain: &Chain) -> bool {
+    matches!(chain, Chain::Branch(..) | Chain::HealthPorts)
 }
 
 fn present(key: Key) -> (Key, Value) {

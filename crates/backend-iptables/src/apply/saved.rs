@@ -1,6 +1,6 @@
 //! What `iptables-save` printed, as far as it concerns us: our chains and kube-proxy's, and what leads to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::{Hook, Table, is_ours};
 
@@ -10,6 +10,8 @@ pub(super) struct Saved {
     pub(super) chains: Vec<(Table, String)>,
     /// Rules of built-in chains that lead to them, beginning with the chain.
     pub(super) entrances: Vec<(Table, String)>,
+    /// Their rules, without the chain.
+    pub(super) rules: BTreeMap<(Table, String), Vec<String>>,
     /// Those that chains of others lead to.
     pub(super) used: BTreeSet<(Table, String)>,
 }
@@ -38,10 +40,14 @@ impl Saved {
         const BUILT_IN: [Hook; 5] =
             [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
         let Some((chain, rest)) = rule.split_once(' ') else { return };
+        if is_ours(chain) {
+            self.rules.entry((table, chain.to_owned())).or_default().push(rest.to_owned());
+            return;
+        }
         let Some(target) = target(rest).filter(|target| is_ours(target)) else { return };
         if BUILT_IN.iter().any(|hook| hook.name() == chain) {
             self.entrances.push((table, rule.to_owned()));
-        } else if !is_ours(chain) {
+        } else {
             self.used.insert((table, target.to_owned()));
         }
     }
@@ -76,6 +82,7 @@ mod tests {
             entrances: vec![nat(
                 "PREROUTING -m comment --comment \"kubernetes -j portals\" -j KUBE-SERVICES",
             )],
+            rules: [(nat("KUBE-SERVICES"), vec!["-d 10.0.0.0/8 -g KUBE-IP-10.0.0.0-8".to_owned()])].into(),
             used: [nat("KUBE-MARK-MASQ")].into(),
         };
         assert_eq!(Saved::read(text), wanted);

@@ -83,6 +83,13 @@ fn the_kernel_holds_what_is_wanted_after_every_change() {
             before = view;
         }
         let mut restarted = self::driver(&before, host(family, &flavour));
+        let synced = restarted.sync().unwrap();
+        assert_eq!((synced.added, synced.removed, synced.replaced), (0, 0, 0), "{synced:?}");
+        // And goes on from there.
+        restarted.set_service(&before.services[0].key, None);
+        restarted.sync().unwrap();
+        assert_holds(&mut restarted, family);
+        restarted.set_service(&before.services[0].key, Some(&before.services[0]));
         restarted.sync().unwrap();
         assert_holds(&mut restarted, family);
         assert!(cleanup(family, &mut host(family, &flavour)).unwrap() > 10);
