@@ -74,11 +74,12 @@ pub(crate) fn entrances() -> Vec<(Key, Value)> {
     ];
     let all = nat.map(|entry| (Table::Nat, entry)).into_iter();
     let all = all.chain(filter.map(|entry| (Table::Filter, entry)));
-    let item = |(number, (table, (hook, matches, chain))): (usize, (Table, (Hook, Vec<Match>, Chain)))| {
+    let mut items = Vec::new();
+    for (number, (table, (hook, matches, chain))) in all.enumerate() {
         let rule = Rule::new(matches, Target::Jump(chain));
-        (Key::Entrance(table, hook, number as u8), Value::Rules(vec![rule]))
-    };
-    all.enumerate().map(item).collect()
+        items.push((Key::Entrance(table, hook, number as u8), Value::Rules(vec![rule])));
+    }
+    items
 }
 
 fn enter(tree: Tree) -> Rule {

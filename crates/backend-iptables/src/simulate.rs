@@ -147,14 +147,14 @@ impl Walk<'_> {
         for rule in rules.into_iter().flatten() {
             for state in std::mem::take(&mut flow.next) {
                 self.rules.set(self.rules.get() + 1);
-                self.run(table, rule, state, &mut flow);
+                self.run((table, rule), state, &mut flow);
             }
         }
         flow.next.append(&mut flow.left);
         flow
     }
 
-    fn run(&self, table: Table, rule: &Rule, mut state: State, flow: &mut Flow) {
+    fn run(&self, (table, rule): (Table, &Rule), mut state: State, flow: &mut Flow) {
         for question in &rule.matches {
             if matches!(question, Match::OneIn(count) if *count > 1) {
                 flow.next.insert(state.clone());
