@@ -40,23 +40,9 @@ struct Check {
 
 impl Check {
     fn settings(&mut self, written: &Configuration, host_name: &str) -> Settings {
-        let mode = self.mode(&written.mode);
-        let of_nftables =
+        let (sync_period, min_sync_period) =
             self.sync_periods("nftables", &written.nftables.sync_period, &written.nftables.min_sync_period);
-        let bit_of_nftables = self.mark_bit("nftables.masqueradeBit", written.nftables.masquerade_bit);
-        let (iptables, nftables) = (&written.iptables, &written.nftables);
-        let (masquerade_all, masquerade_bit, (sync_period, min_sync_period)) = match mode {
-            Mode::Iptables => {
-                // Their mistakes are listed with those of the other modes.
-                let mut aside = Self::default();
-                let bit = aside.mark_bit("iptables.masqueradeBit", iptables.masquerade_bit);
-                let periods =
-                    aside.sync_periods("iptables", &iptables.sync_period, &iptables.min_sync_period);
-                (iptables.masquerade_all, bit, periods)
-            }
-            Mode::Nftables | Mode::Ipvs => (nftables.masquerade_all, bit_of_nftables, of_nftables),
-        };
-        Settings {
+        let mut settings = Settings {
             node_name: self.node_name(&written.hostname_override, host_name),
             kubeconfig: Some(PathBuf::from(&written.client_connection.kubeconfig))
                 .filter(|path| !path.as_os_str().is_empty()),
@@ -73,17 +59,21 @@ impl Check {
             ),
             bind_address_hard_fail: written.bind_address_hard_fail,
             enable_profiling: written.enable_profiling,
-            mode,
+            mode: self.mode(&written.mode),
             detect_local: self.detect_local(written),
-            masquerade_all,
-            masquerade_bit,
-            node_port_addresses: self.node_port_addresses(&written.node_port_addresses, mode),
-            localhost_node_ports: iptables.localhost_node_ports,
+            masquerade_all: written.nftables.masquerade_all,
+            masquerade_bit: self.mark_bit("nftables.masqueradeBit", written.nftables.masquerade_bit),
+            node_port_addresses: self.node_port_addresses(&written.node_port_addresses),
+            localhost_node_ports: written.iptables.localhost_node_ports,
             sync_period,
             min_sync_period,
             kernel: self.kernel(written),
             log: self.log(written),
+        };
+        if settings.mode == Mode::Iptables {
+            as_iptables_mode_has_it(&mut settings, written);
         }
+        settings
     }
 
     fn node_name(&mut self, given: &str, host_name: &str) -> String {
@@ -184,17 +174,10 @@ impl Check {
         name.to_owned()
     }
 
-    fn node_port_addresses(&mut self, texts: &[String], mode: Mode) -> NodePortAddresses {
-        let usual = match mode {
-            Mode::Nftables => NodePortAddresses::Primary,
-            // On every address.
-            Mode::Iptables | Mode::Ipvs => NodePortAddresses::Within(Vec::new()),
-        };
-        if texts.is_empty() {
+    fn node_port_addresses(&mut self, texts: &[String]) -> NodePortAddresses {
+        let usual = NodePortAddresses::Primary;
+        if texts.is_empty() || texts.iter().map(|text| text.trim()).eq(["primary"]) {
             return usual;
-        }
-        if texts.iter().map(|text| text.trim()).eq(["primary"]) {
-            return NodePortAddresses::Primary;
         }
         let mut found = Vec::new();
         for (at, text) in texts.iter().enumerate() {
@@ -392,6 +375,20 @@ impl Check {
     }
 }
 
+/// What that mode has fields of its own for, and NodePorts on every address unless told otherwise.
+fn as_iptables_mode_has_it(settings: &mut Settings, written: &Configuration) {
+    // Mistakes are listed with those of the other modes.
+    let mut aside = Check::default();
+    let iptables = &written.iptables;
+    settings.masquerade_all = iptables.masquerade_all;
+    settings.masquerade_bit = aside.mark_bit("iptables.masqueradeBit", iptables.masquerade_bit);
+    (settings.sync_period, settings.min_sync_period) =
+        aside.sync_periods("iptables", &iptables.sync_period, &iptables.min_sync_period);
+    if written.node_port_addresses.is_empty() {
+        settings.node_port_addresses = NodePortAddresses::Within(Vec::new());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,6 +426,23 @@ mod tests {
         );
         assert!(settings.bind_addresses.is_empty(), "0.0.0.0 means not given");
         assert_eq!(settings.kubeconfig, None);
+    }
+
+    #[test]
+    fn iptables_mode_has_fields_of_its_own() {
+        let mut written = Configuration { mode: "iptables".to_owned(), ..Configuration::default() };
+        written.iptables.masquerade_bit = 3;
+        written.iptables.masquerade_all = true;
+        written.iptables.min_sync_period = "5s".to_owned();
+        written.iptables.localhost_node_ports = false;
+        let (settings, warnings) = Settings::new(&written, "host-1").expect("no mistakes");
+        assert_eq!(warnings, []);
+        assert_eq!((settings.masquerade_all, settings.masquerade_bit), (true, 3));
+        assert_eq!(settings.min_sync_period, Duration::from_secs(5));
+        assert_eq!(settings.node_port_addresses, NodePortAddresses::Within(Vec::new()));
+        let manners = settings.options().manners;
+        assert_eq!((manners.guards_service_addresses, manners.localhost_node_ports), (false, false));
+        assert!(manners.drops_invalid);
     }
 
     #[test]
