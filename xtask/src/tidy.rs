@@ -17,7 +17,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("config", &["model", "desired"]),
@@ -29,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("desired", &["model", "objects"]),
     ("watch", &["model", "objects", "telemetry"]),
     ("controllers", &["model", "objects", "watch", "telemetry"]),
+    ("dns", &["model", "objects", "sys", "telemetry", "watch"]),
     ("endpointslice", &["model", "objects", "telemetry", "watch"]),
     ("health", &["model", "sys", "telemetry"]),
     ("site", &["model", "sys"]),
@@ -66,6 +67,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
             "store",
             "apiserver",
             "controllers",
+            "dns",
             "endpointslice",
             "workload",
             "site",

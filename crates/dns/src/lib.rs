@@ -1,0 +1,9 @@
+//! Cluster DNS: names of Services and their endpoints after the Kubernetes DNS specification 1.1.0, in front of ordinary
+//! DNS for everything else.
+//!
+//! [`wire`] reads and writes messages. What this crate does *not* do: decide where packets to a Service go (`desired`
+//! does), or resolve names of the world by itself: it asks other servers.
+
+#![deny(missing_docs)]
+
+pub mod wire;
