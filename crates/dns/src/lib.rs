@@ -6,5 +6,8 @@
 
 #![deny(missing_docs)]
 
+pub mod cache;
 pub mod config;
+pub mod metrics;
+pub mod upstream;
 pub mod wire;
