@@ -8,6 +8,9 @@
 
 pub mod cache;
 pub mod config;
+pub mod elsewhere;
+pub mod hosts;
 pub mod metrics;
+pub mod rewrite;
 pub mod upstream;
 pub mod wire;

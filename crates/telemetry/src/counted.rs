@@ -45,7 +45,8 @@ impl Counted {
             pair.set_value(value);
             pair
         };
-        let mut labels: Vec<LabelPair> = self.desc.variable_labels.iter().zip(counts.labels).map(pair).collect();
+        let mut labels: Vec<LabelPair> =
+            self.desc.variable_labels.iter().zip(counts.labels).map(pair).collect();
         // The text format has them in this order, as the library's own collectors do.
         labels.sort();
         let mut total = 0;

@@ -42,8 +42,7 @@ impl Metrics {
     pub fn counted_histogram(
         &self,
         name_and_help: (&str, &str),
-        labels: &[&str],
-        bounds: Vec<f64>,
+        (labels, bounds): (&[&str], Vec<f64>),
         read: impl Fn() -> Vec<Counts> + Send + Sync + 'static,
     ) {
         let made = Counted::new(name_and_help, labels, bounds, Box::new(read));
@@ -99,8 +98,9 @@ mod tests {
         histogram.with_label_values::<&str>(&[]).observe(0.0015);
         let set = gauge.clone();
         metrics.before_scrape(move || set.with_label_values(&["IPv4"]).set(1.5));
-        let counts = || vec![Counts { labels: vec!["b".into(), "a".into()], buckets: vec![1, 2, 3], sum: 4.5 }];
-        metrics.counted_histogram(("d", "Counted."), &["y", "x"], vec![1.0, 2.0], counts);
+        let counts =
+            || vec![Counts { labels: vec!["b".into(), "a".into()], buckets: vec![1, 2, 3], sum: 4.5 }];
+        metrics.counted_histogram(("d", "Counted."), (&["y", "x"], vec![1.0, 2.0]), counts);
         let wanted = "# HELP a_total A counter.\n# TYPE a_total counter\na_total 1\n\
             # HELP b_gauge A gauge.\n# TYPE b_gauge gauge\nb_gauge{family=\"IPv4\"} 1.5\n\
             # HELP c_seconds A histogram.\n# TYPE c_seconds histogram\nc_seconds_bucket{le=\"0.001\"} 0\n\

@@ -4,7 +4,8 @@
 use rustc_hash::FxHashSet;
 
 use crate::wire::{
-    HEADER, LONGEST, Malformed, Message, Name, NameBuffer, Query, Rcode, Record, Reply, Section, Type, flag, write_query,
+    HEADER, LONGEST, Malformed, Message, Name, NameBuffer, Query, Rcode, Record, Reply, Section, Type, flag,
+    write_query,
 };
 
 /// As many aliases are followed from one name; more are a loop, or malice.
@@ -129,7 +130,9 @@ impl Kept {
     /// What helps may be missing; what was asked for may not.
     fn push(&self, reply: &mut Reply<'_>) -> usize {
         let mut from = 0;
-        for (at, section) in [Section::Answer, Section::Authority, Section::Additional].into_iter().enumerate() {
+        for (at, section) in
+            [Section::Answer, Section::Authority, Section::Additional].into_iter().enumerate()
+        {
             let is_pushed = reply.push_made(section, self.counts[at], &self.records[from..self.ends[at]]);
             if !is_pushed {
                 if section != Section::Additional {
@@ -244,7 +247,8 @@ fn written((name, kind): (&[u8], Type), records: &[Record<'_>]) -> Result<(Vec<u
 /// RFC 2308, section 5: without the zone's start nobody says for how long there is nothing.
 fn says(rcode: Rcode, flags: u16, records: &[Record<'_>]) -> Says {
     let has_answer = records.iter().any(|record| record.section == Section::Answer);
-    let has_start = records.iter().any(|record| record.section == Section::Authority && record.kind == Type::SOA);
+    let has_start =
+        records.iter().any(|record| record.section == Section::Authority && record.kind == Type::SOA);
     if flags & flag::TRUNCATED != 0 {
         return Says::Other;
     }
@@ -284,7 +288,13 @@ pub(crate) mod tests {
             let kind = Type::named(kind).expect("a type");
             let data = match data.parse::<std::net::Ipv4Addr>() {
                 Ok(address) => address.octets().to_vec(),
-                Err(_) if kind == Type::SOA => [wire("."), wire("."), vec![0; 16], data.parse::<u32>().expect("a number").to_be_bytes().to_vec()].concat(),
+                Err(_) if kind == Type::SOA => [
+                    wire("."),
+                    wire("."),
+                    vec![0; 16],
+                    data.parse::<u32>().expect("a number").to_be_bytes().to_vec(),
+                ]
+                .concat(),
                 Err(_) => wire(data),
             };
             assert!(reply.push(section, (&wire(owner), kind, ttl.parse().expect("a number")), &data));
@@ -296,7 +306,8 @@ pub(crate) mod tests {
 
     pub(crate) fn shown(message: &[u8]) -> String {
         let message = Message::read(message).expect("a message");
-        let mut text = format!("{}{}", message.rcode(), if message.flags() & flag::TRUNCATED != 0 { " TC" } else { "" });
+        let mut text =
+            format!("{}{}", message.rcode(), if message.flags() & flag::TRUNCATED != 0 { " TC" } else { "" });
         for record in message.records() {
             let record = record.expect("a record");
             let mut name = NameBuffer::new();
@@ -316,8 +327,14 @@ pub(crate) mod tests {
             ("answer a.org A 30 1.2.3.4", "Success 30: NOERROR, a.org. A 30"),
             ("answer b.org A 30 1.2.3.4", "Other 0: NOERROR"),
             ("answer a.org AAAA 30 b.org", "Other 0: NOERROR"),
-            ("answer a.org CNAME 30 b.org, answer b.org A 5 1.2.3.4", "Success 5: NOERROR, a.org. CNAME 30, b.org. A 5"),
-            ("answer b.org A 5 1.2.3.4, answer a.org CNAME 30 b.org", "Success 5: NOERROR, b.org. A 5, a.org. CNAME 30"),
+            (
+                "answer a.org CNAME 30 b.org, answer b.org A 5 1.2.3.4",
+                "Success 5: NOERROR, a.org. CNAME 30, b.org. A 5",
+            ),
+            (
+                "answer b.org A 5 1.2.3.4, answer a.org CNAME 30 b.org",
+                "Success 5: NOERROR, b.org. A 5, a.org. CNAME 30",
+            ),
             ("answer a.org CNAME 30 a.org", "Success 30: NOERROR, a.org. CNAME 30"),
             (
                 "answer org DNAME 9 net, answer a.org CNAME 9 a.net, answer a.net A 9 1.2.3.4, answer x.net A 9 1.2.3.4",
@@ -340,9 +357,15 @@ pub(crate) mod tests {
 
     #[test]
     fn a_client_gets_it_in_its_own_way() {
-        let kept = kept("a.org", Type::A, Rcode::NO_ERROR, "answer a.org A 30 1.2.3.4, additional x.org A 9 1.2.3.4");
+        let kept = kept(
+            "a.org",
+            Type::A,
+            Rcode::NO_ERROR,
+            "answer a.org A 30 1.2.3.4, additional x.org A 9 1.2.3.4",
+        );
         let mut asked = [0; 300];
-        let len = write_query(&mut asked, (9, 0x100), (b"\x01A\x03oRG\x00", Type::A), Some((1232, true))).expect("it fits");
+        let len = write_query(&mut asked, (9, 0x100), (b"\x01A\x03oRG\x00", Type::A), Some((1232, true)))
+            .expect("it fits");
         let query = Query::read(&asked[..len]).expect("it is one");
         let mut out = [0; 512];
         for (limit, wanted) in [

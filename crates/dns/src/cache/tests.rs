@@ -105,7 +105,14 @@ fn old_answers_are_given_when_that_is_wanted() {
     settings.stale = Some(Stale { age: secs(100), verifies: false });
     let play = Play::new(settings);
     play.keep(("a.org", 0), Rcode::NO_ERROR, ADDRESS);
-    for (at, wanted) in [(29, "NOERROR 1"), (30, "NOERROR stale again"), (31, "NOERROR stale"), (36, "NOERROR stale again"), (129, "NOERROR stale again"), (130, "missing")] {
+    for (at, wanted) in [
+        (29, "NOERROR 1"),
+        (30, "NOERROR stale again"),
+        (31, "NOERROR stale"),
+        (36, "NOERROR stale again"),
+        (129, "NOERROR stale again"),
+        (130, "missing"),
+    ] {
         assert_eq!(play.find("a.org", at), wanted, "{at}");
     }
     play.keep(("a.org", 40), Rcode::SERV_FAIL, "");
@@ -144,8 +151,14 @@ fn what_nobody_asks_for_goes_first() {
     let mut settings = settings();
     settings.success.entries = 3;
     let play = Play::new(settings);
-    let keep = |name: &str, at| play.keep((name, at), Rcode::NO_ERROR, &format!("answer {name} A 30 1.2.3.4"));
-    let there = |at| ["a", "b", "c", "d", "e"].into_iter().filter(|name| play.find(name, at) != "missing").collect::<String>();
+    let keep =
+        |name: &str, at| play.keep((name, at), Rcode::NO_ERROR, &format!("answer {name} A 30 1.2.3.4"));
+    let there = |at| {
+        ["a", "b", "c", "d", "e"]
+            .into_iter()
+            .filter(|name| play.find(name, at) != "missing")
+            .collect::<String>()
+    };
     for name in ["a", "b", "c"] {
         keep(name, 0);
     }

@@ -77,7 +77,10 @@ impl ForwardMetrics {
         let protocol = ["proxy_name", "to", "proto"];
         Self {
             times: metrics.histogram(
-                ("coredns_proxy_request_duration_seconds", "From a query to another server until its answer, in seconds."),
+                (
+                    "coredns_proxy_request_duration_seconds",
+                    "From a query to another server until its answer, in seconds.",
+                ),
                 &["proxy_name", "to", "rcode"],
                 time_bounds(),
             ),
@@ -163,16 +166,35 @@ impl CacheMetrics {
             entries: metrics.gauge("coredns_cache_entries", "Answers that are kept.", &of_type),
             hits: counter("coredns_cache_hits_total", "Queries that a kept answer was given to.", &of_type),
             misses: counter("coredns_cache_misses_total", "Queries without a kept answer.", &of_server),
-            requests: counter("coredns_cache_requests_total", "Queries that could have had a kept answer.", &of_server),
-            prefetches: counter("coredns_cache_prefetch_total", "Answers asked for again before their end.", &of_server),
+            requests: counter(
+                "coredns_cache_requests_total",
+                "Queries that could have had a kept answer.",
+                &of_server,
+            ),
+            prefetches: counter(
+                "coredns_cache_prefetch_total",
+                "Answers asked for again before their end.",
+                &of_server,
+            ),
             stale: counter("coredns_cache_served_stale_total", "Answers given after their end.", &of_server),
-            evictions: counter("coredns_cache_evictions_total", "Answers that had to go for others.", &of_type),
-            bytes: metrics.gauge("signalbox_dns_cache_bytes", "Memory of kept answers, in bytes.", &of_server),
+            evictions: counter(
+                "coredns_cache_evictions_total",
+                "Answers that had to go for others.",
+                &of_type,
+            ),
+            bytes: metrics.gauge(
+                "signalbox_dns_cache_bytes",
+                "Memory of kept answers, in bytes.",
+                &of_server,
+            ),
         };
         let followed: Arc<Mutex<Vec<Followed>>> = Arc::default();
         let caches = followed.clone();
         metrics.before_scrape(move || {
-            caches.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|followed| counters.count(followed));
+            caches
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain_mut(|followed| counters.count(followed));
         });
         Self { followed }
     }
@@ -200,11 +222,16 @@ impl CacheCounters {
         add(&self.prefetches, (now.prefetches, before.prefetches));
         add(&self.stale, (now.stale, before.stale));
         self.bytes.with_label_values(&[server, zones, ""]).set(now.bytes as f64);
-        let kinds = [("success", now.hits_success - before.hits_success), ("denial", now.hits_denial - before.hits_denial)];
+        let kinds = [
+            ("success", now.hits_success - before.hits_success),
+            ("denial", now.hits_denial - before.hits_denial),
+        ];
         for (at, (kind, hits)) in kinds.into_iter().enumerate() {
             let labels = [server, kind, zones, ""];
             self.hits.with_label_values(&labels).inc_by(hits as f64);
-            self.evictions.with_label_values(&labels).inc_by((now.evictions[at] - before.evictions[at]) as f64);
+            self.evictions
+                .with_label_values(&labels)
+                .inc_by((now.evictions[at] - before.evictions[at]) as f64);
             self.entries.with_label_values(&labels).set(now.entries[at] as f64);
         }
         followed.counted = now;

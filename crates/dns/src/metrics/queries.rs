@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use telemetry::{Counts, CounterVec, Metrics};
+use telemetry::{CounterVec, Counts, Metrics};
 
 use super::time_bounds;
 use crate::wire::{Rcode, Type};
@@ -26,16 +26,16 @@ const PROTOCOLS: [&str; 2] = ["udp", "tcp"];
 const FAMILIES: [&str; 2] = ["1", "2"];
 /// The types that CoreDNS tells apart; all others are `other`.
 const TYPES: [&str; 16] = [
-    "A", "AAAA", "CNAME", "DNSKEY", "DS", "HTTPS", "MX", "NS", "NSEC", "NSEC3", "PTR", "RRSIG", "SOA", "SRV", "SVCB", "TXT",
+    "A", "AAAA", "CNAME", "DNSKEY", "DS", "HTTPS", "MX", "NS", "NSEC", "NSEC3", "PTR", "RRSIG", "SOA", "SRV",
+    "SVCB", "TXT",
 ];
 const KINDS: usize = TYPES.len() + 1;
 /// NOERROR to DSOTYPENI, and all others.
 const RCODES: usize = 13;
 const TIMES: usize = 17;
 /// CoreDNS' bounds for sizes.
-const SIZE_BOUNDS: [f64; 14] = [
-    0.0, 100.0, 200.0, 300.0, 400.0, 511.0, 1023.0, 2047.0, 4095.0, 8291.0, 16e3, 32e3, 48e3, 64e3,
-];
+const SIZE_BOUNDS: [f64; 14] =
+    [0.0, 100.0, 200.0, 300.0, 400.0, 511.0, 1023.0, 2047.0, 4095.0, 8291.0, 16e3, 32e3, 48e3, 64e3];
 const SIZES: usize = SIZE_BOUNDS.len() + 1;
 
 /// A zone of a server, as metrics call them.
@@ -149,7 +149,7 @@ impl Queries {
         metrics.before_scrape(move || all.count(&requests, &responses));
         let all = queries.clone();
         let name = ("coredns_dns_request_duration_seconds", "From a query to its answer, in seconds.");
-        metrics.counted_histogram(name, &zone, time_bounds(), move || all.times());
+        metrics.counted_histogram(name, (&zone, time_bounds()), move || all.times());
         type Sizes = fn(&Cells, usize) -> (&[AtomicU64; SIZES], &AtomicU64);
         let sizes: [((&str, &str), Sizes); 2] = [
             (("coredns_dns_request_size_bytes", "Queries, in bytes."), |cells, protocol| {
@@ -162,8 +162,12 @@ impl Queries {
         for (name, read) in sizes {
             let all = queries.clone();
             let bounds = SIZE_BOUNDS.to_vec();
-            metrics.counted_histogram(name, &with_protocol, bounds, move || {
-                (0..2).flat_map(|protocol| all.histogram(PROTOCOLS[protocol], |cells| read(cells, protocol), 1.0)).collect()
+            metrics.counted_histogram(name, (&with_protocol, bounds), move || {
+                (0..2)
+                    .flat_map(|protocol| {
+                        all.histogram(PROTOCOLS[protocol], |cells| read(cells, protocol), 1.0)
+                    })
+                    .collect()
             });
         }
         queries
@@ -173,7 +177,9 @@ impl Queries {
     /// a core that comes again after a change of the configuration goes on counting where it was.
     pub fn core(&self, core: usize, zones: &[(String, String)]) -> CoreCounts {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        let zone = |label: &Label| cells.entry((label.clone(), core)).or_insert_with(|| Arc::new(Cells::new())).clone();
+        let zone = |label: &Label| {
+            cells.entry((label.clone(), core)).or_insert_with(|| Arc::new(Cells::new())).clone()
+        };
         CoreCounts { zones: zones.iter().map(zone).collect() }
     }
 

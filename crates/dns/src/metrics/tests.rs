@@ -1,7 +1,7 @@
 //! Names, types and labels, as a scrape shows them.
 
 use super::*;
-use crate::cache::{Key, Kept, response};
+use crate::cache::{Kept, Key, response};
 use crate::wire::{Query, Type, write_query};
 
 #[test]
@@ -21,7 +21,10 @@ fn a_scrape_shows_coredns_names() {
     dns.forward.health_check_failed(to);
     dns.forward.connection(to, "tcp", true);
     dns.forward.connection(to, "tcp", false);
-    let cache = Arc::new(Cache::new(crate::config::Cache { zones: vec![crate::wire::Name::root()], ..Default::default() }));
+    let cache = Arc::new(Cache::new(crate::config::Cache {
+        zones: vec![crate::wire::Name::root()],
+        ..Default::default()
+    }));
     dns.caches.follow(&cache, "dns://:53", ".");
     fill(&cache);
     let first = metrics.text();

@@ -130,7 +130,8 @@ impl Forwarder {
         loop {
             tokio::time::sleep(FOLLOW).await;
             if self.look() {
-                let servers = self.peers.borrow().iter().map(|peer| peer.address.to_string()).collect::<Vec<_>>();
+                let servers =
+                    self.peers.borrow().iter().map(|peer| peer.address.to_string()).collect::<Vec<_>>();
                 info!(zone = %self.settings.from, servers = servers.join(" "), "other DNS servers are asked");
             }
         }
@@ -306,7 +307,8 @@ fn servers_of(path: &Path) -> Option<Vec<IpAddr>> {
 fn random<T: Random>() -> T {
     let mut bytes = T::ZERO;
     let source = ring::rand::SystemRandom::new();
-    ring::rand::SecureRandom::fill(&source, bytes.room()).expect("the kernel has random numbers once it has started");
+    ring::rand::SecureRandom::fill(&source, bytes.room())
+        .expect("the kernel has random numbers once it has started");
     bytes
 }
 

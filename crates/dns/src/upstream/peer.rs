@@ -145,7 +145,9 @@ impl Peer {
             }
         }
         self.metrics.connection(self.address, protocol, false);
-        let mut wire = timeout(CONNECT_TIME, self.connect()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let mut wire = timeout(CONNECT_TIME, self.connect())
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let found = talk(&mut wire, sent).await?;
         self.put_idle(wire);
         Ok(found)
@@ -215,7 +217,9 @@ impl Peer {
             return true;
         }
         let was_down = self.is_down();
-        self.fails.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fails| Some(fails.saturating_add(1))).ok();
+        self.fails
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fails| Some(fails.saturating_add(1)))
+            .ok();
         self.metrics.health_check_failed(self.address);
         if self.is_down() && !was_down {
             warn!(server = %self.address, "a DNS server does not answer");

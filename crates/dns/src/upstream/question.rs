@@ -120,8 +120,25 @@ mod tests {
             ("two questions", with(|r| r[5] = 2), Judged::Stranger),
             ("short", with(|r| r.truncate(11)), Judged::Stranger),
             ("truncated", with(|r| r[2] |= 2), Judged::Truncated),
-            ("no EDNS", with(|r| { r.truncate(12); r[3] = 1; r[5] = 0; r[7] = 0 }), Judged::NeedsPlain),
-            ("no EDNS", with(|r| { r.truncate(23); r[3] = 1; r[7] = 0 }), Judged::NeedsPlain),
+            (
+                "no EDNS",
+                with(|r| {
+                    r.truncate(12);
+                    r[3] = 1;
+                    r[5] = 0;
+                    r[7] = 0
+                }),
+                Judged::NeedsPlain,
+            ),
+            (
+                "no EDNS",
+                with(|r| {
+                    r.truncate(23);
+                    r[3] = 1;
+                    r[7] = 0
+                }),
+                Judged::NeedsPlain,
+            ),
             ("nothing", Vec::new(), Judged::Stranger),
         ] {
             assert_eq!(sent.judge(&response), wanted, "{what}");

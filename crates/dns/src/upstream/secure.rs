@@ -26,15 +26,19 @@ impl Security {
             None => roots_of_machine(),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
         let config = match &settings.tls_identity {
             None => builder.with_no_client_auth(),
-            Some([certificate, key]) => builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?,
+            Some([certificate, key]) => {
+                builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
+            }
         };
-        let name = settings.tls_server_name.clone().map(|name| {
-            ServerName::try_from(name.clone()).map_err(|_| UpstreamError::ServerName(name))
-        });
+        let name = settings
+            .tls_server_name
+            .clone()
+            .map(|name| ServerName::try_from(name.clone()).map_err(|_| UpstreamError::ServerName(name)));
         Ok(Self { connector: Arc::new(config).into(), name: name.transpose()? })
     }
 

@@ -212,7 +212,13 @@ async fn servers_of_all_kinds_are_asked() {
         ("silent", silent, false, "Silence", vec![Way::Udp; 3]),
         ("late", |_, query| vec![(60, address(query))], false, ANSWER, vec![Way::Udp]),
         ("lost", lost, false, ANSWER, vec![Way::Udp; 2]),
-        ("refusing", |_, query| vec![(0, reply(query, Rcode::REFUSED, ""))], false, "REFUSED", vec![Way::Udp]),
+        (
+            "refusing",
+            |_, query| vec![(0, reply(query, Rcode::REFUSED, ""))],
+            false,
+            "REFUSED",
+            vec![Way::Udp],
+        ),
     ] {
         let fake = Fake::start(behaviour).await;
         let mut settings = settings(&[&fake]);
@@ -322,7 +328,8 @@ async fn no_more_than_wanted_are_under_way_and_who_is_gone_does_not_count() {
     let mut settings = settings(&[&fake]);
     settings.max_concurrent = 2;
     let forwarder = forwarder(settings);
-    let (a, b, c) = tokio::join!(asked(&forwarder, false), asked(&forwarder, false), asked(&forwarder, false));
+    let (a, b, c) =
+        tokio::join!(asked(&forwarder, false), asked(&forwarder, false), asked(&forwarder, false));
     assert_eq!([a.as_str(), &b, &c], [ANSWER, ANSWER, "Busy"]);
     for _ in 0..5 {
         assert!(timeout(Duration::from_millis(10), asked(&forwarder, false)).await.is_err());
@@ -373,7 +380,8 @@ async fn files_that_name_servers_are_followed() {
     settings.to = vec![Upstream::File(path.clone())];
     let forwarder = forwarder(settings);
     assert_eq!(asked(&forwarder, false).await, "Nobody");
-    let servers = || forwarder.peers.borrow().iter().map(|peer| peer.address.to_string()).collect::<Vec<_>>().join(" ");
+    let servers =
+        || forwarder.peers.borrow().iter().map(|peer| peer.address.to_string()).collect::<Vec<_>>().join(" ");
     for (text, is_other, wanted) in [
         ("nameserver 127.0.0.2\n", true, "127.0.0.2:53"),
         ("nameserver 127.0.0.2\nsearch a.org\n", false, "127.0.0.2:53"),
