@@ -1,9 +1,18 @@
 //! Cluster DNS: names of Services and their endpoints after the Kubernetes DNS specification 1.1.0, in front of ordinary
 //! DNS for everything else.
 //!
-//! [`wire`] reads and writes messages. What this crate does *not* do: decide where packets to a Service go (`desired`
+//! [`wire`] reads and writes messages; [`zone`] keeps the names that follow from a cluster's objects as answers written
+//! ahead; [`answer()`] is pure: a picture of the zone and a query in, an answer out. What this crate does *not* do: decide where packets to a Service go (`desired`
 //! does), or resolve names of the world by itself: it asks other servers.
 
 #![deny(missing_docs)]
 
+pub mod answer;
+pub mod object;
 pub mod wire;
+pub mod zone;
+
+#[cfg(test)]
+mod script;
+
+pub use answer::answer;
