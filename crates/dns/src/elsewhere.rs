@@ -94,7 +94,8 @@ impl Elsewhere {
     /// Follows the files that name servers, for ever.
     pub async fn follow(&self) {
         let mut all = tokio::task::JoinSet::new();
-        for forwarder in self.forwarders.iter().cloned() {
+        for forwarder in &self.forwarders {
+            let forwarder = forwarder.clone();
             all.spawn(async move { forwarder.follow().await });
         }
         while all.join_next().await.is_some() {}
@@ -116,7 +117,7 @@ impl Elsewhere {
             Found::Stale { kept, refresh } => (kept, 0, refresh),
             Found::Fresh { kept, ttl, refresh } => (kept, ttl, refresh),
         };
-        match kept.write(query, Some(ttl), out, limits) {
+        match kept.write(query, Some(ttl), (out, limits.0, limits.1)) {
             Some(len) => AtOnce::Answered { len, refresh: refresh.then(|| waiting(None)) },
             None => AtOnce::Waits(waiting(None)),
         }

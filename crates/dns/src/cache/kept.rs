@@ -95,7 +95,7 @@ impl Kept {
         let len = write_query(&mut asked, (0, flag::RECURSION_DESIRED), (name, kind), None)?;
         let query = Query::read(&asked[..len]).ok()?;
         let mut out = vec![0; len + self.records.len()];
-        let len = self.write(&query, None, &mut out, (usize::MAX, 0))?;
+        let len = self.write(&query, None, (&mut out, usize::MAX, 0))?;
         out.truncate(len);
         Some(out)
     }
@@ -106,8 +106,7 @@ impl Kept {
         &self,
         query: &Query<'_>,
         ttl: Option<u32>,
-        out: &mut [u8],
-        (limit, own_size): (usize, u16),
+        (out, limit, own_size): (&mut [u8], usize, u16),
     ) -> Option<usize> {
         let mut reply = Reply::to(query, out, limit, own_size)?;
         reply.set_rcode(self.rcode);
@@ -373,7 +372,7 @@ pub(crate) mod tests {
             (60, "NOERROR, A.oRG. A 7, . OPT 32768"),
             (40, "NOERROR TC, . OPT 32768"),
         ] {
-            let len = kept.write(&query, Some(7), &mut out, (limit, 1232)).expect("it fits");
+            let len = kept.write(&query, Some(7), (&mut out, limit, 1232)).expect("it fits");
             assert!(len <= limit);
             assert_eq!(shown(&out[..len]), wanted, "{limit}");
         }

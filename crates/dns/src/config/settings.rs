@@ -111,8 +111,6 @@ pub struct Kubernetes {
     pub namespaces: Vec<String>,
     /// Whether endpoints without a host name are called like their pods.
     pub endpoint_pod_names: bool,
-    /// Whether there are names of endpoints.
-    pub has_endpoints: bool,
     /// Whether a Service without ready endpoints does not exist.
     pub ignores_empty_services: bool,
     /// Names that do not exist in the cluster.

@@ -77,7 +77,7 @@ async fn ask(elsewhere: &Arc<Elsewhere>, text: &str) -> String {
             (how, len)
         }
         AtOnce::Waits(waiting) => match elsewhere.wait(&waiting, false).await {
-            Ok(told) => ("later", told.kept.write(&query, told.ttl, &mut out, (512, 1232)).expect("it fits")),
+            Ok(told) => ("later", told.kept.write(&query, told.ttl, (&mut out, 512, 1232)).expect("it fits")),
             Err(failure) => return failure.rcode().to_string(),
         },
         AtOnce::Nobody => return "nobody".to_owned(),

@@ -86,7 +86,7 @@ impl Cells {
 
 impl CoreCounts {
     /// Counts a query to the zone of this number.
-    pub fn request(&self, zone: usize, (protocol, client): (Protocol, IpAddr), kind: Type, size: usize) {
+    pub fn request(&self, zone: usize, (protocol, client): (Protocol, IpAddr), (kind, size): (Type, usize)) {
         let Some(cells) = self.zones.get(zone) else { return };
         let protocol = protocol as usize;
         add(&cells.requests[protocol][usize::from(client.is_ipv6())][kind_at(kind)], 1);
@@ -95,7 +95,12 @@ impl CoreCounts {
     }
 
     /// Counts an answer by the zone of this number.
-    pub fn response(&self, zone: usize, protocol: Protocol, (rcode, size): (Rcode, usize), time: Duration) {
+    pub fn response(
+        &self,
+        zone: usize,
+        (protocol, time): (Protocol, Duration),
+        (rcode, size): (Rcode, usize),
+    ) {
         let Some(cells) = self.zones.get(zone) else { return };
         let protocol = protocol as usize;
         add(&cells.responses[usize::from(rcode.0).min(RCODES - 1)], 1);
@@ -196,12 +201,12 @@ impl Queries {
     fn count(&self, requests: &CounterVec, responses: &CounterVec) {
         for ((server, zone), cells) in self.zones() {
             let sum = |read: &dyn Fn(&Cells) -> &AtomicU64| total(&cells, read);
-            for protocol in 0..2 {
-                for family in 0..2 {
+            for (protocol, protocol_name) in PROTOCOLS.into_iter().enumerate() {
+                for (family, family_name) in FAMILIES.into_iter().enumerate() {
                     for kind in 0..KINDS {
                         let value = sum(&|cells| &cells.requests[protocol][family][kind]);
                         let kind = TYPES.get(kind).copied().unwrap_or("other");
-                        let labels = [&server, &zone, "", PROTOCOLS[protocol], FAMILIES[family], kind];
+                        let labels = [&server, &zone, "", protocol_name, family_name, kind];
                         raise(requests, &labels, value);
                     }
                 }

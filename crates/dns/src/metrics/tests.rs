@@ -12,10 +12,10 @@ fn a_scrape_shows_coredns_names() {
     let client = "10.0.0.1".parse().expect("an address");
     let cores = [dns.queries.core(0, &zones), dns.queries.core(1, &zones), dns.queries.core(0, &zones)];
     for core in &cores {
-        core.request(0, (Protocol::Udp, client), Type::A, 40);
-        core.response(0, Protocol::Udp, (Rcode::NO_ERROR, 512), Duration::from_millis(1));
+        core.request(0, (Protocol::Udp, client), (Type::A, 40));
+        core.response(0, (Protocol::Udp, Duration::from_millis(1)), (Rcode::NO_ERROR, 512));
     }
-    cores[0].request(7, (Protocol::Tcp, client), Type::A, 40);
+    cores[0].request(7, (Protocol::Tcp, client), (Type::A, 40));
     let to = "10.0.0.2:53".parse().expect("an address");
     dns.forward.answered(to, Rcode::NX_DOMAIN, Duration::from_millis(1));
     dns.forward.health_check_failed(to);

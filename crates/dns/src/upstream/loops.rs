@@ -97,7 +97,7 @@ mod tests {
                 let query = Query::read(&room[..len]).expect("it is a query");
                 assert!(query.name.labels().count() == 2 && len > HEADER);
                 for _ in 0..times {
-                    assert_eq!(loops.is_back(&query), false);
+                    assert!(!loops.is_back(&query));
                     if times > 1 {
                         assert!(loops.is_back(&query));
                         break;

@@ -232,7 +232,7 @@ async fn servers_of_all_kinds_are_asked() {
 /// Every second packet is lost, as seen by its number.
 fn lost(_: Way, query: &Query<'_>) -> Vec<(u64, Vec<u8>)> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    if COUNT.fetch_add(1, Ordering::Relaxed) % 2 == 0 { Vec::new() } else { well(Way::Udp, query) }
+    if COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) { Vec::new() } else { well(Way::Udp, query) }
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn letters_may_be_large_and_small() {
     settings.random_case = true;
     let forwarder = self::forwarder(settings);
     let mut key = String::from("\u{1}a");
-    key.push_str("\u{3f}");
+    key.push('\u{3f}');
     key.push_str(&"b".repeat(63));
     key.push('\0');
     let key = Key::new(key.as_bytes(), Type::A, (false, false));

@@ -22,7 +22,6 @@ impl Reading {
             ttl: TTL,
             namespaces: Vec::new(),
             endpoint_pod_names: false,
-            has_endpoints: true,
             ignores_empty_services: false,
             fallthrough: Fallthrough::Never,
         };
@@ -48,7 +47,12 @@ impl Reading {
                 kubernetes.namespaces.extend(words.iter().map(|word| word.text.clone()));
             }
             "endpoint_pod_names" => kubernetes.endpoint_pod_names |= self.arguments(line, (0, 0)).is_some(),
-            "noendpoints" => kubernetes.has_endpoints &= self.arguments(line, (0, 0)).is_none(),
+            "noendpoints" => {
+                self.wrong(
+                    &line.name,
+                    "`noendpoints` is not understood: headless Services would have no names",
+                );
+            }
             "fallthrough" => kubernetes.fallthrough = words::fallthrough(self.zones(&line.arguments)),
             "ignore" => {
                 let Some(word) = self.only_argument(line) else { return };

@@ -58,7 +58,6 @@ fn kubeadm() -> Settings {
         ttl: 30,
         namespaces: Vec::new(),
         endpoint_pod_names: false,
-        has_endpoints: true,
         ignores_empty_services: false,
     };
     let server = Server {
@@ -133,7 +132,7 @@ fn properties_mean_what_they_mean_there() {
     let server_of = |line| server(line).kubernetes.expect("there is one");
     let found = server_of(
         "kubernetes k.local 10.0.0.0/8 {\n endpoint https://10.0.0.1:6443\n tls cert key ca\n namespaces a b\n \
-         endpoint_pod_names\n noendpoints\n ignore empty_service\n fallthrough\n pods verified\n ttl 0\n}",
+         endpoint_pod_names\n ignore empty_service\n fallthrough\n pods verified\n ttl 0\n}",
     );
     let wanted = Kubernetes {
         zones: vec![name("k.local"), name("10.in-addr.arpa")],
@@ -145,7 +144,6 @@ fn properties_mean_what_they_mean_there() {
         ttl: 0,
         namespaces: vec!["a".into(), "b".into()],
         endpoint_pod_names: true,
-        has_endpoints: false,
         ignores_empty_services: true,
         fallthrough: Fallthrough::Always,
     };
@@ -258,6 +256,10 @@ fn what_is_not_understood_is_refused_where_it_stands() {
         (
             "kubernetes {\nlabels a=b\n}",
             "3:1: `labels` is not understood: all Services of the cluster have names",
+        ),
+        (
+            "kubernetes {\nnoendpoints\n}",
+            "3:1: `noendpoints` is not understood: headless Services would have no names",
         ),
         ("kubernetes {\npods some\n}", "3:6: `some` is none of disabled, insecure, verified"),
         ("kubernetes {\nttl 3601\n}", "3:5: `3601` is no whole number from 0 to 3600"),

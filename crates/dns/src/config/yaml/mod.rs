@@ -53,7 +53,6 @@ const KUBERNETES: &[&str] = &[
     "ttl",
     "namespaces",
     "endpointPodNames",
-    "endpoints",
     "ignoreEmptyServices",
     "fallthrough",
 ];
@@ -208,7 +207,6 @@ fn kubernetes(fields: &Fields<'_>, zones: &[Name]) -> Kubernetes {
         ttl: fields.number("ttl", TTLS).unwrap_or(5),
         namespaces: fields.list("namespaces", |text| Ok(text.to_owned())),
         endpoint_pod_names: fields.flag("endpointPodNames", false),
-        has_endpoints: fields.flag("endpoints", true),
         ignores_empty_services: fields.flag("ignoreEmptyServices", false),
         fallthrough: fallthrough(fields),
     }
