@@ -144,6 +144,7 @@ fn settings(args: &Args) -> anyhow::Result<(Settings, Vec<SocketAddr>)> {
         ready: page("--ready", &args.ready)?,
         lameduck: Duration::from_secs(args.lameduck),
         elsewhere: None,
+        blocks: ::dns::serve::no_blocks(),
     };
     Ok((settings, addresses))
 }

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use rustc_hash::FxHashMap;
 
-use crate::config::{Hosts, address_name};
+use crate::config::Hosts;
 use crate::wire::{IN, Name, Query, Rcode, Reply, Section, Type, flag};
+use crate::zone::reverse_name;
 
 /// Names and their addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,7 +57,7 @@ impl HostTable {
 
     fn add(&mut self, address: IpAddr, name: Name, settings: &Hosts) {
         if settings.has_reverse {
-            let names = self.addresses.entry(address_name(address)).or_default();
+            let names = self.addresses.entry(reverse_name(address)).or_default();
             if !names.contains(&name) {
                 names.push(name.clone());
             }

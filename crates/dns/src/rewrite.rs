@@ -80,7 +80,7 @@ impl Rewritten {
         reply.set(message.flags() & kept);
         for record in message.records() {
             let record = record?;
-            if record.kind != Type::OPT && !self.push(&record, &mut reply)? {
+            if record.kind != Type::OPT && !self.push(&record, query, &mut reply)? {
                 reply.truncate();
                 break;
             }
@@ -88,7 +88,7 @@ impl Rewritten {
         Ok(Some(reply.finish()))
     }
 
-    fn push(&self, record: &Record<'_>, reply: &mut Reply<'_>) -> Result<bool, Malformed> {
+    fn push(&self, record: &Record<'_>, query: &Query<'_>, reply: &mut Reply<'_>) -> Result<bool, Malformed> {
         let (mut owner, mut target) = (NameBuffer::new(), NameBuffer::new());
         record.read_name(&mut owner)?;
         let owner = owner.to_name();
@@ -113,7 +113,10 @@ impl Rewritten {
             }
         };
         let owner = new_owner.unwrap_or(owner);
-        Ok(reply.push(record.section, (owner.as_wire(), record.kind, record.ttl), &data))
+        // In the client's own letters, and so as a pointer to its question.
+        let asked = query.question().split_last_chunk::<4>().map_or(&[][..], |(name, _)| name);
+        let owner = if owner == self.asked { asked } else { owner.as_wire() };
+        Ok(reply.push(record.section, (owner, record.kind, record.ttl), &data))
     }
 
     fn written_back(&self, name: &Name, is_owner: bool) -> Option<Name> {

@@ -33,11 +33,6 @@ pub(super) fn is_reverse(zone: &Name) -> bool {
     labels.ends_with(&[b"in-addr", b"arpa"]) || labels.ends_with(&[b"ip6", b"arpa"])
 }
 
-/// Answers the name that belongs to an address, in `in-addr.arpa.` or `ip6.arpa.`.
-pub fn address_name(address: IpAddr) -> Name {
-    reverse(address, &digits(address))
-}
-
 /// The parts of an address that names are made of: bytes of IPv4, half bytes of IPv6.
 fn digits(address: IpAddr) -> Vec<u8> {
     match address {
@@ -119,8 +114,10 @@ mod tests {
             let zones: Vec<String> = zones.iter().map(Name::to_string).collect();
             assert_eq!(zones.join(" "), wanted, "{text}");
         }
-        let address = "10.1.2.3".parse().expect("an address");
-        assert_eq!(address_name(address).to_string(), "3.2.1.10.in-addr.arpa.");
-        assert!(is_reverse(&address_name(address)));
+        for (text, wanted) in
+            [("3.2.1.10.in-addr.arpa", true), ("ip6.arpa", true), ("arpa", false), ("a.org", false)]
+        {
+            assert_eq!(is_reverse(&name(text).expect("a name")), wanted, "{text}");
+        }
     }
 }

@@ -13,7 +13,6 @@ mod yaml;
 
 use std::fmt;
 
-pub use domain::address_name;
 pub use reload::{Environment, follow, read};
 pub use settings::{
     Api, Cache, Fallthrough, Forward, Health, HealthCheck, Hosts, Kubernetes, PodMode, Policy, Prefetch,

@@ -19,6 +19,19 @@ impl Front {
         &self,
         message: Vec<u8>,
         outcome: Outcome,
+        who: (IpAddr, Asking),
+    ) -> Option<Vec<u8>> {
+        match self.rewritten(&message) {
+            Some(rewritten) => self.ask_rewritten(&message, &rewritten, who).await,
+            None => self.ask_others(message, outcome, who).await,
+        }
+    }
+
+    /// The same for a message whose name stands for no other.
+    pub(super) async fn ask_others(
+        &self,
+        message: Vec<u8>,
+        outcome: Outcome,
         (client, asking): (IpAddr, Asking),
     ) -> Option<Vec<u8>> {
         let permit = self.waiting.try_acquire();

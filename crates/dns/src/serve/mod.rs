@@ -3,6 +3,7 @@
 //! A thread for each UDP socket answers names of the zone by itself, in batches. Everything that takes time, and TCP, is
 //! a task. What this does *not* do: know what is true (`zone`), or ask other servers: it hands an [`Asked`] on.
 
+mod before;
 mod elsewhere;
 mod limit;
 mod pages;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::answer::{Asking, Outcome};
+use crate::blocks::Blocks;
 use crate::source;
 use crate::wire::{Query, Reply, flag};
 use crate::zone::{Builder, Zone};
@@ -75,6 +77,13 @@ pub struct Settings {
     pub lameduck: Duration,
     /// Who knows the names outside of the zone; without, they are refused.
     pub elsewhere: Option<mpsc::Sender<Asked>>,
+    /// What comes before the zone; see [`no_blocks`].
+    pub blocks: watch::Receiver<Arc<Blocks>>,
+}
+
+/// Answers what [`Settings`] have where nothing comes before the zone.
+pub fn no_blocks() -> watch::Receiver<Arc<Blocks>> {
+    watch::channel(Arc::default()).1
 }
 
 /// Serves the names of a cluster until told to stop.
@@ -105,6 +114,7 @@ pub async fn serve(
         limit: settings.policy.rate.map(|rate| Arc::new(Limit::new(rate))),
         policy: Arc::new(settings.policy),
         elsewhere: settings.elsewhere,
+        blocks: settings.blocks,
         waiting: Arc::new(Semaphore::new(MOST_WAITING)),
         turn: Arc::default(),
         begun: Instant::now(),
@@ -151,6 +161,7 @@ struct Front {
     policy: Arc<Policy>,
     limit: Option<Arc<Limit>>,
     elsewhere: Option<mpsc::Sender<Asked>>,
+    blocks: watch::Receiver<Arc<Blocks>>,
     waiting: Arc<Semaphore>,
     turn: Arc<AtomicU32>,
     begun: Instant,

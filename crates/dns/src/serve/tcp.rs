@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Front;
-use crate::answer::{Outcome, answer};
+use super::before::answer_all;
+use crate::answer::Outcome;
 use crate::wire::LONGEST;
 
 /// How many connections there may be. One more is closed at once.
@@ -82,7 +83,8 @@ async fn read_queries(
         let asking = front.asking(client, false, front.turn.fetch_add(1, Ordering::Relaxed));
         let mut out = vec![0; LONGEST];
         let zone = front.zone.borrow().clone();
-        match answer(&zone, &message, &asking, &mut out) {
+        let blocks = front.blocks.borrow().clone();
+        match answer_all((&zone, &blocks), &message, &asking, &mut out) {
             Outcome::Reply(len) => {
                 out.truncate(len);
                 if answers.send(out).await.is_err() {

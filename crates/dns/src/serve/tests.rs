@@ -18,6 +18,10 @@ struct Stage {
 }
 
 fn start(recursion: &str, rate: Option<u32>) -> Stage {
+    start_with(recursion, rate, no_blocks())
+}
+
+fn start_with(recursion: &str, rate: Option<u32>, blocks: watch::Receiver<Arc<Blocks>>) -> Stage {
     let mut sockets = Sockets::default();
     let server = sockets.open("127.0.0.1:0".parse().unwrap(), 2).unwrap();
     let [health, ready] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
@@ -33,6 +37,7 @@ fn start(recursion: &str, rate: Option<u32>) -> Stage {
         ready: Some(ready),
         lameduck: Duration::from_millis(300),
         elsewhere: Some(elsewhere),
+        blocks,
     };
     let server_task = tokio::spawn(serve(settings, from, stopping));
     Stage { server, health: health_at, ready: ready_at, changes, asked, stop, server_task }
@@ -230,4 +235,41 @@ async fn tcp_takes_several_queries_at_once() {
     })
     .await;
     assert_eq!(rest.ok(), Some(Vec::new()));
+}
+
+#[tokio::test]
+async fn names_are_given_or_stand_for_others() {
+    let corefile = ". {\n hosts /nonexistent {\n 10.0.0.1 a.org\n ttl 60\n fallthrough\n }\n \
+        rewrite name www.org web.default.svc.cluster.local\n rewrite name suffix .own.org .default.svc.cluster.local\n \
+        rewrite name x.org a.org\n rewrite name far.org far.net\n}";
+    let configured = crate::config::Settings::parse(corefile, &|_| None).unwrap();
+    let metrics = crate::metrics::DnsMetrics::register(&telemetry::Metrics::default(), "");
+    let blocks = Arc::new(Blocks::new(&configured.servers, &metrics).unwrap());
+    let (_keep, told) = watch::channel(blocks);
+    let mut stage = start_with("127.0.0.0/8", None, told);
+    stage.tell("service default/web 10.96.0.7 http/tcp:80").await;
+    stage.sync().await;
+    stage.expect("A web.default.svc.cluster.local", "NOERROR aa").await;
+    for (text, expected) in [
+        ("A a.org", "NOERROR aa\na.org. 60 A 10.0.0.1"),
+        ("A WWW.org", "NOERROR aa\nWWW.org. 5 A 10.96.0.7"),
+        ("A web.own.org", "NOERROR aa\nweb.own.org. 5 A 10.96.0.7"),
+        ("A x.org", "NOERROR aa\nx.org. 60 A 10.0.0.1"),
+    ] {
+        assert_eq!(stage.ask(text).await, expected, "{text}");
+    }
+    assert!(stage.ask("A none.own.org").await.starts_with("NXDOMAIN aa"));
+    let others = async {
+        let asked = stage.asked.recv().await.unwrap();
+        assert_eq!(Query::read(&asked.message).unwrap().name.to_string(), "far.net.");
+        let mut answer = asked.message.clone();
+        answer[2..4].copy_from_slice(&[0x81, 0x80]);
+        answer[7] = 1;
+        answer.extend(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x05\x00\x04\xc0\x00\x02\x01");
+        asked.answer.send(answer).unwrap();
+    };
+    let server = stage.server;
+    let asking = blocking(move || ask_udp(server, &query("A far.org", None)));
+    let ((), answer) = tokio::join!(others, asking);
+    assert_eq!(answer, "NOERROR\nfar.org. 5 A 192.0.2.1");
 }

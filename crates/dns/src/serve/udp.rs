@@ -10,9 +10,10 @@ use sys::datagram::{Batch, Peer, set_patience};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
+use super::before::answer_all;
 use super::sockets::Error;
 use super::{Front, over_limit};
-use crate::answer::{Asking, Outcome, answer};
+use crate::answer::{Asking, Outcome};
 
 /// How often a thread that receives nothing looks whether it should end.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -65,6 +66,8 @@ impl Worker {
         let mut batch = Batch::new(LONGEST_QUERY, usize::from(self.front.policy.udp_size));
         let mut zones = self.front.zone.clone();
         let mut zone = zones.borrow_and_update().clone();
+        let mut blocks_told = self.front.blocks.clone();
+        let mut blocks = blocks_told.borrow_and_update().clone();
         let mut turn = 0u32;
         while !self.is_stopped.load(Ordering::Relaxed) {
             let count = match batch.receive(&self.socket) {
@@ -80,13 +83,16 @@ impl Worker {
             if zones.has_changed().unwrap_or(false) {
                 zone = zones.borrow_and_update().clone();
             }
+            if blocks_told.has_changed().unwrap_or(false) {
+                blocks = blocks_told.borrow_and_update().clone();
+            }
             for number in 0..count {
                 turn = turn.wrapping_add(1);
                 let (message, peer, room) = batch.get(number);
                 let Some(client) = peer.ip() else { continue };
                 let asking = self.front.asking(client, true, turn);
                 let outcome = match self.front.admits(client) {
-                    true => answer(&zone, message, &asking, room),
+                    true => answer_all((&zone, &blocks), message, &asking, room),
                     false => over_limit(message, &asking, room),
                 };
                 let len = match outcome {
