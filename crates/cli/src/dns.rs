@@ -142,6 +142,7 @@ fn settings(args: &Args) -> anyhow::Result<(Settings, Vec<SocketAddr>)> {
         policy,
         health: page("--health", &args.health)?,
         ready: page("--ready", &args.ready)?,
+        metrics: None,
         lameduck: Duration::from_secs(args.lameduck),
         elsewhere: None,
         blocks: ::dns::serve::no_blocks(),

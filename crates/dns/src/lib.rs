@@ -16,6 +16,7 @@ pub mod elsewhere;
 pub mod hosts;
 pub mod metrics;
 pub mod object;
+pub mod plan;
 pub mod rewrite;
 #[allow(clippy::disallowed_methods, reason = "a shell: it lives on real time")]
 pub mod serve;

@@ -121,19 +121,9 @@ pub struct Kubernetes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Api {
     /// By a file.
-    Kubeconfig {
-        /// The file.
-        path: PathBuf,
-        /// `None`: its current context.
-        context: Option<String>,
-    },
-    /// By its address.
-    Endpoint {
-        /// Such as `https://10.0.0.1:6443`.
-        url: String,
-        /// Client certificate, its key and the server's authority, all in PEM.
-        tls: Option<[PathBuf; 3]>,
-    },
+    Kubeconfig(PathBuf),
+    /// By its address, such as `http://10.0.0.1:8080`.
+    Endpoint(String),
 }
 
 /// Names that stand in the configuration or in a file.

@@ -73,6 +73,8 @@ pub struct Settings {
     pub health: Option<TcpListener>,
     /// Where `/ready` is answered.
     pub ready: Option<TcpListener>,
+    /// Where `/metrics` is answered, with what is counted.
+    pub metrics: Option<(Vec<TcpListener>, telemetry::Metrics)>,
     /// How long it goes on after it was told to stop, while `/health` and `/ready` say so.
     pub lameduck: Duration,
     /// Who knows the names outside of the zone; without, they are refused.
@@ -134,6 +136,12 @@ pub async fn serve(
     for (listener, path, page) in [(settings.health, "/health", health), (settings.ready, "/ready", ready)] {
         if let Some(listener) = listener {
             tasks.spawn(pages::serve(sockets::listener(listener)?, path, page));
+        }
+    }
+    if let Some((listeners, metrics)) = settings.metrics {
+        let page: Page = Arc::new(move || (200, metrics.text().into()));
+        for listener in listeners {
+            tasks.spawn(pages::serve(sockets::listener(listener)?, "/metrics", Arc::clone(&page)));
         }
     }
     let lameduck = settings.lameduck;

@@ -1,5 +1,6 @@
 //! `/health` and `/ready`, for probes of Kubernetes: one answer to a connection.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_REQUEST: usize = 8192;
 
 /// What is there at the moment: a status code and a text.
-pub(super) type Page = Arc<dyn Fn() -> (u16, &'static str) + Send + Sync>;
+pub(super) type Page = Arc<dyn Fn() -> (u16, Cow<'static, str>) + Send + Sync>;
 
 /// Answers whether the process is well. While it stops it says no, so that nobody is sent here any more.
-pub(super) fn health(is_stopping: bool) -> (u16, &'static str) {
-    if is_stopping { (503, "lameduck") } else { (200, "OK") }
+pub(super) fn health(is_stopping: bool) -> (u16, Cow<'static, str>) {
+    if is_stopping { (503, "lameduck".into()) } else { (200, "OK".into()) }
 }
 
 /// Answers whether names are known.
-pub(super) fn ready(is_synced: bool, is_stopping: bool) -> (u16, &'static str) {
+pub(super) fn ready(is_synced: bool, is_stopping: bool) -> (u16, Cow<'static, str>) {
     match (is_synced, is_stopping) {
-        (_, true) => (503, "lameduck"),
-        (true, false) => (200, "OK"),
-        (false, false) => (503, "kubernetes"),
+        (_, true) => (503, "lameduck".into()),
+        (true, false) => (200, "OK".into()),
+        (false, false) => (503, "kubernetes".into()),
     }
 }
 
@@ -68,11 +69,11 @@ async fn answer(mut stream: TcpStream, path: &str, page: &Page) -> std::io::Resu
     stream.shutdown().await
 }
 
-fn choose(request: &[u8], path: &str, page: &Page) -> (u16, &'static str) {
+fn choose(request: &[u8], path: &str, page: &Page) -> (u16, Cow<'static, str>) {
     let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     let asked = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    if asked == path.as_bytes() { page() } else { (404, "404 page not found\n") }
+    if asked == path.as_bytes() { page() } else { (404, "404 page not found\n".into()) }
 }
 
 #[cfg(test)]

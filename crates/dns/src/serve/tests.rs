@@ -35,6 +35,7 @@ fn start_with(recursion: &str, rate: Option<u32>, blocks: watch::Receiver<Arc<Bl
         policy: Policy { recursion: vec![recursion.parse().unwrap()], udp_size: 1232, rate },
         health: Some(health),
         ready: Some(ready),
+        metrics: None,
         lameduck: Duration::from_millis(300),
         elsewhere: Some(elsewhere),
         blocks,

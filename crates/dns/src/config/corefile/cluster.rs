@@ -62,7 +62,8 @@ impl Reading {
                 }
                 kubernetes.ignores_empty_services = true;
             }
-            "endpoint" | "kubeconfig" | "tls" => self.api(line, &mut kubernetes.api),
+            "tls" => self.wrong(&line.name, "`tls` is not understood: keys are given in a `kubeconfig`"),
+            "endpoint" | "kubeconfig" => self.api(line, &mut kubernetes.api),
             // The deprecated way to say what is usual by now.
             "upstream" if line.arguments.is_empty() => {}
             name if NOT_SELECTED.contains(&name) => {
@@ -76,26 +77,19 @@ impl Reading {
     }
 
     fn api(&mut self, line: &Line, api: &mut Option<Api>) {
-        let path = |at: usize| PathBuf::from(&line.arguments[at].text);
-        match (line.name.text.as_str(), &mut *api) {
-            ("kubeconfig", None) => {
-                let Some(words) = self.arguments(line, (1, 2)) else { return };
-                let context = words.get(1).map(|word| word.text.clone());
-                *api = Some(Api::Kubeconfig { path: path(0), context });
-            }
-            ("endpoint", None) => {
-                let Some(word) = self.only_argument(line) else { return };
-                let is_url = ["http://", "https://"].iter().any(|scheme| word.text.starts_with(scheme));
-                let url = if is_url { word.text.clone() } else { format!("http://{}", word.text) };
-                *api = Some(Api::Endpoint { url, tls: None });
-            }
-            ("tls", Some(Api::Endpoint { tls, .. })) => {
-                if self.arguments(line, (3, 3)).is_some() {
-                    *tls = Some([path(0), path(1), path(2)]);
-                }
-            }
-            ("tls", None) => self.wrong(&line.name, "`tls` stands after the `endpoint` that it is for"),
-            (name, _) => self.wrong(&line.name, format!("`{name}`: the API server is given already")),
+        let name = line.name.text.as_str();
+        if api.is_some() {
+            return self.wrong(&line.name, format!("`{name}`: the API server is given already"));
         }
+        if name == "kubeconfig" && line.arguments.len() == 2 {
+            return self.wrong(&line.arguments[1], "only the current context of the file is understood");
+        }
+        let Some(word) = self.only_argument(line) else { return };
+        if name == "kubeconfig" {
+            *api = Some(Api::Kubeconfig(PathBuf::from(&word.text)));
+            return;
+        }
+        let is_url = ["http://", "https://"].iter().any(|scheme| word.text.starts_with(scheme));
+        *api = Some(Api::Endpoint(if is_url { word.text.clone() } else { format!("http://{}", word.text) }));
     }
 }

@@ -131,15 +131,12 @@ fn server(line: &str) -> Server {
 fn properties_mean_what_they_mean_there() {
     let server_of = |line| server(line).kubernetes.expect("there is one");
     let found = server_of(
-        "kubernetes k.local 10.0.0.0/8 {\n endpoint https://10.0.0.1:6443\n tls cert key ca\n namespaces a b\n \
+        "kubernetes k.local 10.0.0.0/8 {\n endpoint https://10.0.0.1:6443\n namespaces a b\n \
          endpoint_pod_names\n ignore empty_service\n fallthrough\n pods verified\n ttl 0\n}",
     );
     let wanted = Kubernetes {
         zones: vec![name("k.local"), name("10.in-addr.arpa")],
-        api: Some(Api::Endpoint {
-            url: "https://10.0.0.1:6443".into(),
-            tls: Some(["cert", "key", "ca"].map(Into::into)),
-        }),
+        api: Some(Api::Endpoint("https://10.0.0.1:6443".into())),
         pods: PodMode::Verified,
         ttl: 0,
         namespaces: vec!["a".into(), "b".into()],
@@ -148,8 +145,8 @@ fn properties_mean_what_they_mean_there() {
         fallthrough: Fallthrough::Always,
     };
     assert_eq!(found, wanted);
-    let api = server_of("kubernetes {\n kubeconfig /k admin\n}").api;
-    assert_eq!(api, Some(Api::Kubeconfig { path: "/k".into(), context: Some("admin".into()) }));
+    let api = server_of("kubernetes {\n kubeconfig /k\n}").api;
+    assert_eq!(api, Some(Api::Kubeconfig("/k".into())));
 
     let forward = server(
         "forward b.org 1.1.1.1 tls://9.9.9.9 {\n except c.b.org\n policy sequential\n max_fails 0\n max_concurrent 7\n \
@@ -263,7 +260,7 @@ fn what_is_not_understood_is_refused_where_it_stands() {
         ),
         ("kubernetes {\npods some\n}", "3:6: `some` is none of disabled, insecure, verified"),
         ("kubernetes {\nttl 3601\n}", "3:5: `3601` is no whole number from 0 to 3600"),
-        ("kubernetes {\ntls a b c\n}", "3:1: `tls` stands after the `endpoint` that it is for"),
+        ("kubernetes {\ntls a b c\n}", "3:1: `tls` is not understood: keys are given in a `kubeconfig`"),
         ("kubernetes in-addr.arpa", "1:1: kubernetes needs a zone for its names, such as cluster.local"),
         ("forward .", "2:1: `forward` needs 2 arguments"),
         ("forward . https://1.1.1.1", "2:11: `https://1.1.1.1`: only dns:// and tls:// are spoken"),

@@ -46,9 +46,7 @@ const SERVER: &[&str] = &[
 const KUBERNETES: &[&str] = &[
     "zones",
     "kubeconfig",
-    "context",
     "endpoint",
-    "tls",
     "pods",
     "ttl",
     "namespaces",
@@ -215,34 +213,10 @@ fn kubernetes(fields: &Fields<'_>, zones: &[Name]) -> Kubernetes {
 fn api(fields: &Fields<'_>) -> Option<Api> {
     let kubeconfig = fields.text("kubeconfig").map(PathBuf::from);
     let endpoint = fields.text("endpoint").map(str::to_owned);
-    if kubeconfig.is_none() && fields.has("context") {
-        fields.wrong("context", "stands with the `kubeconfig` that it is in");
+    if kubeconfig.is_some() && endpoint.is_some() {
+        fields.wrong("endpoint", "the API server is given by `kubeconfig` already");
     }
-    if endpoint.is_none() && fields.has("tls") {
-        fields.wrong("tls", "stands with the `endpoint` that it is for");
-    }
-    match (kubeconfig, endpoint) {
-        (Some(_), Some(_)) => {
-            fields.wrong("endpoint", "the API server is given by `kubeconfig` already");
-            None
-        }
-        (Some(path), None) => {
-            Some(Api::Kubeconfig { path, context: fields.text("context").map(str::to_owned) })
-        }
-        (None, Some(url)) => {
-            let tls = fields.object("tls", &TLS[..3]).and_then(|tls| {
-                let [Some(certificate), Some(key), Some(authority)] =
-                    ["certificate", "key", "authority"].map(|name| tls.text(name).map(PathBuf::from))
-                else {
-                    tls.wrong("", "needs certificate, key and authority");
-                    return None;
-                };
-                Some([certificate, key, authority])
-            });
-            Some(Api::Endpoint { url, tls })
-        }
-        (None, None) => None,
-    }
+    kubeconfig.map(Api::Kubeconfig).or(endpoint.map(Api::Endpoint))
 }
 
 fn forward(fields: &Fields<'_>) -> Forward {

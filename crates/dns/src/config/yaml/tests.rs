@@ -22,7 +22,6 @@ servers:
   kubernetes:
     zones: [cluster.local, in-addr.arpa]
     endpoint: https://10.0.0.1
-    tls: {certificate: c, key: k, authority: a}
     pods: verified
     ttl: 30
     namespaces: [a]
@@ -53,7 +52,7 @@ servers:
     let corefile = ". {\nerrors\nloop\nloadbalance\nprometheus :9153\nreload\nready\nhealth {\nlameduck 5s\n}\n\
         hosts /h {\n10.0.0.1 x.org\nttl 5\nno_reverse\nfallthrough\n}\n\
         rewrite continue name suffix .a.org .b.org answer auto\nrewrite name c.org d.org\n\
-        kubernetes cluster.local in-addr.arpa {\nendpoint https://10.0.0.1\ntls c k a\npods verified\nttl 30\nnamespaces a\n\
+        kubernetes cluster.local in-addr.arpa {\nendpoint https://10.0.0.1\npods verified\nttl 30\nnamespaces a\n\
         endpoint_pod_names\nignore empty_service\nfallthrough in-addr.arpa\n}\n\
         forward b.org 1.1.1.1 tls://9.9.9.9 {\nexcept c.b.org\npolicy round_robin\nmax_fails 3\nmax_concurrent 9\n\
         health_check 1s no_rec domain x.org\nexpire 1m\nforce_tcp\nprefer_udp\ntls c k a\ntls_servername s\n}\n\
@@ -90,7 +89,7 @@ servers:
   - to: [x, 1.1.1.1, 7]
     policy: some
     tls: {key: k}
-  kubernetes: {zones: [a..b], tls: {}, context: x, pods: all}
+  kubernetes: {zones: [a..b], kubeconfig: k, endpoint: e, pods: all}
   rewrite: [{to: a}, {exact: a, suffix: b}]
 - nothing
 ";
@@ -103,8 +102,7 @@ servers:
         "servers[0].rewrite[0]: needs either `exact` or `suffix`",
         "servers[0].rewrite[1]: needs either `exact` or `suffix`",
         "servers[0].kubernetes.zones[0]: `a..b` is no domain name: it has an empty label",
-        "servers[0].kubernetes.context: stands with the `kubeconfig` that it is in",
-        "servers[0].kubernetes.tls: stands with the `endpoint` that it is for",
+        "servers[0].kubernetes.endpoint: the API server is given by `kubeconfig` already",
         "servers[0].kubernetes.pods: `all` is none of disabled, insecure, verified",
         "servers[0].cache.failure: `6m` is longer than 5m",
         "servers[0].cache.success: `5` is not an object",
