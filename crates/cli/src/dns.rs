@@ -1,5 +1,7 @@
 //! `signalbox dns`: the names of a cluster's Services, for pods and nodes.
 
+mod configured;
+
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +27,14 @@ pub(crate) struct Args {
     /// The URL of the API server, in place of the kubeconfig's
     #[arg(long, value_name = "URL")]
     master: Option<String>,
+    /// A Corefile, a ConfigMap with one, or a DNSConfiguration. It says what --zone, --reverse, --fallthrough, --pods, --ttl,
+    /// --listen, --health, --ready and --lameduck say otherwise, and who is asked for other names
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["zone", "reverse", "fallthrough", "pods", "ttl", "listen", "health", "ready", "lameduck"]
+    )]
+    config: Option<PathBuf>,
     /// The domain of the cluster
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     zone: String,
@@ -93,7 +103,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_log(Format::Text, args.v, None);
     // UDP has threads of its own; the rest is waiting.
     let runtime = Builder::new_current_thread().enable_all().build().context("failed to start")?;
-    runtime.block_on(serve(args))
+    match &args.config {
+        Some(file) => runtime.block_on(configured::serve(args, file)),
+        None => runtime.block_on(serve(args)),
+    }
 }
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
@@ -102,15 +115,32 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let client = Client::connect(&config).await.map_err(|error| anyhow!("failed to start: {error}"))?;
     info!(server = client.server().await, zone = %settings.zone.zone, ?addresses, "answering");
     let (stop, stopping) = tokio::sync::watch::channel(false);
-    let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
     let mut running = std::pin::pin!(::dns::run(client, settings, stopping));
     tokio::select! {
         result = &mut running => return result.map_err(|error| anyhow!("failed to {error}")),
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        result = stopped() => result?,
     }
     stop.send_replace(true);
     running.await.map_err(|error| anyhow!("failed to {error}"))
+}
+
+/// Waits for a signal to end.
+async fn stopped() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    Ok(())
+}
+
+fn threads(args: &Args) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    args.threads.unwrap_or_else(processors).max(1)
+}
+
+fn policy(args: &Args) -> Policy {
+    Policy { recursion: args.allow_recursion.clone(), udp_size: args.udp_size, rate: args.rate_limit }
 }
 
 /// What the flags mean, with open sockets and where they are.
@@ -124,22 +154,18 @@ fn settings(args: &Args) -> anyhow::Result<(Settings, Vec<SocketAddr>)> {
         Pods::Insecure => ::dns::zone::Pods::Insecure,
         Pods::Verified => ::dns::zone::Pods::Verified,
     };
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.unwrap_or_else(processors).max(1);
     let mut sockets = Sockets::default();
     let mut addresses = Vec::new();
     for address in &args.listen {
-        let opened = sockets.open(*address, threads).map_err(|error| anyhow!("failed to {error}"))?;
+        let opened = sockets.open(*address, threads(args)).map_err(|error| anyhow!("failed to {error}"))?;
         addresses.push(opened);
     }
     let own = addresses.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified());
     zone.servers = if args.server_address.is_empty() { own.collect() } else { args.server_address.clone() };
-    let policy =
-        Policy { recursion: args.allow_recursion.clone(), udp_size: args.udp_size, rate: args.rate_limit };
     let settings = Settings {
         zone,
         sockets,
-        policy,
+        policy: policy(args),
         health: page("--health", &args.health)?,
         ready: page("--ready", &args.ready)?,
         metrics: None,

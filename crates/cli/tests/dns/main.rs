@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+mod configured;
 #[path = "../apiserver/machine.rs"]
 #[allow(dead_code, reason = "not all of it is used here")]
 mod machine;

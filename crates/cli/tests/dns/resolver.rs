@@ -77,8 +77,10 @@ fn the_c_library_finds_every_form_of_a_name() {
         policy: Policy { recursion: Vec::new(), udp_size: 1232, rate: None },
         health: None,
         ready: None,
+        metrics: None,
         lameduck: Duration::ZERO,
         elsewhere: None,
+        blocks: dns::serve::no_blocks(),
     };
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let server = runtime.spawn(dns::run(client, settings, stopping));

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use telemetry::Counter;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -23,7 +24,12 @@ pub fn read(path: &Path, environment: Environment) -> Result<Settings, Mistakes>
 
 /// Looks at the file as often as it wants, and tells of other settings in it. What is wrong with it is logged once, and
 /// the settings stay what they were. Ends when nobody listens any more, or when the file no longer says `reload`.
-pub async fn follow(path: &Path, environment: Environment, settings: watch::Sender<Settings>) {
+pub async fn follow(
+    path: &Path,
+    environment: Environment,
+    settings: watch::Sender<Settings>,
+    mistakes_made: Counter,
+) {
     let mut last_mistake = None;
     loop {
         let Some(interval) = settings.borrow().reload else { return };
@@ -46,6 +52,7 @@ pub async fn follow(path: &Path, environment: Environment, settings: watch::Send
             }
             Err(mistakes) if last_mistake.as_ref() == Some(&mistakes) => {}
             Err(mistakes) => {
+                mistakes_made.inc();
                 warn!(file = %path.display(), %mistakes, "the changed DNS configuration is wrong; the one before stays");
                 last_mistake = Some(mistakes);
             }
@@ -65,12 +72,15 @@ mod tests {
         let environment: Environment = |_| None;
         let (sender, mut told) = watch::channel(read(&path, environment).expect("it is right"));
         let file = path.clone();
-        let following = tokio::spawn(async move { follow(&file, environment, sender).await });
+        let counter = Counter::new("mistakes", "Mistakes.").expect("a name");
+        let count = counter.clone();
+        let following = tokio::spawn(async move { follow(&file, environment, sender, count).await });
         let second = Duration::from_secs(1);
 
         write(".:53 {\n reload 10s\n nonsense\n}");
         tokio::time::sleep(second * 35).await;
         assert!(!told.has_changed().expect("it is still followed"));
+        assert_eq!(counter.get(), 1.0);
 
         write(".:54 {\n reload 20s\n}");
         tokio::time::sleep(second * 11).await;
