@@ -14,7 +14,7 @@ use tracing::{debug, error, info};
 use crate::config::{Hosts, Rewrite, Server};
 use crate::elsewhere::{AtOnce, Elsewhere};
 use crate::hosts::{HostAnswer, HostTable};
-use crate::metrics::DnsMetrics;
+use crate::metrics::{CoreCounts, DnsMetrics, Queries};
 use crate::rewrite::{Rewritten, rewritten};
 use crate::serve::Asked;
 use crate::upstream::UpstreamError;
@@ -29,7 +29,12 @@ pub struct Blocks {
     blocks: Vec<Block>,
     /// Whether any of them does something before the cluster's names.
     has_before: bool,
+    /// Where queries are counted, and what the counted blocks are called.
+    counted: Option<(Arc<Queries>, Labels)>,
 }
+
+/// Servers and zones as metrics call them.
+type Labels = Vec<(String, String)>;
 
 #[derive(Debug)]
 struct Block {
@@ -38,12 +43,18 @@ struct Block {
     hosts: Option<(Hosts, watch::Sender<Arc<HostTable>>)>,
     elsewhere: Arc<Elsewhere>,
     logs_queries: bool,
+    /// Which of the counted blocks it is.
+    number: Option<usize>,
 }
 
 impl Blocks {
     /// Makes what the servers of a configuration say. Files that they name are read.
     pub fn new(servers: &[Server], metrics: &DnsMetrics) -> Result<Self, UpstreamError> {
-        let block = |server: &Server| {
+        let mut labels = Vec::new();
+        let mut block = |server: &Server| {
+            let zone = server.zones.first().map(Name::to_string).unwrap_or_default();
+            let number = server.is_counted.then_some(labels.len());
+            labels.extend(number.map(|_| (format!("dns://:{}", server.port), zone)));
             let hosts = server.hosts.clone().map(|hosts| {
                 let table = Arc::new(table(&hosts));
                 metrics.hosts_entries.with_label_values::<&str>(&[]).set(table.len() as f64);
@@ -55,13 +66,25 @@ impl Blocks {
                 hosts,
                 elsewhere: Arc::new(Elsewhere::new(server, metrics)?),
                 logs_queries: server.logs_queries,
+                number,
             })
         };
-        let blocks: Vec<Block> = servers.iter().map(block).collect::<Result<_, UpstreamError>>()?;
+        let blocks: Vec<Block> = servers.iter().map(&mut block).collect::<Result<_, UpstreamError>>()?;
         let has_before = blocks
             .iter()
             .any(|block| block.logs_queries || block.hosts.is_some() || !block.rewrites.is_empty());
-        Ok(Self { blocks, has_before })
+        let counted = Some((metrics.queries.clone(), labels)).filter(|(_, labels)| !labels.is_empty());
+        Ok(Self { blocks, has_before, counted })
+    }
+
+    /// Answers where the core of this number counts; `None`: nothing is counted.
+    pub fn counts(&self, core: usize) -> Option<CoreCounts> {
+        self.counted.as_ref().map(|(queries, labels)| queries.core(core, labels))
+    }
+
+    /// Answers which of the counted zones a name is in.
+    pub fn number(&self, name: &NameBuffer) -> Option<usize> {
+        self.block(name)?.number
     }
 
     /// Whether a query is to be looked at before the cluster's names are.

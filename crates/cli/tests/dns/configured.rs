@@ -118,9 +118,13 @@ fn a_corefile_without_a_cluster_is_served_and_followed() {
     };
     assert!(page(ready, "/ready").starts_with("HTTP/1.1 200"));
     let text = page(metrics, "/metrics");
-    for line in
-        ["coredns_build_info{", "coredns_proxy_request_duration_seconds_count{", "coredns_cache_hits_total{"]
-    {
+    for line in [
+        "coredns_build_info{",
+        "coredns_proxy_request_duration_seconds_count{",
+        "coredns_cache_hits_total{",
+        "coredns_dns_requests_total{",
+        "coredns_dns_request_duration_seconds_count{",
+    ] {
         assert!(text.contains(line), "{line}: {text}");
     }
     // A mistake changes nothing; what is right is taken over.

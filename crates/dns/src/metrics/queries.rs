@@ -67,6 +67,12 @@ struct Cells {
     response_bytes: [AtomicU64; 2],
 }
 
+impl std::fmt::Debug for Queries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queries").finish_non_exhaustive()
+    }
+}
+
 impl Cells {
     fn new() -> Self {
         let zero = || AtomicU64::new(0);

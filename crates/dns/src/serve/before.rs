@@ -1,10 +1,12 @@
 //! What comes before the zone: names that are given, and names that stand for others.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Front;
 use crate::answer::{Asking, Outcome, answer};
 use crate::blocks::Blocks;
+use crate::metrics::{CoreCounts, Protocol};
 use crate::rewrite::Rewritten;
 use crate::wire::{LONGEST, Query, Rcode, Reply};
 use crate::zone::Zone;
@@ -28,6 +30,35 @@ pub(super) fn answer_all(
         }
     }
     answer(zone, message, asking, out)
+}
+
+/// The number under which tasks count; those of threads begin with 0.
+pub(super) const TASKS: usize = usize::MAX;
+
+/// Counts a query and its answer, which is empty where there is none.
+pub(super) fn tally(
+    (blocks, counts): (&Blocks, &CoreCounts),
+    (message, answer): (&[u8], &[u8]),
+    (client, is_udp): (IpAddr, bool),
+    time: Duration,
+) {
+    let Ok(query) = Query::read(message) else { return };
+    let Some(zone) = blocks.number(&query.name) else { return };
+    let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
+    counts.request(zone, (protocol, client), (query.kind, message.len()));
+    if let Some(low) = answer.get(3) {
+        counts.response(zone, (protocol, time), (Rcode(u16::from(low & 0xf)), answer.len()));
+    }
+}
+
+impl Front {
+    /// Counts what a task answered.
+    pub(super) fn count(&self, exchange: (&[u8], &[u8]), who: (IpAddr, bool), time: Duration) {
+        let blocks = self.blocks.borrow().clone();
+        if let Some(counts) = blocks.counts(TASKS) {
+            tally((&blocks, &counts), exchange, who, time);
+        }
+    }
 }
 
 fn limits(query: &Query<'_>, asking: &Asking) -> (usize, u16) {

@@ -1,7 +1,7 @@
 //! Asks others for what the zone does not know, and makes their answer one for the client.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -21,10 +21,14 @@ impl Front {
         outcome: Outcome,
         who: (IpAddr, Asking),
     ) -> Option<Vec<u8>> {
-        match self.rewritten(&message) {
+        let begun = Instant::now();
+        let asked = message.clone();
+        let answer = match self.rewritten(&message) {
             Some(rewritten) => self.ask_rewritten(&message, &rewritten, who).await,
             None => self.ask_others(message, outcome, who).await,
-        }
+        };
+        self.count((&asked, answer.as_deref().unwrap_or_default()), (who.0, who.1.is_udp), begun.elapsed());
+        answer
     }
 
     /// The same for a message whose name stands for no other.

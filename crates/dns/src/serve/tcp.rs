@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -84,9 +84,11 @@ async fn read_queries(
         let mut out = vec![0; LONGEST];
         let zone = front.zone.borrow().clone();
         let blocks = front.blocks.borrow().clone();
+        let begun = Instant::now();
         match answer_all((&zone, &blocks), &message, &asking, &mut out) {
             Outcome::Reply(len) => {
                 out.truncate(len);
+                front.count((&message, &out), (client, false), begun.elapsed());
                 if answers.send(out).await.is_err() {
                     return;
                 }

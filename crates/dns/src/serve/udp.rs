@@ -4,13 +4,13 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sys::datagram::{Batch, Peer, set_patience};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
-use super::before::answer_all;
+use super::before::{answer_all, tally};
 use super::sockets::Error;
 use super::{Front, over_limit};
 use crate::answer::{Asking, Outcome};
@@ -30,10 +30,11 @@ pub(super) fn start(
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let runtime = Handle::current();
     let mut threads = Vec::new();
-    for socket in sockets {
+    for (number, socket) in sockets.into_iter().enumerate() {
         let failed = |source| Error { what: "start a thread for UDP".to_owned(), source };
         set_patience(&socket, PATIENCE).map_err(failed)?;
         let worker = Worker {
+            number,
             socket: Arc::new(socket),
             front: front.clone(),
             runtime: runtime.clone(),
@@ -55,6 +56,7 @@ pub(super) async fn wait(threads: Vec<JoinHandle<()>>) {
 }
 
 struct Worker {
+    number: usize,
     socket: Arc<UdpSocket>,
     front: Front,
     runtime: Handle,
@@ -68,6 +70,7 @@ impl Worker {
         let mut zone = zones.borrow_and_update().clone();
         let mut blocks_told = self.front.blocks.clone();
         let mut blocks = blocks_told.borrow_and_update().clone();
+        let mut counts = blocks.counts(self.number);
         let mut turn = 0u32;
         while !self.is_stopped.load(Ordering::Relaxed) {
             let count = match batch.receive(&self.socket) {
@@ -85,7 +88,9 @@ impl Worker {
             }
             if blocks_told.has_changed().unwrap_or(false) {
                 blocks = blocks_told.borrow_and_update().clone();
+                counts = blocks.counts(self.number);
             }
+            let begun = Instant::now();
             for number in 0..count {
                 turn = turn.wrapping_add(1);
                 let (message, peer, room) = batch.get(number);
@@ -106,6 +111,9 @@ impl Worker {
                         0
                     }
                 };
+                if let Some(counts) = counts.as_ref().filter(|_| len > 0) {
+                    tally((&blocks, counts), (message, &room[..len]), (client, true), begun.elapsed());
+                }
                 batch.set_answer(number, len);
             }
             batch.send(&self.socket);
