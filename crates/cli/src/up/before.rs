@@ -56,7 +56,10 @@ pub(super) fn prepare(site: &Site, data: &Path) -> anyhow::Result<Vec<String>> {
 pub(super) fn tidy(site: &Site, data: &Path) {
     let before = match read_record(data) {
         Ok(Some(before)) => before,
-        Ok(None) => return,
+        Ok(None) => {
+            warn!("somebody has removed the record of the network; what is known of it goes");
+            Record::new(site, None)
+        }
         Err(error) => return warn!("{error:#}"),
     };
     stop_pods(data, &before.nodes);

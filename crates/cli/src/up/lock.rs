@@ -21,6 +21,7 @@ impl Lock {
         let mut file = loop {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
             made.with_context(|| format!("failed to make the directory {} (--data)", data.display()))?;
+            check_owner(data)?;
             let file = open(data)?;
             match file.try_lock() {
                 // `signalbox down` may have removed it meanwhile, and then it keeps nobody out.
@@ -44,6 +45,7 @@ impl Lock {
 
     /// Ends whoever has a directory, and takes it. The directory is there. Answers whether there was somebody.
     pub(super) fn take_over(data: &Path, patience: Duration) -> anyhow::Result<(Self, bool)> {
+        check_owner(data)?;
         let file = open(data)?;
         if file.try_lock().is_ok() {
             return Ok((Self { _file: file }, false));
@@ -70,6 +72,19 @@ impl Lock {
         };
         bail!("`signalbox up` (process {number}) did not end within {} s", patience.as_secs())
     }
+}
+
+/// Refuses a directory in which somebody else may put files: what is in it is believed, and keys are kept there.
+fn check_owner(data: &Path) -> anyhow::Result<()> {
+    const OTHERS_WRITE: u32 = 0o002;
+    let about = std::fs::metadata(data).with_context(|| format!("failed to look at {}", data.display()))?;
+    if about.uid() != 0 {
+        bail!("{} belongs to another user (number {}), not to root (--data)", data.display(), about.uid());
+    }
+    if about.mode() & OTHERS_WRITE != 0 {
+        bail!("everybody may write into {} (--data)", data.display());
+    }
+    Ok(())
 }
 
 /// Whether a directory's file is still this one.
@@ -109,7 +124,29 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        if !sys::process::is_root() {
+            println!("SKIPPED (needs root): whose a directory is");
+            return;
+        }
+        let data = folder("owner");
+        let said = || Lock::take(&data).err().map_or("taken".to_owned(), |error| error.to_string());
+        assert_eq!(said(), "taken");
+        chown(&data, Some(1000), None).unwrap();
+        assert!(said().contains("belongs to another user (number 1000)"), "{}", said());
+        chown(&data, Some(0), None).unwrap();
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(said().contains("everybody may write"), "{}", said());
+        std::fs::remove_dir_all(data).unwrap();
+    }
+
+    #[test]
     fn a_removed_file_keeps_nobody_out() {
+        if !sys::process::is_root() {
+            println!("SKIPPED (needs root): locks");
+            return;
+        }
         let data = folder("removed");
         let before = open(&data).unwrap();
         assert!(is_there(&before, &data));
@@ -122,6 +159,10 @@ mod tests {
 
     #[test]
     fn who_does_not_say_yet_who_they_are_is_waited_for() {
+        if !sys::process::is_root() {
+            println!("SKIPPED (needs root): locks");
+            return;
+        }
         let data = folder("late");
         // What a killed one has left, and the lock of another one who was not yet able to write.
         std::fs::write(path(&data), "1 0\n").unwrap();

@@ -85,6 +85,15 @@ fn ctrl_c_comes_at_any_moment() {
 }
 
 #[test]
+fn who_removes_the_directory_loses_the_objects_and_nothing_stays() {
+    let Some(mut stage) = Stage::isolated(&["--nodes=2"]) else { return };
+    assert_eq!(namespaces(&stage).len(), 3);
+    std::fs::remove_dir_all(stage.up.data()).unwrap();
+    stage.up.interrupt().unwrap();
+    assert_eq!(namespaces(&stage), [""; 0]);
+}
+
+#[test]
 fn down_removes_every_trace() {
     let Some(mut stage) = Stage::isolated(&["--nodes=2"]) else { return };
     stage.backend(3);
