@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use sys::process::{Places, start_in};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::folder::{Started, read};
 use crate::keeper::Launch;
@@ -51,7 +52,9 @@ async fn outcome(command: &mut Command) -> io::Result<(ExitStatus, Vec<u8>)> {
     /// What is still in the pipes is there at once; who holds them longer was left behind by the command.
     const LAST_WORDS: Duration = Duration::from_millis(100);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.process_group(0);
     let mut child = command.spawn()?;
+    let mut family = Family::of(&child);
     let (mut out, mut error) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let listening = async {
@@ -68,9 +71,30 @@ async fn outcome(command: &mut Command) -> io::Result<(ExitStatus, Vec<u8>)> {
             }
         }
     };
+    // What it leaves in the container on purpose stays there.
+    family.0 = None;
     out.append(&mut error);
     out.truncate(SHOWN);
     Ok((status, out))
+}
+
+/// A command and what it started, killed when this is dropped: a probe that takes too long would leave its children each
+/// time it is asked, until the pod goes.
+struct Family(Option<Pid>);
+
+impl Family {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|number| Pid::from_raw(i32::try_from(number).ok()?)))
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // Its leader was not waited for, so that the number is still theirs.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
 }
 
 /// Keeps the beginning of what comes, and takes the rest, so that nobody has to wait.
@@ -102,5 +126,30 @@ mod tests {
         let begin = Instant::now();
         assert_eq!(run("sleep 30 & echo done").await, (Some(0), "done\n".to_owned()));
         assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_takes_too_long_ends_with_what_it_started() {
+        let sleepers = || {
+            let all = std::fs::read_dir("/proc").unwrap().flatten();
+            let line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
+            all.filter_map(line).filter(|line| line == b"sleep\x0086391\0").count()
+        };
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 86391; true"]);
+        let begin = Instant::now();
+        {
+            let running = outcome(&mut command);
+            tokio::pin!(running);
+            while sleepers() == 0 {
+                assert!(begin.elapsed() < Duration::from_secs(20));
+                let step = tokio::time::timeout(Duration::from_millis(5), &mut running).await;
+                assert!(step.is_err(), "it ended");
+            }
+        }
+        while sleepers() > 0 {
+            assert!(begin.elapsed() < Duration::from_secs(20), "it was left behind");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
