@@ -8,7 +8,7 @@ use clap::Args as Arguments;
 use telemetry::Format;
 
 use super::lock::{self, Lock};
-use super::{before, need_root, read_record};
+use super::{before, need_root, read_record, record};
 
 /// How long a cluster may take to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_log(Format::Text, 0, Some("warn"));
     let data = std::path::absolute(&args.data).context("failed to find the directory (--data)")?;
     // A directory that is somebody else's is left alone.
-    if !lock::path(&data).exists() {
+    if !lock::path(&data).exists() && !record(&data).exists() {
         println!("nothing of `signalbox up` is in {}", data.display());
         return Ok(());
     }
