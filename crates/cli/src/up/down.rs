@@ -13,7 +13,7 @@ use super::{before, need_root, read_record, record};
 /// How long a cluster may take to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the API server and `up` keep in the directory.
-const FILES: [&str; 4] = ["objects.redb", "kubeconfig", "lan.kubeconfig", "up.json"];
+const FILES: [&str; 5] = ["objects.redb", "kubeconfig", "lan.kubeconfig", "dns.kubeconfig", "up.json"];
 const FOLDERS: [&str; 2] = ["pki", "nodes"];
 
 /// Whose traces.

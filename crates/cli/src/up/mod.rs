@@ -6,6 +6,7 @@ mod before;
 mod cluster;
 pub(crate) mod down;
 mod lock;
+mod names;
 mod nodes;
 mod say;
 
