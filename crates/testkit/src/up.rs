@@ -113,9 +113,18 @@ impl Up {
 
     /// Ends it as Ctrl-C does.
     pub fn interrupt(&mut self) -> io::Result<ExitStatus> {
+        self.signal(Signal::INT)
+    }
+
+    /// Ends it as a terminal does that is closed.
+    pub fn hang_up(&mut self) -> io::Result<ExitStatus> {
+        self.signal(Signal::HUP)
+    }
+
+    fn signal(&mut self, signal: Signal) -> io::Result<ExitStatus> {
         let mut child = self.child.take().ok_or_else(|| io::Error::other("it does not run"))?;
         let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        kill_process(number.ok_or_else(|| io::Error::other("no process"))?, Signal::INT)?;
+        kill_process(number.ok_or_else(|| io::Error::other("no process"))?, signal)?;
         child.wait()
     }
 

@@ -9,6 +9,7 @@ mod lock;
 mod names;
 mod nodes;
 mod say;
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,11 +22,11 @@ use model::IpNet;
 use site::{Record, Site, Wish};
 use telemetry::Format;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use workload::Images;
 
 use cluster::Cluster;
 use lock::Lock;
+use signals::Signals;
 
 /// Where everything is kept unless it is said otherwise.
 const DATA: &str = "/var/lib/signalbox";
@@ -112,25 +113,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     before::tidy(&site, &data);
     drop(lock);
     result
-}
-
-/// What ends it.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn open() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 pub(crate) fn need_root(what: &str) -> anyhow::Result<()> {

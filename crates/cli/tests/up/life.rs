@@ -85,6 +85,15 @@ fn ctrl_c_comes_at_any_moment() {
 }
 
 #[test]
+fn a_closed_terminal_ends_it_too() {
+    let Some(mut stage) = Stage::isolated(&[]) else { return };
+    assert_eq!(namespaces(&stage).len(), 2);
+    let status = stage.up.hang_up().unwrap();
+    assert!(status.success(), "{status}\n{}", stage.up.log());
+    assert_eq!(namespaces(&stage), [""; 0]);
+}
+
+#[test]
 fn who_removes_the_directory_loses_the_objects_and_nothing_stays() {
     let Some(mut stage) = Stage::isolated(&["--nodes=2"]) else { return };
     assert_eq!(namespaces(&stage).len(), 3);
