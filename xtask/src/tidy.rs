@@ -77,7 +77,18 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("testkit", &["model", "objects", "sys", "desired", "trust"]),
     (
         "xtask",
-        &["model", "store", "objects", "sys", "backend", "backend-nftables", "desired", "watch", "testkit"],
+        &[
+            "model",
+            "store",
+            "objects",
+            "sys",
+            "backend",
+            "backend-nftables",
+            "desired",
+            "dns",
+            "watch",
+            "testkit",
+        ],
     ),
 ];
 
