@@ -17,12 +17,13 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("config", &["model", "desired"]),
     ("store", &[]),
-    ("apiserver", &["model", "objects", "store", "telemetry"]),
+    ("trust", &[]),
+    ("apiserver", &["model", "objects", "store", "telemetry", "trust"]),
     ("objects", &["model"]),
     ("sys", &["model"]),
     ("backend", &["model", "telemetry"]),
@@ -33,7 +34,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ("endpointslice", &["model", "objects", "telemetry", "watch"]),
     ("health", &["model", "sys", "telemetry"]),
     ("site", &["model", "sys"]),
-    ("workload", &["model", "objects", "sys", "telemetry", "watch"]),
+    ("workload", &["model", "objects", "sys", "telemetry", "trust", "watch"]),
     ("backend-nftables", &["model", "backend", "sys"]),
     (
         "agent",
@@ -73,10 +74,21 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "site",
         ],
     ),
-    ("testkit", &["model", "objects", "sys", "desired"]),
+    ("testkit", &["model", "objects", "sys", "desired", "trust"]),
     (
         "xtask",
-        &["model", "store", "objects", "sys", "backend", "backend-nftables", "desired", "watch", "testkit"],
+        &[
+            "model",
+            "store",
+            "objects",
+            "sys",
+            "backend",
+            "backend-nftables",
+            "desired",
+            "dns",
+            "watch",
+            "testkit",
+        ],
     ),
 ];
 

@@ -24,7 +24,8 @@ pub use connections::watch_connections;
 pub use event::{Event, Settings};
 pub use flows::FlowSweeper;
 pub use kernel::{
-    Counting, Kernel, KernelBackend, KernelWatch, OwnWrites, cleanup, cleanup_kube_proxy, open_kernel,
+    Counting, Kernel, KernelBackend, KernelWatch, OwnWrites, cleanup, cleanup_kube_proxy, has_rules,
+    open_kernel,
 };
 pub use leftovers::remove as remove_leftovers;
 pub use settings::apply_settings;

@@ -1,13 +1,17 @@
 //! `signalbox controller`: what Kubernetes' controllers and scheduler do, in any API server.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args as Arguments;
 use controllers::Controller;
-use endpointslice::Settings;
-use telemetry::Format;
+use endpointslice::{Settings, SliceMetrics};
+use health::{Port, serve_component};
+use telemetry::{Format, Metrics, WorkQueues};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
@@ -39,6 +43,9 @@ pub(crate) struct Args {
     /// The certificate of the API server that Pods are told [default: none]
     #[arg(long, value_name = "FILE")]
     root_ca_file: Option<PathBuf>,
+    /// How long a node may be silent
+    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = config::parse_duration)]
+    node_monitor_grace_period: Duration,
     /// Whether to work only while holding the lease, so that several can run
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     leader_elect: bool,
@@ -48,6 +55,9 @@ pub(crate) struct Args {
     /// How many Services are worked on at a time
     #[arg(long, value_name = "NUMBER", default_value_t = 8)]
     concurrent_service_endpoint_syncs: usize,
+    /// Where /metrics and /healthz are served, such as 127.0.0.1:10257 [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_bind_address: Option<SocketAddr>,
     /// How much to log: 0 to 4
     #[arg(short, long, default_value_t = 2)]
     v: u8,
@@ -65,13 +75,16 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let config = ApiConfig::new(args.kubeconfig.clone(), args.master.clone(), "");
     let client = Client::connect(&config).await.map_err(|error| anyhow!("failed to start: {error}"))?;
     let (has_slices, others) = chosen(&args.controllers).map_err(|error| anyhow!(error))?;
-    let others = other_settings(args, others)?;
+    let metrics = crate::proxy::metrics();
+    let queues = WorkQueues::new(&metrics);
+    let settings = settings(args, &queues, &metrics);
+    let others = other_settings(args, others, queues)?;
     info!(server = client.server().await, has_slices, others = ?others.controllers, "controlling");
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
     let slices = async {
         if has_slices {
-            endpointslice::run(client.clone(), settings(args), stopping.clone()).await;
+            endpointslice::run(client.clone(), settings, stopping.clone()).await;
         }
     };
     let others = async {
@@ -82,6 +95,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let mut running = std::pin::pin!(async { tokio::join!(slices, others) });
     tokio::select! {
         _ = &mut running => return Ok(()),
+        served = serve_metrics(args.metrics_bind_address, metrics) => served?,
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
@@ -89,6 +103,13 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     stop.send_replace(true);
     running.await;
     Ok(())
+}
+
+/// Serves the metrics, for ever or until the port cannot be had.
+async fn serve_metrics(address: Option<SocketAddr>, metrics: Metrics) -> anyhow::Result<()> {
+    let Some(address) = address else { return std::future::pending().await };
+    let port = Port { address, hard_fail: true, failed: Arc::new(|_| {}) };
+    serve_component(port, metrics).await.map_err(|error| anyhow!("failed to {error}"))
 }
 
 /// Whether EndpointSlices are kept, and which of the others work.
@@ -115,7 +136,11 @@ fn chosen(list: &[String]) -> Result<(bool, BTreeSet<Controller>), String> {
     Ok((has_slices, others))
 }
 
-fn other_settings(args: &Args, mut chosen: BTreeSet<Controller>) -> anyhow::Result<controllers::Settings> {
+fn other_settings(
+    args: &Args,
+    mut chosen: BTreeSet<Controller>,
+    queues: WorkQueues,
+) -> anyhow::Result<controllers::Settings> {
     let range = |text: &String| {
         text.parse().map_err(|_| anyhow!("--cluster-cidr: {text:?} is no range of addresses"))
     };
@@ -128,11 +153,24 @@ fn other_settings(args: &Args, mut chosen: BTreeSet<Controller>) -> anyhow::Resu
     };
     let root_certificate = args.root_ca_file.as_ref().map(read).transpose()?;
     let lease = lease(args, OTHERS_LEASE);
-    Ok(controllers::Settings { lease, controllers: chosen, cluster_ranges, root_certificate })
+    let node_grace = args.node_monitor_grace_period;
+    Ok(controllers::Settings {
+        lease,
+        controllers: chosen,
+        cluster_ranges,
+        root_certificate,
+        node_grace,
+        queues,
+    })
 }
 
-fn settings(args: &Args) -> Settings {
-    Settings { lease: lease(args, LEASE), workers: args.concurrent_service_endpoint_syncs }
+fn settings(args: &Args, queues: &WorkQueues, metrics: &Metrics) -> Settings {
+    Settings {
+        lease: lease(args, LEASE),
+        workers: args.concurrent_service_endpoint_syncs,
+        queues: queues.clone(),
+        metrics: SliceMetrics::new(metrics),
+    }
 }
 
 fn lease(args: &Args, name: &str) -> Option<Lease> {

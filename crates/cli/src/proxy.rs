@@ -161,7 +161,8 @@ fn start_log(settings: &Settings) {
     telemetry::start_log(format, settings.log.verbosity, std::env::var("SIGNALBOX_LOG").ok().as_deref());
 }
 
-fn metrics() -> Metrics {
+/// What every process shows of itself.
+pub(crate) fn metrics() -> Metrics {
     let metrics = Metrics::default();
     watch_process(&metrics);
     let build = metrics.gauge(

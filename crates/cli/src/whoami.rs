@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// A word in every answer, such as a version
     #[arg(long, value_name = "WORD", env = "GREETING", default_value = "hello")]
     greeting: String,
-    /// How long to go on after SIGTERM: until the news has reached everybody who sends requests
+    /// After SIGTERM, go on until nobody has come for so long: the news has to reach everybody who sends requests
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
     linger: u64,
 }

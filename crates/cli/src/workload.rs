@@ -53,6 +53,12 @@ pub(crate) struct Args {
     /// The domain of the cluster
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     cluster_domain: String,
+    /// Where this node answers the API server, for `kubectl logs` and `exec`; 0 stands for any port
+    #[arg(long, value_name = "PORT", default_value_t = 10250)]
+    port: u16,
+    /// The authority of the API server's certificate as a client; nobody is answered without it
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: Option<PathBuf>,
     /// Remove every trace of this node's pods from the machine, and end
     #[arg(long)]
     purge: bool,
@@ -119,6 +125,12 @@ pub(crate) fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
+fn client_ca(args: &Args) -> anyhow::Result<Option<String>> {
+    let Some(file) = &args.client_ca_file else { return Ok(None) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    Ok(Some(text))
+}
+
 /// Adds what a file and the command line say.
 pub(crate) fn add_images(images: &mut Images, file: Option<&Path>, lines: &[String]) -> anyhow::Result<()> {
     if let Some(file) = file {
@@ -151,6 +163,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         environment: environment(),
         dns: args.cluster_dns.clone(),
         domain: args.cluster_domain.clone(),
-        port: None,
+        port: Some(args.port),
+        client_ca: client_ca(args)?,
     })
 }

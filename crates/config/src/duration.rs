@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Reads one.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+/// Reads a duration as Go's flags write it; the error quotes what was typed.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration such as 30s, 1h30m or 250ms");
     if text == "0" {
         return Ok(Duration::ZERO);

@@ -18,6 +18,7 @@ use std::path::Path;
 
 pub use change::{Changed, changes};
 pub use configuration::Configuration;
+pub use duration::parse as parse_duration;
 pub use file::{File, yaml};
 pub use flags::{Flags, arguments};
 pub use settings::{KernelSettings, LogFormat, LogSettings, Mode, Settings};

@@ -1,7 +1,7 @@
 //! What a controller wants done, as data: a reconcile function answers it, the shell does it.
 
 use serde_json::{Value, json};
-use watch::client::PatchType;
+use watch::client::{Note, PatchType};
 
 use crate::moment::Moment;
 use crate::trimmed::{Meta, Place};
@@ -11,7 +11,7 @@ use crate::trimmed::{Meta, Place};
 pub(crate) struct Plan {
     /// Done one after the other; what is in one step goes out together, and a failure ends the plan.
     pub(crate) steps: Vec<Vec<Action>>,
-    /// What is said although nothing is done, once.
+    /// What is said although nothing is done.
     pub(crate) said: Vec<Said>,
     /// When to look again although nothing has changed.
     pub(crate) again: Option<Moment>,
@@ -129,8 +129,6 @@ pub(crate) enum Kind {
     ServiceAccount,
     /// v1 ConfigMap.
     ConfigMap,
-    /// v1 Event.
-    Event,
 }
 
 impl Kind {
@@ -143,7 +141,6 @@ impl Kind {
             Self::Node => "Node",
             Self::ServiceAccount => "ServiceAccount",
             Self::ConfigMap => "ConfigMap",
-            Self::Event => "Event",
         }
     }
 
@@ -151,7 +148,7 @@ impl Kind {
     pub(crate) fn api_version(self) -> &'static str {
         match self {
             Self::ReplicaSet | Self::Deployment => "apps/v1",
-            Self::Pod | Self::Node | Self::ServiceAccount | Self::ConfigMap | Self::Event => "v1",
+            Self::Pod | Self::Node | Self::ServiceAccount | Self::ConfigMap => "v1",
         }
     }
 
@@ -182,6 +179,8 @@ pub(crate) struct Said {
     pub(crate) message: String,
     /// Whether the sentence ends with what the answer brought: the name of what was made, or what went wrong.
     pub(crate) is_open: bool,
+    /// Whether it is said once only of the object.
+    pub(crate) is_once: bool,
 }
 
 impl Said {
@@ -194,7 +193,7 @@ impl Said {
         if !meta.namespace.is_empty() {
             of["namespace"] = meta.namespace.as_str().into();
         }
-        Self { by, of, is_warning: false, reason: "", message: String::new(), is_open: false }
+        Self { by, of, is_warning: false, reason: "", message: String::new(), is_open: false, is_once: false }
     }
 
     /// With a word and a sentence.
@@ -215,19 +214,16 @@ impl Said {
         self
     }
 
-    /// The Event; `unique` makes its name one that no other has.
-    pub(crate) fn event(&self, unique: u64, now: Moment) -> Action {
-        // Events of objects of the cluster are kept in `default`.
-        let namespace = self.of["namespace"].as_str().unwrap_or("default").to_owned();
-        let name = format!("{}.{unique:016x}", self.of["name"].as_str().unwrap_or_default());
-        let kind = if self.is_warning { "Warning" } else { "Normal" };
-        let object = json!({
-            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace},
-            "involvedObject": self.of, "reason": self.reason, "message": self.message, "type": kind,
-            "source": {"component": self.by}, "reportingComponent": self.by, "reportingInstance": "",
-            "firstTimestamp": now.text(), "lastTimestamp": now.text(), "count": 1,
-        });
-        Action::create(Kind::Event, &namespace, object)
+    /// As something that is said once only of the object.
+    pub(crate) fn once(mut self) -> Self {
+        self.is_once = true;
+        self
+    }
+
+    /// As it is recorded.
+    pub(crate) fn note(self) -> Note {
+        let Self { by, of, is_warning, reason, message, .. } = self;
+        Note { component: by, host: String::new(), of, is_warning, reason: reason.to_owned(), message }
     }
 }
 

@@ -13,12 +13,18 @@ use watch::client::ClientError;
 use crate::action::{Action, Kind, Plan, Said, Verb};
 use crate::moment::Moment;
 use crate::queue::Queue;
+use crate::tally::Tally;
 use crate::trimmed::{Deployment, Node, Place, Pod, ReplicaSet};
 use crate::world::{Key, News, World, concerned_by_node};
-use crate::{Controller, Settings, deployment, namespace, orphans, ranges, replica_set, schedule, taints};
+use crate::{
+    Controller, Settings, deployment, eviction, lifecycle, namespace, orphans, ranges, replica_set, schedule,
+};
 
 /// How long a node may be away before its Pods go.
 const QUARANTINE: Duration = Duration::from_secs(40);
+/// How long to rest at most, and how much longer is too long.
+pub(crate) const LONGEST_REST: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(5);
 
 /// The controllers.
 #[derive(Debug)]
@@ -26,6 +32,7 @@ pub(crate) struct Engine {
     controllers: BTreeSet<Controller>,
     ranges: Vec<IpNet>,
     root: Option<String>,
+    grace: Duration,
     world: World,
     queue: Queue<Key>,
     /// What the last attempt to make or delete something ended with.
@@ -33,6 +40,9 @@ pub(crate) struct Engine {
     /// What was said once: of which object, and the reason.
     told: BTreeSet<(String, &'static str)>,
     was_synced: bool,
+    tally: Tally,
+    /// Until when there is nothing to do unless something is heard.
+    rests_until: Option<Moment>,
 }
 
 /// What is to be done next.
@@ -91,11 +101,14 @@ impl Engine {
             controllers: settings.controllers.clone(),
             ranges: settings.cluster_ranges.clone(),
             root: settings.root_certificate.clone(),
+            grace: settings.node_grace,
             world: World::default(),
             queue: Queue::default(),
             failures: BTreeMap::new(),
             told: BTreeSet::new(),
             was_synced: false,
+            tally: Tally::new(&settings.queues),
+            rests_until: None,
         }
     }
 
@@ -107,6 +120,8 @@ impl Engine {
 
     /// Hears what was seen.
     pub(crate) fn hear(&mut self, news: News, now: Moment) {
+        self.note_sleep(now);
+        self.world.signs.hear(&news, now);
         let keys = self.world.hear(news);
         self.enqueue(keys, now);
         if self.world.is_synced() && !self.was_synced {
@@ -117,7 +132,9 @@ impl Engine {
 
     fn enqueue(&mut self, keys: impl IntoIterator<Item = Key>, now: Moment) {
         for key in keys {
-            if self.controllers.contains(&controller(&key)) {
+            let controller = controller(&key);
+            if self.controllers.contains(&controller) {
+                self.tally.of(controller).added();
                 self.queue.add(key, now);
             }
         }
@@ -125,6 +142,24 @@ impl Engine {
 
     /// What is to be done now; the answers to it are told by [`Engine::answered`] and [`Engine::done`].
     pub(crate) fn next(&mut self, now: Moment) -> Option<(Job, Vec<Said>)> {
+        self.note_sleep(now);
+        let next = self.find_next(now);
+        if next.is_none() {
+            let latest = now.plus(LONGEST_REST);
+            self.rests_until = Some(self.wakes().map_or(latest, |when| when.clamp(now, latest)));
+        }
+        next
+    }
+
+    /// Who wakes up much too late, as with a machine that was asleep, has not listened.
+    fn note_sleep(&mut self, now: Moment) {
+        if self.rests_until.is_some_and(|until| until.plus(LATE) < now) {
+            self.world.signs.restart(now);
+        }
+        self.rests_until = Some(self.rests_until.map_or(now, |until| until.max(now)));
+    }
+
+    fn find_next(&mut self, now: Moment) -> Option<(Job, Vec<Said>)> {
         if !self.was_synced {
             return None;
         }
@@ -134,17 +169,22 @@ impl Engine {
         keys.extend(expired.iter().flat_map(|set| self.world.concerned_by_set(set)));
         self.enqueue(keys, now);
         loop {
-            let key = self.queue.take(now)?;
+            let Some((key, due)) = self.queue.take(now) else {
+                self.tally.set_depths(self.queue.overdue(now).map(controller));
+                return None;
+            };
+            self.tally.of(controller(&key)).taken(now.since(due));
             let mut plan = self.plan(&key, now);
             if let Some(when) = plan.again {
                 self.queue.add(key.clone(), when);
             }
             let mut said = std::mem::take(&mut plan.said);
-            said.retain(|one| self.told.insert((one.of["uid"].to_string(), one.reason)));
+            said.retain(|one| !one.is_once || self.told.insert((one.of["uid"].to_string(), one.reason)));
             if !plan.steps.is_empty() || !said.is_empty() {
                 return Some((Job { key, plan }, said));
             }
-            self.queue.done(key, false, now);
+            let took = self.queue.done(key.clone(), false, now);
+            self.tally.of(controller(&key)).done(took);
         }
     }
 
@@ -170,6 +210,10 @@ impl Engine {
                 Some(end(said, object["metadata"]["name"].as_str().unwrap_or_default()))
             }
             Err(error) => {
+                if matches!(error, ClientError::Unreachable(_)) {
+                    // Nobody is heard either.
+                    self.world.signs.restart(now);
+                }
                 if error.is_not_found() && action.verb != Verb::Create {
                     self.lost(action, now);
                 }
@@ -177,9 +221,8 @@ impl Engine {
                     return None;
                 }
                 let message = message(error);
-                let is_known = self.failures.insert(key.clone(), message.clone()).as_ref() == Some(&message);
-                let said = action.told[1].clone().filter(|_| !is_known)?;
-                Some(end(said, &message))
+                self.failures.insert(key.clone(), message.clone());
+                Some(end(action.told[1].clone()?, &message))
             }
         }
     }
@@ -193,7 +236,8 @@ impl Engine {
                 Key::ReplicaSet(_)
                 | Key::Deployment(_)
                 | Key::Schedule
-                | Key::Taints(_)
+                | Key::Node(_)
+                | Key::Evictions(_)
                 | Key::Ranges
                 | Key::Orphans
                 | Key::Account(_)
@@ -205,7 +249,12 @@ impl Engine {
 
     /// Hears that a plan has ended.
     pub(crate) fn done(&mut self, key: Key, verdict: Verdict, now: Moment) {
-        self.queue.done(key, verdict == Verdict::Again, now);
+        let tally = self.tally.of(controller(&key));
+        let is_failed = verdict == Verdict::Again;
+        if is_failed {
+            tally.retried();
+        }
+        tally.done(self.queue.done(key, is_failed, now));
     }
 
     /// Takes what was written as known.
@@ -248,7 +297,6 @@ impl Engine {
                 }
                 Vec::new()
             }
-            (Verb::Create | Verb::Patch { .. }, Kind::Event) => Vec::new(),
         };
         self.enqueue(keys, now);
     }
@@ -264,9 +312,7 @@ impl Engine {
                 self.world.sets.doom(&action.place, &action.uid, now);
                 Vec::new()
             }
-            Kind::Deployment | Kind::Node | Kind::ServiceAccount | Kind::ConfigMap | Kind::Event => {
-                Vec::new()
-            }
+            Kind::Deployment | Kind::Node | Kind::ServiceAccount | Kind::ConfigMap => Vec::new(),
         }
     }
 
@@ -281,7 +327,8 @@ impl Engine {
             Key::ReplicaSet(place) => self.plan_set(key, place, now),
             Key::Deployment(place) => self.plan_deployment(key, place, now),
             Key::Schedule => self.plan_schedule(now),
-            Key::Taints(name) => self.world.node(name).map(taints::reconcile).unwrap_or_default(),
+            Key::Node(name) => self.plan_node(name, now),
+            Key::Evictions(name) => self.plan_evictions(name, now),
             Key::Ranges => ranges::reconcile(&self.ranges, &self.world.nodes.all().collect::<Vec<_>>()),
             Key::Orphans => {
                 self.world.note_missing(now);
@@ -300,6 +347,43 @@ impl Engine {
                 namespace::root(namespace, self.world.root(name), certificate)
             }
         }
+    }
+
+    fn plan_node(&mut self, name: &str, now: Moment) -> Plan {
+        let world = &mut self.world;
+        let nodes: Vec<&Node> = world.nodes.all().collect();
+        let is_other = world.pace.look(&nodes, now);
+        let Some((node, heard)) = world.node(name).zip(world.signs.last(name)) else {
+            return Plan::default();
+        };
+        let leave = world.pace.leave(node, &nodes, now);
+        let grace = self.grace;
+        let is_lost = lifecycle::is_lost(node, (heard, grace), now);
+        let pods = if is_lost { world.pods_on(name) } else { Vec::new() };
+        let plan = lifecycle::reconcile(&lifecycle::View { node, heard, grace, pods, leave, now });
+        if lifecycle::begins_to_put_away(node, &plan) {
+            let node = node.clone();
+            self.world.pace.used(&node, now);
+        }
+        if is_other {
+            let others = self.world.nodes.all().map(|node| Key::Node(node.metadata.name.clone()));
+            let others: Vec<Key> = others.collect();
+            self.enqueue(others, now);
+        }
+        plan
+    }
+
+    fn plan_evictions(&mut self, name: &str, now: Moment) -> Plan {
+        let mut clocks = self.world.clocks.remove(name).unwrap_or_default();
+        let Some(node) = self.world.node(name) else { return Plan::default() };
+        if clocks.is_empty() && !eviction::puts_away(node) {
+            return Plan::default();
+        }
+        let plan = eviction::reconcile(node, &self.world.pods_on(name), &mut clocks, now);
+        if !clocks.is_empty() {
+            self.world.clocks.insert(name.to_owned(), clocks);
+        }
+        plan
     }
 
     fn plan_set(&mut self, key: &Key, place: &Place, now: Moment) -> Plan {
@@ -363,7 +447,8 @@ fn controller(key: &Key) -> Controller {
         Key::ReplicaSet(_) => Controller::ReplicaSet,
         Key::Deployment(_) => Controller::Deployment,
         Key::Schedule => Controller::Scheduler,
-        Key::Taints(_) => Controller::NodeLifecycle,
+        Key::Node(_) => Controller::NodeLifecycle,
+        Key::Evictions(_) => Controller::TaintEviction,
         Key::Ranges => Controller::NodeIpam,
         Key::Orphans => Controller::PodGc,
         Key::Account(_) => Controller::ServiceAccount,

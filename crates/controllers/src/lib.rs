@@ -1,5 +1,5 @@
-//! The controllers of a small cluster: ReplicaSets, Deployments, the scheduler, ranges and taints of nodes, Pods of lost nodes,
-//! ServiceAccounts.
+//! The controllers of a small cluster: ReplicaSets, Deployments, the scheduler, ranges of nodes, silent nodes and their
+//! Pods, ServiceAccounts.
 //!
 //! Each is a pure function from what is known to a [`Plan`](action::Plan); [`Engine`](engine::Engine) decides when each of
 //! them looks again, and [`run`] is the only part with effects. They talk to any API server over HTTP.
@@ -12,23 +12,28 @@ mod action;
 mod claim;
 mod deployment;
 mod engine;
+mod eviction;
+mod lifecycle;
 mod moment;
 mod namespace;
 mod orphans;
+mod pool;
 mod queue;
 mod ranges;
 mod replica_set;
 mod schedule;
 mod shell;
 mod table;
-mod taints;
+mod tally;
 mod trimmed;
 mod world;
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
+use telemetry::WorkQueues;
 use watch::client::Lease;
 
 pub use shell::run;
@@ -44,8 +49,10 @@ pub enum Controller {
     Scheduler,
     /// Ranges of addresses for nodes.
     NodeIpam,
-    /// Taints of nodes that take no Pods.
+    /// What is known of silent nodes, and taints of nodes that take no Pods.
     NodeLifecycle,
+    /// No Pods where taints keep them away.
+    TaintEviction,
     /// No Pods of nodes that are no more.
     PodGc,
     /// A ServiceAccount `default` in every namespace.
@@ -56,12 +63,13 @@ pub enum Controller {
 
 impl Controller {
     /// All of them, with the names by which they are chosen, which are those of kube-controller-manager where it has them.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("replicaset-controller", Self::ReplicaSet),
         ("deployment-controller", Self::Deployment),
         ("scheduler", Self::Scheduler),
         ("node-ipam-controller", Self::NodeIpam),
         ("node-lifecycle-controller", Self::NodeLifecycle),
+        ("taint-eviction-controller", Self::TaintEviction),
         ("pod-garbage-collector-controller", Self::PodGc),
         ("serviceaccount-controller", Self::ServiceAccount),
         ("root-ca-certificate-publisher-controller", Self::RootCa),
@@ -82,7 +90,7 @@ impl FromStr for Controller {
 }
 
 /// What the controllers have to know.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The lease under which they work; `None`: nobody else does.
     pub lease: Option<Lease>,
@@ -92,6 +100,23 @@ pub struct Settings {
     pub cluster_ranges: Vec<IpNet>,
     /// The certificate of the API server, in PEM; `None`: none is told to Pods.
     pub root_certificate: Option<String>,
+    /// How long a node may be silent.
+    pub node_grace: Duration,
+    /// Where the work is counted.
+    pub queues: WorkQueues,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease: None,
+            controllers: BTreeSet::new(),
+            cluster_ranges: Vec::new(),
+            root_certificate: None,
+            node_grace: Duration::from_secs(50),
+            queues: WorkQueues::default(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(crate) struct Queue<K> {
     due: BTreeMap<K, Moment>,
     order: BTreeSet<(Moment, K)>,
-    running: BTreeSet<K>,
+    /// What is worked on, and since when.
+    running: BTreeMap<K, Moment>,
     failures: BTreeMap<K, u32>,
 }
 
@@ -24,7 +25,7 @@ impl<K: Ord + Clone> Default for Queue<K> {
         Self {
             due: BTreeMap::new(),
             order: BTreeSet::new(),
-            running: BTreeSet::new(),
+            running: BTreeMap::new(),
             failures: BTreeMap::new(),
         }
     }
@@ -43,32 +44,38 @@ impl<K: Ord + Clone> Queue<K> {
         self.order.insert((when, key));
     }
 
-    /// Takes what is due and not worked on; from then on it is worked on.
-    pub(crate) fn take(&mut self, now: Moment) -> Option<K> {
-        let mut due = self.order.iter().take_while(|(when, _)| *when <= now);
-        let (when, key) = due.find(|(_, key)| !self.running.contains(key))?.clone();
-        self.order.remove(&(when, key.clone()));
-        self.due.remove(&key);
-        self.running.insert(key.clone());
-        Some(key)
+    /// What is due although it is worked on.
+    pub(crate) fn overdue(&self, now: Moment) -> impl Iterator<Item = &K> {
+        self.order.iter().take_while(move |(when, _)| *when <= now).map(|(_, key)| key)
     }
 
-    /// Ends the work on a thing; one that failed comes up again.
-    pub(crate) fn done(&mut self, key: K, is_failed: bool, now: Moment) {
-        self.running.remove(&key);
+    /// Takes what is due and not worked on, and since when it is due; from then on it is worked on.
+    pub(crate) fn take(&mut self, now: Moment) -> Option<(K, Moment)> {
+        let mut due = self.order.iter().take_while(|(when, _)| *when <= now);
+        let (when, key) = due.find(|(_, key)| !self.running.contains_key(key))?.clone();
+        self.order.remove(&(when, key.clone()));
+        self.due.remove(&key);
+        self.running.insert(key.clone(), now);
+        Some((key, when))
+    }
+
+    /// Ends the work on a thing; one that failed comes up again. Answers how long the work took.
+    pub(crate) fn done(&mut self, key: K, is_failed: bool, now: Moment) -> Duration {
+        let took = now.since(self.running.remove(&key).unwrap_or(now));
         if !is_failed {
             self.failures.remove(&key);
-            return;
+            return took;
         }
         let failures = self.failures.entry(key.clone()).or_default();
         let wait = FIRST.saturating_mul(1 << (*failures).min(20)).min(LONGEST);
         *failures += 1;
         self.add(key, now.plus(wait));
+        took
     }
 
     /// When the next thing is due that is not worked on.
     pub(crate) fn next(&self) -> Option<Moment> {
-        self.order.iter().find(|(_, key)| !self.running.contains(key)).map(|(when, _)| *when)
+        self.order.iter().find(|(_, key)| !self.running.contains_key(key)).map(|(when, _)| *when)
     }
 }
 
@@ -82,11 +89,13 @@ mod tests {
         queue.add("a", Moment(0));
         queue.add("a", Moment(5));
         queue.add("b", Moment(3));
-        assert_eq!(queue.take(Moment(0)), Some("a"));
+        assert_eq!(queue.take(Moment(0)), Some(("a", Moment(0))));
         queue.add("a", Moment(0));
         assert_eq!((queue.take(Moment(0)), queue.next()), (None, Some(Moment(3))));
-        queue.done("a", false, Moment(1));
-        assert_eq!((queue.take(Moment(3)), queue.take(Moment(3))), (Some("a"), Some("b")));
+        assert_eq!(queue.overdue(Moment(3)).collect::<Vec<_>>(), [&"a", &"b"]);
+        assert_eq!(queue.done("a", false, Moment(1)), Duration::from_millis(1));
+        let both = (Some(("a", Moment(0))), Some(("b", Moment(3))));
+        assert_eq!((queue.take(Moment(3)), queue.take(Moment(3))), both);
     }
 
     #[test]

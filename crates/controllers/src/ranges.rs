@@ -30,7 +30,7 @@ pub(crate) fn reconcile(cluster: &[IpNet], nodes: &[&Node]) -> Plan {
         let Some(ranges) = ranges.filter(|ranges| !ranges.is_empty()) else {
             let message = format!("Node {} status is now: CIDRNotAvailable", node.metadata.name);
             let said = Said::of(Kind::Node, &node.metadata, "cidrAllocator");
-            plan.said.push(said.that("CIDRNotAvailable", message).warning());
+            plan.said.push(said.that("CIDRNotAvailable", message).warning().once());
             continue;
         };
         let texts: Vec<String> = ranges.iter().map(IpNet::to_string).collect();

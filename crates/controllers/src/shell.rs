@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, watch as channel};
 use tokio::task::JoinSet;
-use watch::client::{Client, ClientError, Collection, Told, follow, lead};
+use watch::client::{Client, ClientError, Collection, Recorder, Told, follow, lead};
 
-use crate::action::{Action, Said, Verb};
-use crate::engine::{Engine, Job, Verdict, verdict};
+use crate::action::{Action, Verb};
+use crate::engine::{Engine, Job, LONGEST_REST, Verdict, verdict};
 use crate::moment::Moment;
 use crate::trimmed::decode;
 use crate::world::{Key, News};
@@ -62,10 +62,10 @@ async fn work(client: Client, settings: Settings, mut stopping: channel::Receive
     let mut tasks = follow_all(&client, &settings, &tell);
     let mut shell = Shell {
         engine: Engine::new(&settings),
-        client,
         tell,
         slots: Arc::new(Semaphore::new(AT_ONCE)),
-        said: start(),
+        recorder: Recorder::start(client.clone()),
+        client,
     };
     loop {
         let wait = shell.work(&mut tasks);
@@ -86,12 +86,6 @@ async fn work(client: Client, settings: Settings, mut stopping: channel::Receive
     }
 }
 
-/// The beginning of the numbers in the names of Events.
-fn start() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
 fn now() -> Moment {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Moment(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -102,8 +96,7 @@ struct Shell {
     client: Client,
     tell: mpsc::Sender<Event>,
     slots: Arc<Semaphore>,
-    /// The number in the name of the last Event.
-    said: u64,
+    recorder: Recorder,
 }
 
 impl Shell {
@@ -112,12 +105,12 @@ impl Shell {
         let now = now();
         while let Some((job, said)) = self.engine.next(now) {
             for said in said {
-                self.say(&said);
+                self.recorder.record(said.note());
             }
             tasks.spawn(carry_out(self.client.clone(), job, self.tell.clone(), self.slots.clone()));
         }
-        let idle = Duration::from_secs(60);
-        self.engine.wakes().map_or(idle, |when| when.since(now).clamp(Duration::from_millis(1), idle))
+        let rest = |when: Moment| when.since(now).clamp(Duration::from_millis(1), LONGEST_REST);
+        self.engine.wakes().map_or(LONGEST_REST, rest)
     }
 
     fn hear(&mut self, event: Event) {
@@ -128,23 +121,11 @@ impl Shell {
                     log(&key, &action, error);
                 }
                 if let Some(said) = self.engine.answered(&key, &action, (&answer, now())) {
-                    self.say(&said);
+                    self.recorder.record(said.note());
                 }
             }
             Event::Done { key, verdict } => self.engine.done(key, verdict, now()),
         }
-    }
-
-    /// Sends an Event, whose loss harms nobody.
-    fn say(&mut self, said: &Said) {
-        self.said += 1;
-        let (client, slots, action) = (self.client.clone(), self.slots.clone(), said.event(self.said, now()));
-        drop(tokio::spawn(async move {
-            let _slot = slots.acquire().await;
-            if let Err(error) = request(&client, &action).await {
-                tracing::debug!(%error, path = action.path(), "an Event is lost");
-            }
-        }));
     }
 }
 
@@ -226,6 +207,8 @@ fn follow_all(client: &Client, settings: &Settings, tell: &mpsc::Sender<Event>) 
     hear_of(&mut tasks, (client, tell), Collection::all("/apis/apps/v1/deployments"), News::Deployment);
     hear_of(&mut tasks, (client, tell), Collection::all("/api/v1/nodes"), News::Node);
     hear_of(&mut tasks, (client, tell), Collection::all("/api/v1/namespaces"), News::Namespace);
+    let leases = Collection::all("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases");
+    hear_of(&mut tasks, (client, tell), leases, News::Lease);
     let accounts = named("/api/v1/serviceaccounts", namespace::ACCOUNT);
     hear_of(&mut tasks, (client, tell), accounts, News::Account);
     if settings.root_certificate.is_some() {

@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use watch::client::Told;
 
+use crate::eviction::Clocks;
+use crate::lifecycle::{Pace, Signs};
 use crate::moment::Moment;
+use crate::pool::Pools;
 use crate::table::Table;
-use crate::trimmed::{Deployment, Meta, Namespace, Node, Place, Plain, Pod, ReplicaSet, Trimmed};
-use crate::{namespace, schedule};
+use crate::trimmed::{Deployment, Lease, Meta, Namespace, Node, Place, Plain, Pod, ReplicaSet, Trimmed};
+use crate::{eviction, namespace, schedule};
 
 /// Something that is decided as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,8 +23,10 @@ pub(crate) enum Key {
     Deployment(Place),
     /// Where Pods go.
     Schedule,
-    /// The taints of a node.
-    Taints(String),
+    /// How a node is, and its taints.
+    Node(String),
+    /// Pods that have to go from a node.
+    Evictions(String),
     /// The nodes' ranges.
     Ranges,
     /// Pods of nodes that are no more.
@@ -43,6 +48,8 @@ pub(crate) enum News {
     Deployment(Told<Deployment>),
     /// Of nodes.
     Node(Told<Node>),
+    /// Of the Leases by which nodes say that they live.
+    Lease(Told<Lease>),
     /// Of namespaces.
     Namespace(Told<Namespace>),
     /// Of ServiceAccounts `default`.
@@ -72,6 +79,14 @@ pub(crate) struct World {
     pub(crate) given: BTreeMap<String, String>,
     /// The Pods that have no node.
     pub(crate) waiting: BTreeSet<Place>,
+    /// When nodes were last heard of.
+    pub(crate) signs: Signs,
+    /// How fast Pods may be put away.
+    pub(crate) pace: Pace,
+    /// Since when Pods have to go, by node.
+    pub(crate) clocks: BTreeMap<String, Clocks>,
+    knows_leases: bool,
+    pools: Pools,
     /// Nodes that have Pods and are not there, and since when.
     pub(crate) missing: BTreeMap<String, Moment>,
 }
@@ -86,6 +101,7 @@ impl World {
             && self.namespaces.is_synced()
             && self.accounts.is_synced()
             && self.roots.is_synced()
+            && self.knows_leases
     }
 
     /// Takes what was seen; answers what it concerns.
@@ -100,6 +116,11 @@ impl World {
                 |_, deployment| vec![Key::Deployment(deployment.metadata.place())],
             ),
             News::Node(told) => hear(self, told, |world| &mut world.nodes, |_, node| concerned_by_node(node)),
+            // Who lives needs nothing; when a node's time is over is known beforehand.
+            News::Lease(told) => {
+                self.knows_leases |= told == Told::Synced;
+                Vec::new()
+            }
             News::Namespace(told) => hear(
                 self,
                 told,
@@ -126,7 +147,10 @@ impl World {
 
     fn hear_of_pods(&mut self, told: Told<Pod>) -> Vec<Key> {
         let told = match told {
-            Told::Put(pod) => Told::Put(self.with_node(pod)),
+            Told::Put(mut pod) => {
+                self.pools.share(&mut pod);
+                Told::Put(self.with_node(pod))
+            }
             told @ (Told::Gone { .. } | Told::Synced) => told,
         };
         let place = match &told {
@@ -162,7 +186,8 @@ impl World {
     }
 
     /// Takes a Pod as the server answered a write; answers what it concerns.
-    pub(crate) fn write_pod(&mut self, pod: Pod, now: Moment) -> Vec<Key> {
+    pub(crate) fn write_pod(&mut self, mut pod: Pod, now: Moment) -> Vec<Key> {
+        self.pools.share(&mut pod);
         let (place, pod) = (pod.metadata.place(), self.with_node(pod));
         let mut keys = self.pods.get(&place).map(|old| self.concerned_by_pod(old)).unwrap_or_default();
         self.pods.write(pod, now);
@@ -203,8 +228,10 @@ impl World {
         if node.is_empty() || !self.waiting.is_empty() {
             keys.push(Key::Schedule);
         }
-        if !node.is_empty() && self.node(node).is_none() {
-            keys.push(Key::Orphans);
+        match self.node(node) {
+            None if !node.is_empty() => keys.push(Key::Orphans),
+            Some(known) if eviction::puts_away(known) => keys.push(Key::Evictions(node.clone())),
+            Some(_) | None => {}
         }
         keys
     }
@@ -226,6 +253,11 @@ impl World {
     /// A node.
     pub(crate) fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.get(&Place { namespace: String::new(), name: name.to_owned() })
+    }
+
+    /// The Pods of a node.
+    pub(crate) fn pods_on(&self, node: &str) -> Vec<&Pod> {
+        self.pods.all().filter(|pod| pod.spec.node_name == node).collect()
     }
 
     /// Notes which nodes have Pods and are not there.
@@ -250,7 +282,10 @@ impl World {
 
 /// What a node concerns.
 pub(crate) fn concerned_by_node(node: &Node) -> Vec<Key> {
-    vec![Key::Taints(node.metadata.name.clone()), Key::Ranges, Key::Schedule, Key::Orphans]
+    let name = &node.metadata.name;
+    let mut keys = vec![Key::Node(name.clone()), Key::Ranges, Key::Schedule, Key::Orphans];
+    keys.push(Key::Evictions(name.clone()));
+    keys
 }
 
 /// The Deployment that controls a ReplicaSet.

@@ -6,7 +6,7 @@ use crate::wire::{
     HEADER, IN, LONGEST, Malformed, Message, Name, NameBuffer, Query, Rcode, Reply, Section, Type,
     Unanswerable, flag,
 };
-use crate::zone::{Absence, Entry, Set, Zone};
+use crate::zone::{Absence, Entry, Search, Set, Zone};
 
 /// How many aliases are followed.
 const MOST_ALIASES: usize = 8;
@@ -130,12 +130,33 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
             push_soa(&mut reply, zone, (query, Section::Authority));
             Outcome::Reply(reply.finish())
         }
-        Absence::Unknown => {
-            reply.set_rcode(Rcode::NX_DOMAIN);
-            push_soa(&mut reply, zone, (query, Section::Authority));
-            Outcome::Reply(reply.finish())
-        }
+        Absence::Unknown => match search(zone, query) {
+            Some(Search::Here(found)) => {
+                push_search(&mut reply, zone, (query, &found));
+                follow_alias(zone, (query, Some(found)), asking, reply)
+            }
+            Some(Search::Elsewhere(found)) if asking.may_recurse => Outcome::Alias(found),
+            Some(Search::Elsewhere(_)) | None => answer_nothing(zone, query, reply),
+        },
     }
+}
+
+fn answer_nothing(zone: &Zone, query: &Query<'_>, mut reply: Reply<'_>) -> Outcome {
+    reply.set_rcode(Rcode::NX_DOMAIN);
+    push_soa(&mut reply, zone, (query, Section::Authority));
+    Outcome::Reply(reply.finish())
+}
+
+/// Answers where the search ends that begins with this query.
+fn search(zone: &Zone, query: &Query<'_>) -> Option<Search> {
+    let is_search = zone.settings().answers_searches && (query.kind == Type::A || query.kind == Type::AAAA);
+    if is_search { zone.search(&query.name) } else { None }
+}
+
+/// Adds that the question is an alias of what the search found, so that the records after it belong to the question.
+fn push_search(reply: &mut Reply<'_>, zone: &Zone, (query, found): (&Query<'_>, &Name)) {
+    let owner = &query.message[HEADER..query.question_end - 4];
+    reply.push(Section::Answer, (owner, Type::CNAME, zone.settings().ttl), found.as_wire());
 }
 
 fn push_pod(reply: &mut Reply<'_>, (query, ttl): (&Query<'_>, u32), address: &[u8]) -> bool {
@@ -210,7 +231,15 @@ fn answer_alias(
     mut reply: Reply<'_>,
 ) -> Outcome {
     push_set(&mut reply, alias, 0);
-    let mut target = target_of(alias);
+    follow_alias(zone, (query, target_of(alias)), asking, reply)
+}
+
+fn follow_alias(
+    zone: &Zone,
+    (query, mut target): (&Query<'_>, Option<Name>),
+    asking: &Asking,
+    mut reply: Reply<'_>,
+) -> Outcome {
     for _ in 0..MOST_ALIASES {
         let Some(own) = target.as_ref() else { break };
         if *own == query.name.to_name() {
@@ -301,11 +330,21 @@ pub fn complete(
         return Outcome::Silence("no room for an answer");
     };
     let theirs = theirs.map(Message::read).transpose().ok().flatten();
-    let (Some(entry), Some(theirs)) = (zone.entry(query.name.as_wire()), theirs) else {
-        return refuse(reply, Rcode::SERV_FAIL);
-    };
-    let mut next = entry.set(Type::CNAME);
+    let Some(theirs) = theirs else { return refuse(reply, Rcode::SERV_FAIL) };
     let mut owner = query.name.to_name();
+    let mut next = zone.entry(owner.as_wire()).and_then(|entry| entry.set(Type::CNAME));
+    if next.is_none() {
+        let Some(Search::Here(found) | Search::Elsewhere(found)) = search(zone, &query) else {
+            return refuse(reply, Rcode::SERV_FAIL);
+        };
+        next = zone.entry(found.as_wire()).and_then(|entry| entry.set(Type::CNAME));
+        // A search that found nothing goes on, and ends where the client itself gives up.
+        if next.is_none() && theirs.rcode() == Rcode::NX_DOMAIN {
+            return answer_nothing(zone, &query, reply);
+        }
+        push_search(&mut reply, zone, (&query, &found));
+        owner = found;
+    }
     for _ in 0..MOST_ALIASES {
         let Some(alias) = next else { break };
         push_target(&mut reply, &owner, alias);
@@ -436,6 +475,93 @@ mod tests {
         broken[2] = 0x81;
         assert_eq!(answer(&zone, &broken, &ASKING, &mut [0; 512]), Outcome::Silence("a response"));
         assert_eq!(answer(&zone, &asked, &ASKING, &mut [0; 30]), Outcome::Silence("no room for an answer"));
+    }
+
+    #[test]
+    fn the_first_query_of_a_search_has_the_answer_of_the_last() {
+        let objects = "
+            namespace a
+            service b/web 10.96.0.1
+            alias b/own web.b.svc.cluster.local
+            alias b/www www.example.org";
+        let searching =
+            crate::zone::Settings { answers_searches: true, pods: crate::zone::Pods::Insecure, ..settings() };
+        let zone = zone(searching, objects);
+        let check = |question: &str, expected: &str| {
+            let lines: Vec<&str> = expected.lines().map(str::trim).collect();
+            let found = ask(&zone, &ASKING, question);
+            let found = found.lines().filter(|line| !line.starts_with(';')).collect::<Vec<_>>();
+            assert_eq!(found, lines, "{question}");
+        };
+        check(
+            "A Web.b.a.svc.cluster.local",
+            "NOERROR aa
+             Web.b.a.svc.cluster.local. 5 CNAME web.b.svc.cluster.local.
+             web.b.svc.cluster.local. 5 A 10.96.0.1",
+        );
+        check(
+            "AAAA web.b.a.svc.cluster.local",
+            "NOERROR aa\nweb.b.a.svc.cluster.local. 5 CNAME web.b.svc.cluster.local.",
+        );
+        check(
+            "A web.b.svc.a.svc.cluster.local",
+            "NOERROR aa
+             web.b.svc.a.svc.cluster.local. 5 CNAME web.b.svc.cluster.local.
+             web.b.svc.cluster.local. 5 A 10.96.0.1",
+        );
+        check(
+            "A web.b.svc.cluster.local.a.svc.cluster.local",
+            "NOERROR aa
+             web.b.svc.cluster.local.a.svc.cluster.local. 5 CNAME web.b.svc.cluster.local.
+             web.b.svc.cluster.local. 5 A 10.96.0.1",
+        );
+        check(
+            "A own.b.a.svc.cluster.local",
+            "NOERROR aa
+             own.b.a.svc.cluster.local. 5 CNAME own.b.svc.cluster.local.
+             own.b.svc.cluster.local. 5 CNAME web.b.svc.cluster.local.
+             web.b.svc.cluster.local. 5 A 10.96.0.1",
+        );
+        check(
+            "A 1-2-3-4.a.pod.a.svc.cluster.local",
+            "NOERROR aa
+             1-2-3-4.a.pod.a.svc.cluster.local. 5 CNAME 1-2-3-4.a.pod.cluster.local.
+             1-2-3-4.a.pod.cluster.local. 5 A 1.2.3.4",
+        );
+        check("A www.example.org.a.svc.cluster.local", "alias of www.example.org.");
+        check("A www.b.a.svc.cluster.local", "alias of www.example.org.");
+        // A lone label, a namespace that is none, another type, another domain of the search: no search begins so.
+        check("A example.a.svc.cluster.local", "NXDOMAIN aa");
+        check("A www.example.org.none.svc.cluster.local", "NXDOMAIN aa");
+        check("SRV www.example.org.a.svc.cluster.local", "NXDOMAIN aa");
+        check("A www.example.org.svc.cluster.local", "NXDOMAIN aa");
+        check("A www.example.org.cluster.local", "NXDOMAIN aa");
+        check("A none.b.svc.cluster.local.a.svc.cluster.local", "NXDOMAIN aa");
+        let stranger = Asking { may_recurse: false, ..ASKING };
+        assert!(ask(&zone, &stranger, "A www.example.org.a.svc.cluster.local").starts_with("NXDOMAIN aa"));
+
+        let theirs = |rcode: u8| {
+            let mut theirs = query("A www.example.org", None);
+            (theirs[2], theirs[3]) = (0x81, 0x80 | rcode);
+            theirs
+        };
+        let check = |question: &str, theirs: &[u8], expected: &str| {
+            let mut out = [0; 512];
+            let asked = query(question, None);
+            let Outcome::Reply(len) = complete(&zone, &asked, Some(theirs), (&ASKING, &mut out)) else {
+                panic!()
+            };
+            assert_eq!(render(&out[..len]).split("\n;").next(), Some(expected));
+        };
+        let question = "A www.example.org.a.svc.cluster.local";
+        check(question, &theirs(0), "NOERROR\nwww.example.org.a.svc.cluster.local. 5 CNAME www.example.org.");
+        check(question, &theirs(3), "NXDOMAIN");
+        check(
+            "A www.b.a.svc.cluster.local",
+            &theirs(3),
+            "NXDOMAIN\nwww.b.a.svc.cluster.local. 5 CNAME www.b.svc.cluster.local.\n\
+             www.b.svc.cluster.local. 5 CNAME www.example.org.",
+        );
     }
 
     #[test]

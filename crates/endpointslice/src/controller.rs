@@ -4,30 +4,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use telemetry::WorkQueues;
 use tokio::sync::{mpsc, watch as flag};
 use tokio::task::JoinSet;
-use watch::client::{Client, ClientError, Collection, Lease, PatchType, Told, follow, lead};
+use watch::client::{Client, ClientError, Collection, Lease, Note, PatchType, Recorder, Told, follow, lead};
 
 use crate::cluster::{Cluster, Touched};
 use crate::endpoints;
+use crate::metrics::{Changes, SliceMetrics, operation};
 use crate::mirror;
 use crate::object::{Manager, Slice, Text};
 use crate::queue::{Key, Queue, Work};
-use crate::reconcile::{Action, Situation, Verdict, reconcile};
+use crate::reconcile::{Action, Counts, Situation, Verdict, reconcile};
 use crate::wire;
 
 /// How the controller runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The lease that is needed to work; `None` for a controller that is alone.
     pub lease: Option<Lease>,
     /// How many Services are worked on at a time.
     pub workers: usize,
+    /// Where the work is counted.
+    pub queues: WorkQueues,
+    /// Where the slices are counted.
+    pub metrics: SliceMetrics,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { lease: None, workers: 8 }
+        let (queues, metrics) = Default::default();
+        Self { lease: None, workers: 8, queues, metrics }
     }
 }
 
@@ -40,7 +47,7 @@ const TRUCE: Duration = Duration::from_secs(1);
 #[allow(clippy::disallowed_methods, reason = "the shell lives on real time")]
 pub async fn run(client: Client, settings: Settings, stopping: flag::Receiver<bool>) {
     loop {
-        let controller = Controller::new(client.clone(), settings.workers);
+        let controller = Controller::new(client.clone(), &settings);
         let Some(lease) = settings.lease.clone() else { return controller.run(stopping).await };
         let leads = AtomicBool::new(false);
         let work = async {
@@ -72,6 +79,8 @@ struct Controller {
     tasks: JoinSet<Done>,
     /// Changes of slices that are being written: their watch may be faster than the answer to the write.
     held: Vec<Touched>,
+    recorder: Recorder,
+    metrics: SliceMetrics,
 }
 
 /// The changes, by kind.
@@ -103,6 +112,8 @@ struct Job {
     slices: Vec<Action>,
     endpoints: Option<Action>,
     mirror: Mirror,
+    /// How much there is; `None` without a selector.
+    counts: Option<Counts>,
 }
 
 /// What is to be done about mirrored slices.
@@ -154,12 +165,14 @@ where
 
 #[allow(clippy::disallowed_methods, reason = "the shell lives on real time")]
 impl Controller {
-    fn new(client: Client, workers: usize) -> Self {
+    fn new(client: Client, settings: &Settings) -> Self {
         Self {
+            recorder: Recorder::start(client.clone()),
             client,
-            workers: workers.max(1),
+            workers: settings.workers.max(1),
             cluster: Cluster::default(),
-            queue: Queue::default(),
+            queue: Queue::new(settings.queues.queue("endpoint_slice")),
+            metrics: settings.metrics.fresh(),
             tasks: JoinSet::new(),
             held: Vec::new(),
         }
@@ -267,17 +280,22 @@ impl Controller {
             let now = Instant::now();
             let Some((key, work)) = self.queue.take(now) else { return };
             let job = decide(&mut self.cluster, &key, work);
+            if work.select || work.orphan {
+                self.metrics.decided(&key, job.counts);
+            }
             if job.is_empty() {
+                self.metrics.ended(true);
                 self.queue.done(&key, true, now);
                 continue;
             }
-            self.tasks.spawn(write(self.client.clone(), job));
+            self.tasks.spawn(write(self.client.clone(), job, self.metrics.changes()));
         }
     }
 
     fn finish(&mut self, done: Done) {
         let Done { key, written, error } = done;
         let now = Instant::now();
+        self.metrics.ended(error.is_none());
         let wait = self.queue.done(&key, error.is_none(), now);
         let is_own = |touched: &Touched| written.iter().any(|written| written.is_of(&touched.dispute));
         let (held, others) =
@@ -293,9 +311,32 @@ impl Controller {
             Some(error) if error.is_conflict() || error.is_not_found() => {
                 tracing::debug!(%namespace, %service, %error, ?wait, "what is written was changed meanwhile");
             }
-            Some(error) => tracing::warn!(%namespace, %service, %error, ?wait, "failed to write"),
+            Some(error) => {
+                tracing::warn!(%namespace, %service, %error, ?wait, "failed to write");
+                self.complain(&namespace, &service, &error);
+            }
             None => {}
         }
+    }
+
+    /// Tells on the Service that its slices could not be written.
+    fn complain(&mut self, namespace: &str, name: &str, error: &ClientError) {
+        let Some(service) = self.cluster.namespace(namespace).service(name) else { return };
+        let of = serde_json::json!({
+            "apiVersion": "v1", "kind": "Service", "namespace": namespace, "name": name, "uid": &*service.uid,
+        });
+        let why = match error {
+            ClientError::Refused { message, .. } => message,
+            ClientError::Unreachable(why) => why,
+        };
+        self.recorder.record(Note {
+            component: "endpoint-slice-controller",
+            host: String::new(),
+            of,
+            is_warning: true,
+            reason: "FailedToUpdateEndpointSlices".to_owned(),
+            message: format!("Error updating Endpoint Slices for Service {namespace}/{name}: {why}"),
+        });
     }
 }
 
@@ -327,7 +368,8 @@ impl Job {
 /// Decides what is written for a Service.
 fn decide(cluster: &mut Cluster, key: &Key, work: Work) -> Job {
     let (namespace, name) = key;
-    let mut job = Job { key: key.clone(), slices: Vec::new(), endpoints: None, mirror: Mirror::Nothing };
+    let mut job =
+        Job { key: key.clone(), slices: Vec::new(), endpoints: None, mirror: Mirror::Nothing, counts: None };
     let content = cluster.namespace(namespace);
     let service = content.service(name).cloned();
     if work.orphan
@@ -357,6 +399,7 @@ fn decide(cluster: &mut Cluster, key: &Key, work: Work) -> Job {
     content.history(name).triggers = triggers;
     cluster.note(key, verdict.missing, verdict.spreads);
     job.slices = verdict.actions;
+    job.counts = Some(verdict.counts);
     job
 }
 
@@ -376,8 +419,8 @@ fn mirror(cluster: &mut Cluster, (namespace, name): &Key) -> Mirror {
 }
 
 /// Writes what a job says, as far as it goes.
-async fn write(client: Client, job: Job) -> Done {
-    let Job { key, mut slices, endpoints, mirror } = job;
+async fn write(client: Client, job: Job, changes: Changes) -> Done {
+    let Job { key, mut slices, endpoints, mirror, counts: _ } = job;
     let mut done = Done { key, written: Vec::new(), error: None };
     match mirrored(&client, &done.key, mirror).await {
         Ok(actions) => slices.extend(actions),
@@ -389,7 +432,12 @@ async fn write(client: Client, job: Job) -> Done {
         let gone = |name: String| Written::SliceGone(name);
         let there =
             |object: Value| serde_json::from_value(object).ok().map(|slice| Written::Slice(Box::new(slice)));
-        done.take(perform(&client, &collection, action).await, (there, gone));
+        let operation = operation(&action);
+        let result = perform(&client, &collection, action).await;
+        if result.is_ok() {
+            changes.count(operation);
+        }
+        done.take(result, (there, gone));
     }
     if let Some(action) = endpoints {
         let collection = format!("/api/v1/namespaces/{namespace}/endpoints");

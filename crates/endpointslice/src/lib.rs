@@ -14,6 +14,7 @@ mod endpoint;
 mod endpoints;
 mod hints;
 mod index;
+mod metrics;
 mod mirror;
 mod names;
 mod nodes;
@@ -30,6 +31,7 @@ mod words;
 mod model;
 
 pub use controller::{Settings, run};
+pub use metrics::SliceMetrics;
 pub use names::Names;
 pub use nodes::Nodes;
-pub use reconcile::{Action, Situation, Verdict, reconcile};
+pub use reconcile::{Action, Counts, Situation, Verdict, reconcile};

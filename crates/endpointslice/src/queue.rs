@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
+use telemetry::WorkQueue;
 
 use crate::object::Text;
 
@@ -41,19 +42,35 @@ impl Work {
 }
 
 /// The queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
     waiting: FxHashMap<Key, (Work, Instant)>,
     order: BTreeSet<(Instant, Key)>,
-    /// What is being worked on.
-    busy: FxHashMap<Key, Work>,
+    /// What is being worked on, and since when.
+    busy: FxHashMap<Key, (Work, Instant)>,
     failures: FxHashMap<Key, u32>,
+    metrics: WorkQueue,
 }
 
 impl Queue {
+    /// An empty one.
+    pub(crate) fn new(metrics: WorkQueue) -> Self {
+        Self {
+            waiting: FxHashMap::default(),
+            order: BTreeSet::new(),
+            busy: FxHashMap::default(),
+            failures: FxHashMap::default(),
+            metrics,
+        }
+    }
+
     /// Adds work, due at a moment; work that waits already is due at the earlier one.
     pub(crate) fn add(&mut self, key: Key, work: Work, due: Instant) {
-        let (before, was_due) = self.waiting.remove(&key).unwrap_or((Work::default(), due));
+        let waits = self.waiting.remove(&key);
+        if waits.is_none() {
+            self.metrics.added();
+        }
+        let (before, was_due) = waits.unwrap_or((Work::default(), due));
         self.order.remove(&(was_due, key.clone()));
         let due = due.min(was_due);
         self.waiting.insert(key.clone(), (before.and(work), due));
@@ -70,8 +87,10 @@ impl Queue {
         }
         let key = key.clone();
         self.order.pop_first();
-        let (work, _) = self.waiting.remove(&key)?;
-        self.busy.insert(key.clone(), work);
+        let (work, due) = self.waiting.remove(&key)?;
+        self.metrics.taken(now.saturating_duration_since(due));
+        self.metrics.set_depth(self.order.len());
+        self.busy.insert(key.clone(), (work, now));
         Some((key, work))
     }
 
@@ -82,7 +101,8 @@ impl Queue {
 
     /// Notes that the work on a Service is over.
     pub(crate) fn done(&mut self, key: &Key, succeeded: bool, now: Instant) -> Option<Duration> {
-        let work = self.busy.remove(key)?;
+        let (work, since) = self.busy.remove(key)?;
+        self.metrics.done(now.saturating_duration_since(since));
         if let Some((_, due)) = self.waiting.get(key) {
             self.order.insert((*due, key.clone()));
         }
@@ -93,6 +113,7 @@ impl Queue {
         let failures = self.failures.entry(key.clone()).or_default();
         let wait = FIRST_RETRY.saturating_mul(1 << (*failures).min(16)).min(LAST_RETRY);
         *failures = failures.saturating_add(1);
+        self.metrics.retried();
         self.add(key.clone(), work, now + wait);
         Some(wait)
     }
@@ -113,7 +134,7 @@ mod tests {
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
         let key: Key = ("a".into(), "b".into());
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(telemetry::WorkQueues::default().queue("test"));
         queue.add(key.clone(), Work::SELECT, at(1000));
         queue.add(key.clone(), Work::MIRROR, at(500));
         assert_eq!(queue.take(at(499)), None);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 use crate::body;
@@ -9,7 +10,7 @@ use crate::endpoint::{Endpoint, is_candidate, ports};
 use crate::hints::{self, Spread};
 use crate::nodes::Nodes;
 use crate::object::{AddressType, Family, Pod, Port, Ports, Service, Slice, Text};
-use crate::packing::{Draft, Fate, pack};
+use crate::packing::{Draft, Fate, MAX, pack};
 
 /// Everything that decides about the slices of a Service.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,23 @@ pub struct Verdict {
     pub missing: Vec<Text>,
     /// How many endpoints are hinted to each zone, for each family that has proportional hints.
     pub spreads: Vec<BTreeMap<Text, usize>>,
+    /// How much there is.
+    pub counts: Counts,
+}
+
+/// How much a Service has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Its endpoints.
+    pub endpoints: usize,
+    /// Its slices.
+    pub slices: usize,
+    /// The slices that it would have if all were full.
+    pub desired: usize,
+    /// The endpoints that are new.
+    pub added: usize,
+    /// The endpoints that are gone.
+    pub removed: usize,
 }
 
 /// Decides which slices are written so that the Service has the right ones.
@@ -68,6 +86,7 @@ pub fn reconcile(situation: &Situation) -> Verdict {
         let slices: Vec<&Slice> =
             situation.slices.iter().copied().filter(|slice| slice.address_type == of_family).collect();
         let (mut drafts, spread) = drafts(situation, (*family, &slices), &mut verdict.missing);
+        verdict.counts.add(&drafts);
         recycle(&mut drafts, service);
         write(situation, &drafts, &mut verdict.actions);
         verdict.spreads.extend(spread);
@@ -108,6 +127,28 @@ fn drafts<'a>(
     }
     let spread = hints::give(service.preference, situation.nodes.shares(), &mut drafts);
     (drafts, spread)
+}
+
+impl Counts {
+    fn add(&mut self, drafts: &[Draft]) {
+        let mut by_ports: BTreeMap<&Ports, usize> = BTreeMap::new();
+        let (mut before, mut after) = (FxHashSet::default(), FxHashSet::default());
+        for draft in drafts {
+            if draft.fate != Fate::Deleted {
+                self.slices += 1;
+                self.endpoints += draft.endpoints.len();
+                *by_ports.entry(&draft.ports).or_default() += draft.endpoints.len();
+            }
+            if draft.fate != Fate::Unchanged {
+                after.extend(draft.endpoints.iter().map(Endpoint::key));
+                let known = draft.existing.map_or(&[][..], |slice| &slice.endpoints);
+                before.extend(known.iter().map(|known| known.key));
+            }
+        }
+        self.desired += by_ports.values().map(|endpoints| endpoints.div_ceil(MAX).max(1)).sum::<usize>();
+        self.added += after.difference(&before).count();
+        self.removed += before.difference(&after).count();
+    }
 }
 
 fn is_owned(slice: &Slice, service: &Service) -> bool {

@@ -7,12 +7,14 @@
 #![allow(clippy::disallowed_methods, reason = "a shell: it reads the clock")]
 
 mod answer;
+mod component;
 mod ports;
 mod server;
 mod snapshot;
 mod status;
 mod time;
 
+pub use component::serve_component;
 pub use ports::{PortFailed, serve_health_ports};
 pub use server::{Error, Port, serve_health};
 pub use snapshot::{FamilyHealth, HealthPort, Snapshot};

@@ -12,7 +12,7 @@ const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 /// A group, such as `signalbox/<pod>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    root: &'static Path,
+    root: PathBuf,
     path: PathBuf,
 }
 
@@ -29,14 +29,18 @@ impl Group {
     /// Answers the group of this path below the root; `None` where the machine has none.
     pub fn named(name: &str) -> Option<Self> {
         let root = ROOTS.iter().map(Path::new).find(|root| root.join("cgroup.controllers").exists())?;
-        Some(Self { root, path: root.join(name) })
+        Some(Self::below(root, name))
+    }
+
+    fn below(root: &Path, name: &str) -> Self {
+        Self { root: root.to_owned(), path: root.join(name) }
     }
 
     /// Makes it with its parents; each hands on the controllers that it has.
     pub fn create(&self) -> std::io::Result<()> {
         let mut above: Vec<&Path> = self.path.ancestors().skip(1).collect();
         above.reverse();
-        for folder in above.into_iter().filter(|folder| folder.starts_with(self.root)) {
+        for folder in above.into_iter().filter(|folder| folder.starts_with(&self.root)) {
             fs::create_dir_all(folder)?;
             for controller in ["+memory", "+cpu"] {
                 // Whether the machine has the controller is nobody's fault.
@@ -102,4 +106,39 @@ fn remove_below(path: &Path) {
         }
     }
     drop(fs::remove_dir(path));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_into_the_files_of_groups() {
+        let root = std::env::temp_dir().join(format!("signalbox-cgroup-{}", std::process::id()));
+        let group = Group::below(&root, "signalbox/pod/main");
+        group.create().unwrap();
+        let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+        // The last of both: the kernel adds each to what is there.
+        for above in ["", "signalbox/", "signalbox/pod/"] {
+            assert_eq!(read(&format!("{above}cgroup.subtree_control")), "+cpu");
+        }
+        assert!(!root.join("signalbox/pod/main/cgroup.subtree_control").exists(), "processes are in it");
+        for (limits, memory, cpu) in [
+            (Limits { memory: Some(1 << 20), cpu: Some(250) }, "1048576", "25000 100000"),
+            (Limits { memory: Some(7), cpu: Some(1) }, "7", "1000 100000"),
+            (Limits { memory: None, cpu: Some(2500) }, "7", "250000 100000"),
+        ] {
+            assert_eq!(group.limit(limits), Vec::<&str>::new());
+            let files = ["memory.max", "cpu.max"].map(|file| read(&format!("signalbox/pod/main/{file}")));
+            assert_eq!(files, [memory, cpu], "{limits:?}");
+        }
+        group.join().unwrap();
+        assert_eq!(read("signalbox/pod/main/cgroup.procs"), "0");
+        for (events, expected) in [("oom 1\noom_kill 0\n", false), ("oom 1\noom_kill 2\n", true)] {
+            fs::write(root.join("signalbox/pod/main/memory.events"), events).unwrap();
+            assert_eq!(group.ran_out_of_memory(), expected, "{events}");
+        }
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(group.limit(Limits { memory: Some(1), cpu: Some(1) }), ["memory.max", "cpu.max"]);
+    }
 }

@@ -1,5 +1,5 @@
 //! The only crate that touches the kernel: netlink, nftables, iptables, links, network namespaces, sysctls, processes,
-//! control groups, terminals.
+//! control groups, terminals, mounts.
 //!
 //! What has two users is a trait with a real and a fake implementation ([`nftables::Nftables`]). What this crate does
 //! *not* do: decide anything about traffic.
@@ -14,6 +14,7 @@ mod error;
 pub mod iptables;
 pub mod link;
 pub mod memory;
+pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;

@@ -117,6 +117,11 @@ pub fn lead_family() -> Result<(), Error> {
     if done < 0 { Err(Error::last("adopt orphans")) } else { Ok(()) }
 }
 
+/// Sets which permissions files do not get that the calling process makes, and those that it starts.
+pub fn set_mask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+}
+
 /// Gives the calling process mount points and a host name of its own. Only while it has one thread.
 pub fn unshare_files_and_name(hostname: Option<&str>) -> Result<(), Error> {
     // SAFETY: plain system call without pointers.
@@ -136,19 +141,6 @@ pub fn unshare_files_and_name(hostname: Option<&str>) -> Result<(), Error> {
     if done < 0 { Err(Error::last("set the host name")) } else { Ok(()) }
 }
 
-/// Shows the file or directory `from` at the place `to` as well, for the calling process and those that it starts.
-pub fn bind_mount(from: &Path, to: &Path) -> Result<(), Error> {
-    let text = |path: &Path| {
-        CString::new(path.as_os_str().as_encoded_bytes())
-            .map_err(|_| Error::Malformed { what: "a path with a zero in it" })
-    };
-    let (from, to, none) = (text(from)?, text(to)?, std::ptr::null());
-    // SAFETY: both are strings with their closing zero; a bind mount needs no type and no data.
-    let done =
-        unsafe { libc::mount(from.as_ptr(), to.as_ptr(), none, libc::MS_BIND | libc::MS_REC, none.cast()) };
-    if done < 0 { Err(Error::last("mount a file over another")) } else { Ok(()) }
-}
-
 /// Enters a network namespace with the whole calling process. Only while it has one thread.
 pub fn enter_network(path: &Path) -> Result<(), Error> {
     let file = File::open(path).map_err(|source| Error::Call { call: "open a network namespace", source })?;
@@ -160,18 +152,44 @@ pub fn enter_network(path: &Path) -> Result<(), Error> {
 pub struct Places {
     descriptors: Vec<OwnedFd>,
     folder: CString,
-    user: (Option<u32>, Option<u32>),
+    identity: Identity,
+}
+
+/// Whom a program runs as; `None`: the one who starts it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub user: Option<u32>,
+    /// The user's first group.
+    pub group: Option<u32>,
+    /// More groups.
+    pub more: Vec<u32>,
+}
+
+impl Identity {
+    /// Changes the calling process; makes system calls only.
+    fn take(&self) -> io::Result<()> {
+        if self.user.is_none() && self.group.is_none() && self.more.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: plain system calls; the pointer is that of a list of this length.
+        let failed = unsafe {
+            libc::setgroups(self.more.len(), self.more.as_ptr()) < 0
+                || self.group.is_some_and(|group| libc::setgid(group) < 0)
+                || self.user.is_some_and(|user| libc::setuid(user) < 0)
+        };
+        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
 }
 
 impl Places {
-    /// Opens those of a process for network, names and mounts; `folder` is where work begins in them, `user` and group
-    /// as whom.
-    pub fn of(number: u32, folder: &str, user: (Option<u32>, Option<u32>)) -> io::Result<Self> {
+    /// Opens those of a process for network, names and mounts; `folder` is where work begins in them.
+    pub fn of(number: u32, folder: &str, identity: Identity) -> io::Result<Self> {
         let open = |kind: &str| File::open(format!("/proc/{number}/ns/{kind}")).map(OwnedFd::from);
         // Mounts last: the paths of the others are gone then.
         let descriptors = ["net", "uts", "mnt"].into_iter().map(open).collect::<io::Result<_>>()?;
         let folder = CString::new(folder).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(Self { descriptors, folder, user })
+        Ok(Self { descriptors, folder, identity })
     }
 }
 
@@ -189,16 +207,16 @@ pub fn start_in(command: &mut Command, places: Places) {
             return Err(io::Error::last_os_error());
         }
         // Only now: a user other than root may enter nothing.
-        let (user, group) = places.user;
-        // SAFETY: plain system calls without pointers that are followed.
-        let failed = unsafe {
-            group.is_some_and(|group| libc::setgroups(0, std::ptr::null()) < 0 || libc::setgid(group) < 0)
-                || user.is_some_and(|user| libc::setuid(user) < 0)
-        };
-        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+        places.identity.take()
     };
     // SAFETY: between fork and exec the closure makes system calls only; everything was allocated before.
     unsafe { command.pre_exec(enter) };
+}
+
+/// Lets a command run as somebody. Before [`die_with_parent`], which the kernel forgets at a change of users.
+pub fn run_as(command: &mut Command, identity: Identity) {
+    // SAFETY: between fork and exec the closure makes system calls only; everything was allocated before.
+    unsafe { command.pre_exec(move || identity.take()) };
 }
 
 /// Has a command killed when the thread that starts it ends.

@@ -10,6 +10,7 @@ mod log;
 mod metrics;
 mod process;
 mod profile;
+mod queues;
 
 pub use counted::Counts;
 pub use log::{Format, set_verbosity, start_log};
@@ -17,3 +18,4 @@ pub use metrics::{Metrics, TEXT_FORMAT, exponential_bounds};
 pub use process::watch_process;
 pub use profile::{ProfileError, cpu_profile, threads};
 pub use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec};
+pub use queues::{WorkQueue, WorkQueues};

@@ -18,6 +18,8 @@ pub(crate) struct Surroundings<'a> {
     pub node: &'a [IpAddr],
     /// What every process finds.
     pub usual: &'a [(String, String)],
+    /// What the node has, which is what a container may use that has no limit.
+    pub capacity: &'a Value,
 }
 
 /// Why there is no environment.
@@ -89,7 +91,7 @@ async fn value_from(
         return field(pod, path, around).map(Some);
     }
     if let Some(resource) = from.get("resourceFieldRef") {
-        return Ok(Some(amount(pod, container, resource)));
+        return Ok(Some(amount((pod, container), resource, around.capacity)));
     }
     for (kind, what) in [("configMapKeyRef", "configmap"), ("secretKeyRef", "secret")] {
         let Some(reference) = from.get(kind) else { continue };
@@ -112,7 +114,7 @@ async fn value_from(
 }
 
 /// A field of the pod, by the paths that Kubernetes knows.
-fn field(pod: &Pod, path: &str, around: &Surroundings<'_>) -> Result<String, Missing> {
+pub(crate) fn field(pod: &Pod, path: &str, around: &Surroundings<'_>) -> Result<String, Missing> {
     let all = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
     let first = |addresses: &[IpAddr]| all(addresses).into_iter().next().unwrap_or_default();
     let text =
@@ -137,12 +139,14 @@ fn field(pod: &Pod, path: &str, around: &Surroundings<'_>) -> Result<String, Mis
 }
 
 /// A limit or request of a container, in units of the divisor, rounded up.
-fn amount(pod: &Pod, container: &Container, resource: &Value) -> String {
+pub(crate) fn amount((pod, container): (&Pod, &Container), resource: &Value, capacity: &Value) -> String {
     let named = resource["containerName"].as_str().unwrap_or(&container.name);
     let container = pod.containers.iter().find(|known| known.name == named).unwrap_or(container);
-    let path = resource["resource"].as_str().unwrap_or_default().replace('.', "/");
-    let amount = container.object["resources"].pointer(&format!("/{path}"));
-    let amount = amount.and_then(Value::as_str).and_then(quantity::thousandths).unwrap_or(0);
+    let (kind, name) =
+        resource["resource"].as_str().and_then(|path| path.split_once('.')).unwrap_or_default();
+    let own = &container.object["resources"][kind][name];
+    let amount = if own.is_null() && kind == "limits" { &capacity[name] } else { own };
+    let amount = amount.as_str().and_then(quantity::thousandths).unwrap_or(0);
     let divisor = resource["divisor"].as_str().and_then(quantity::thousandths).filter(|divisor| *divisor > 0);
     amount.div_ceil(divisor.unwrap_or(1000)).to_string()
 }
@@ -264,7 +268,7 @@ mod tests {
         let pod = Pod::read(object, &crate::images::Images::default()).unwrap();
         let addresses = ["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()];
         let node = ["192.0.2.1".parse().unwrap()];
-        let around = Surroundings { pod: &addresses, node: &node, usual: &[] };
+        let around = Surroundings { pod: &addresses, node: &node, usual: &[], capacity: &Value::Null };
         for (path, expected) in [
             ("metadata.name", "a"),
             ("metadata.namespace", "n"),
@@ -279,6 +283,28 @@ mod tests {
         ] {
             let found = field(&pod, path, &around).unwrap_or_else(|missing| missing.to_string());
             assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn amounts_of_what_a_container_may_use() {
+        let resources = json!({"limits": {"memory": "2Mi"}, "requests": {"cpu": "250m"}});
+        let object = json!({"metadata": {"name": "a", "uid": "u"},
+            "spec": {"containers": [{"name": "x", "resources": resources}, {"name": "y"}]}});
+        let pod = Pod::read(object, &crate::images::Images::default()).unwrap();
+        let capacity = json!({"cpu": "4", "memory": "1024Ki"});
+        for (container, resource, divisor, expected) in [
+            ("x", "limits.memory", "1", "2097152"),
+            ("x", "limits.memory", "1Ki", "2048"),
+            ("x", "requests.cpu", "1m", "250"),
+            ("x", "requests.cpu", "", "1"),
+            ("y", "limits.cpu", "", "4"),
+            ("y", "limits.memory", "1Mi", "1"),
+            ("y", "requests.memory", "", "0"),
+        ] {
+            let asked = json!({"containerName": container, "resource": resource, "divisor": divisor});
+            let found = amount((&pod, &pod.containers[0]), &asked, &capacity);
+            assert_eq!(found, expected, "{asked}");
         }
     }
 }

@@ -26,6 +26,19 @@ pub(crate) fn expand(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Stri
     out
 }
 
+/// Puts values in as well; `Err` names one that there is not.
+pub(crate) fn expand_all(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let missing = std::cell::RefCell::new(None);
+    let found = expand(text, &|name| {
+        let found = value(name);
+        if found.is_none() {
+            missing.replace(Some(name.to_owned()));
+        }
+        found
+    });
+    missing.into_inner().map_or(Ok(found), Err)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,9 @@
 //! ```text
 //! pods/<uid>/pod.json                      addresses, the network namespace, the link: all that the kernel has of it
 //! pods/<uid>/resolv.conf, hosts, network-made
-//! pods/<uid>/<container>/<attempt>/        launch.json, started.json, exit.json, log, stdin
+//! pods/<uid>/<container>/<attempt>/        launch.json, started.json, exit.json, log, stdin, stdin-ended,
+//!                                          termination-log
+//! volumes/<uid>/<volume>/                  those that are not places of the host; some are mounts
 //! ```
 //!
 //! It is written before the kernel is asked for anything: whatever there may be of a pod can be found from here.
@@ -11,6 +13,7 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -92,6 +95,9 @@ impl Kept {
     }
 }
 
+/// The pipe of a run that is opened when nobody will talk to the program any more.
+pub(crate) const STDIN_ENDED: &str = "stdin-ended";
+
 /// The name of the setting that says to which pod a process belongs.
 pub(crate) const MARK: &str = "SIGNALBOX_POD_UID";
 
@@ -122,11 +128,22 @@ impl Folder {
                 drop(fs::remove_dir_all(entry.path()));
             }
         }
+        for entry in fs::read_dir(self.path.join("volumes")).into_iter().flatten().flatten() {
+            let uid = entry.file_name().to_string_lossy().into_owned();
+            if !self.pod(&uid).exists() {
+                drop(self.remove_volumes(&uid));
+            }
+        }
     }
 
     /// Answers where what belongs to a pod is.
     pub(crate) fn pod(&self, uid: &str) -> PathBuf {
         self.path.join("pods").join(uid)
+    }
+
+    /// Answers where the volumes of a pod are.
+    pub(crate) fn volumes(&self, uid: &str) -> PathBuf {
+        self.path.join("volumes").join(uid)
     }
 
     /// Answers where what belongs to a run is.
@@ -154,16 +171,43 @@ impl Folder {
 
     /// Writes what is kept of a pod.
     pub(crate) fn keep(&self, kept: &Kept) -> io::Result<()> {
+        for folder in ["pods", "volumes"] {
+            // Environments and Secrets are nobody else's business.
+            let path = self.path.join(folder);
+            fs::create_dir_all(&path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        }
         fs::create_dir_all(self.pod(&kept.uid))?;
         write(&self.pod(&kept.uid).join("pod.json"), kept)
     }
 
+    /// Writes what is kept of a pod, unless that was done.
+    pub(crate) fn keep_new(&self, kept: &Kept) -> io::Result<()> {
+        if self.pod(&kept.uid).join("pod.json").exists() { Ok(()) } else { self.keep(kept) }
+    }
+
+    /// Unmounts what of a pod's volumes is a mount. Its files in memory are lost.
+    pub(crate) fn unmount_volumes(&self, uid: &str) {
+        sys::mount::unmount_below(&self.volumes(uid));
+    }
+
+    /// Removes the volumes of a pod.
+    pub(crate) fn remove_volumes(&self, uid: &str) -> io::Result<()> {
+        self.unmount_volumes(uid);
+        remove_folder(&self.volumes(uid))
+    }
+
     /// Removes everything about a pod.
     pub(crate) fn forget(&self, uid: &str) -> io::Result<()> {
-        match fs::remove_dir_all(self.pod(uid)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
+        self.remove_volumes(uid)?;
+        remove_folder(&self.pod(uid))
+    }
+}
+
+fn remove_folder(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 

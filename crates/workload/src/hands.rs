@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,13 +18,16 @@ use watch::client::Client;
 use crate::ask;
 use crate::environment::{Surroundings, environment, hostname};
 use crate::folder::{Exit, Folder, Kept, MARK, Started, read, write};
-use crate::keeper::Launch;
+use crate::identity;
+use crate::keeper::{Launch, TERMINATION_LOG};
 use crate::machine::{Action, Ended, Input, Question, Run};
 use crate::network;
+use crate::node;
 use crate::pod::{Act, Container, Pod};
 use crate::resolver::{Resolvers, hosts, resolv_conf};
 use crate::settings::Settings;
 use crate::time::Time;
+use crate::volumes::{self, Gate, Mount, Objects};
 
 /// How many ended runs of a container are kept, for their logs.
 const KEPT_RUNS: usize = 2;
@@ -47,6 +50,8 @@ pub(crate) struct Hands {
     pub settings: Arc<Settings>,
     /// Where things are kept.
     pub folder: Folder,
+    /// Objects that several pods look at.
+    pub objects: Objects,
     /// Whom to tell what happened.
     pub tell: mpsc::Sender<Happened>,
 }
@@ -58,6 +63,8 @@ pub(crate) struct About {
     pub pod: Arc<Pod>,
     /// What is kept of it.
     pub kept: Arc<Kept>,
+    /// What is closed when its volumes are removed.
+    pub gate: Gate,
 }
 
 impl About {
@@ -67,7 +74,7 @@ impl About {
 }
 
 impl Hands {
-    /// Carries one out. Actions that concern the API server's object or memory are not for hands.
+    /// Carries one out. Actions that concern the API server's object, memory, or what goes on and on are not for hands.
     pub(crate) fn carry_out(&self, action: &Action, about: &About) {
         let (hands, about) = (self.clone(), about.clone());
         match *action {
@@ -83,7 +90,7 @@ impl Hands {
             Action::Ask(run, question) => {
                 drop(tokio::spawn(async move { hands.ask((&about, run), question).await }));
             }
-            Action::Tell(_) | Action::Delete | Action::Forget => {}
+            Action::MakeVolumes | Action::Tell(_) | Action::Delete | Action::Forget => {}
         }
     }
 
@@ -130,9 +137,15 @@ impl Hands {
     }
 
     async fn remove_network(&self, about: &About) {
-        let (node, kept) = (self.node(), about.kept.clone());
+        let (node, kept, folder) = (self.node(), about.kept.clone(), self.folder.clone());
+        let gate = about.gate.clone();
+        let remove = move || {
+            remove_from_kernel(&node, &kept);
+            // What is left goes with everything else of the pod.
+            drop(folder.remove_volumes(&kept.uid));
+        };
         // Nothing of it can fail in a way that trying again would help.
-        drop(tokio::task::spawn_blocking(move || remove_from_kernel(&node, &kept)).await);
+        drop(tokio::task::spawn_blocking(move || gate.close(remove)).await);
         self.say(about, Input::NetworkRemoved).await;
     }
 
@@ -166,16 +179,18 @@ impl Hands {
     async fn prepare(&self, about: &About, container: &Container, folder: &Path) -> Result<(), String> {
         let (pod, settings) = (&about.pod, &self.settings);
         let addresses = self.addresses(&about.kept);
-        let around = Surroundings { pod: addresses, node: &settings.addresses, usual: &settings.environment };
+        let (node, usual, capacity) = (&settings.addresses, &settings.environment, node::capacity());
+        let around = Surroundings { pod: addresses, node, usual, capacity: &capacity };
         let (words, environment) = environment(&self.client, pod, container, &around)
             .await
             .map_err(|missing| missing.to_string())?;
-        let id = |field: &str| {
-            let own = &container.object["securityContext"][field];
-            let of_pod = &pod.object["spec"]["securityContext"][field];
-            own.as_u64().or_else(|| of_pod.as_u64()).and_then(|id| u32::try_from(id).ok())
-        };
+        let user = identity::user(pod, container)?;
         let files = self.folder.pod(&pod.uid);
+        let mut mounts = host_files(&files, about.kept.host_network);
+        let volumes = self.folder.volumes(&pod.uid);
+        mounts.extend(volumes::mounts((&pod.volumes, &volumes), container, &environment)?);
+        let message = message_path(container);
+        mounts.push(Mount::file(folder.join(TERMINATION_LOG), message));
         let launch = Launch {
             words,
             environment,
@@ -185,15 +200,19 @@ impl Hands {
                 .map(str::to_owned),
             network: self.network(&about.kept).map(|namespace| namespace.path().to_owned()),
             hostname: (!about.kept.host_network).then(|| hostname(pod)),
-            mounts: mounts(&files, about.kept.host_network),
+            mounts,
             group: format!("{}/{}", about.kept.group(), container.name),
             limits: (container.limits.memory, container.limits.cpu),
-            user: (id("runAsUser"), id("runAsGroup")),
+            user,
+            groups: identity::groups(pod),
+            explains_by_log: container.object["terminationMessagePolicy"] == "FallbackToLogsOnError",
             stdin: container.object["stdin"] == true,
+            stdin_once: container.object["stdinOnce"] == true,
             tty: container.tty(),
         };
-        let written =
-            std::fs::create_dir_all(folder).and_then(|()| write(&folder.join("launch.json"), &launch));
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| make_termination_log(folder))
+            .and_then(|()| write(&folder.join("launch.json"), &launch));
         written.map_err(|error| format!("failed to write down the container's launch: {error}"))
     }
 
@@ -316,11 +335,25 @@ pub(crate) fn remove_from_kernel(node: &network::Node, kept: &Kept) {
     }
 }
 
-fn mounts(files: &Path, host_network: bool) -> Vec<(PathBuf, PathBuf)> {
+fn host_files(files: &Path, host_network: bool) -> Vec<Mount> {
     let both = [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts")];
     let wanted =
         both.into_iter().filter(|(name, to)| Path::new(to).exists() && !(host_network && *name == "hosts"));
-    wanted.map(|(name, to)| (files.join(name), PathBuf::from(to))).collect()
+    wanted.map(|(name, to)| Mount::file(files.join(name), to)).collect()
+}
+
+/// Where a container says why it ended.
+fn message_path(container: &Container) -> &str {
+    let given = container.object["terminationMessagePath"].as_str().filter(|path| !path.is_empty());
+    given.unwrap_or("/dev/termination-log")
+}
+
+/// Whoever the container runs as may write into it.
+fn make_termination_log(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(TERMINATION_LOG);
+    std::fs::write(&path, "")?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
 }
 
 /// Waits for a keeper that is no child of this program, and of whose end nobody tells.

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,16 +16,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sys::cgroup::{Group, Limits};
-use sys::process;
+use sys::mount::Held;
+use sys::process::{self, Identity};
 use sys::terminal::{Terminal, make_pipe};
 
-use crate::folder::{Exit, Started, read, write};
+use crate::folder::{Exit, STDIN_ENDED, Started, read, write};
 use crate::time::{Time, exact};
+use crate::volumes::{Mount, show};
 
 /// Lines that are longer are written in parts.
 const LONGEST_LINE: u64 = 16 * 1024;
 /// When a log is full, in bytes; as Kubernetes has it.
 const FULL: u64 = 10 * 1024 * 1024;
+/// The file in which a program says why it ended.
+pub(crate) const TERMINATION_LOG: &str = "termination-log";
+/// What new files are not, unless somebody says so: writable for others. As in containers.
+const USUAL_MASK: u32 = 0o022;
 /// How long what is still in the pipes is waited for once the program has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -42,24 +48,42 @@ pub(crate) struct Launch {
     pub network: Option<PathBuf>,
     /// What it takes for the machine's name.
     pub hostname: Option<String>,
-    /// Files that it finds in other places as well.
-    pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// What it finds in other places.
+    pub mounts: Vec<Mount>,
     /// Its control group.
     pub group: String,
     /// Bytes of memory, thousandths of a processor.
     pub limits: (Option<u64>, Option<u64>),
     /// Whom it runs as.
     pub user: (Option<u32>, Option<u32>),
+    /// Groups beside the first.
+    pub groups: Vec<u32>,
+    /// Whether the end of its log says why it failed where it does not say so itself.
+    pub explains_by_log: bool,
     /// Whether somebody may talk to it.
     pub stdin: bool,
+    /// Whether the first who talks to it is the last.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// Whether it has a terminal.
     pub tty: bool,
 }
 
+impl Launch {
+    /// Whom it runs as.
+    pub(crate) fn identity(&self) -> Identity {
+        let (user, group) = self.user;
+        Identity { user, group, more: self.groups.clone() }
+    }
+}
+
 /// Keeps one run, until it has ended. Says `started`, or why not, on standard output.
-pub fn keep(folder: &Path) -> Result<(), String> {
-    let launch: Launch = read(&folder.join("launch.json")).ok_or("the launch cannot be read")?;
-    let begun = begin(&launch, folder);
+pub fn keep(path: &Path) -> Result<(), String> {
+    let launch: Launch = read(&path.join("launch.json")).ok_or("the launch cannot be read")?;
+    // A volume may come to lie over the path.
+    let held = Held::open(path).map_err(|error| error.to_string())?;
+    let folder = &held.path();
+    let begun = begin(&launch, (path, folder));
     let (mut child, pumps, terminal) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -86,12 +110,15 @@ pub fn keep(folder: &Path) -> Result<(), String> {
     await_pumps(pumps);
     let group = Group::named(&launch.group);
     let starved = group.as_ref().is_some_and(Group::ran_out_of_memory);
-    write(&folder.join("exit.json"), &exit(status, starved)).map_err(|error| error.to_string())
+    let mut exit = exit(status, starved);
+    exit.message = last_words(folder, launch.explains_by_log && exit.code != 0);
+    write(&folder.join("exit.json"), &exit).map_err(|error| error.to_string())
 }
 
 type Begun = (Child, Vec<JoinHandle<()>>, Option<PathBuf>);
 
-fn begin(launch: &Launch, folder: &Path) -> Result<Begun, String> {
+fn begin(launch: &Launch, (path, folder): (&Path, &Path)) -> Result<Begun, String> {
+    process::set_mask(USUAL_MASK);
     process::lead_family().map_err(|error| format!("failed to {error}"))?;
     if let Some(group) = Group::named(&launch.group)
         && group.create().is_ok()
@@ -106,9 +133,7 @@ fn begin(launch: &Launch, folder: &Path) -> Result<Begun, String> {
     }
     process::unshare_files_and_name(launch.hostname.as_deref())
         .map_err(|error| format!("failed to {error}"))?;
-    for (from, to) in &launch.mounts {
-        process::bind_mount(from, to).map_err(|error| format!("failed to {error} ({})", to.display()))?;
-    }
+    show(&launch.mounts, path)?;
     let log = Pages::open(folder).map_err(|error| format!("failed to open the log: {error}"))?;
     let log = Arc::new(Mutex::new(log));
     let mut command = command(launch)?;
@@ -127,20 +152,18 @@ fn command(launch: &Launch) -> Result<Command, String> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(launch.environment.iter().map(|(name, value)| (name, value)));
     command.current_dir(launch.folder.as_deref().unwrap_or("/"));
-    let (user, group) = launch.user;
-    if let Some(group) = group {
-        command.gid(group);
-    }
-    if let Some(user) = user {
-        command.uid(user);
-    }
+    process::run_as(&mut command, launch.identity());
     process::own_session(&mut command, launch.tty);
     process::die_with_parent(&mut command);
     Ok(command)
 }
 
 fn with_pipes(command: &mut Command, (launch, folder): (&Launch, &Path), log: &Log) -> io::Result<Begun> {
-    let stdin = if launch.stdin { Stdio::from(open_stdin(folder)?) } else { Stdio::null() };
+    let stdin = match (launch.stdin, launch.stdin_once) {
+        (false, _) => Stdio::null(),
+        (true, false) => Stdio::from(open_stdin(folder)?),
+        (true, true) => Stdio::from(open_stdin_once(folder)?),
+    };
     let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut pumps = Vec::new();
     if let Some(stdout) = child.stdout.take() {
@@ -175,6 +198,19 @@ fn open_stdin(folder: &Path) -> io::Result<File> {
     let path = folder.join("stdin");
     make_pipe(&path)?;
     OpenOptions::new().read(true).write(true).mode(0o600).open(path)
+}
+
+/// The same, but it ends when somebody has opened the other pipe, which says that the first who talked has left.
+fn open_stdin_once(folder: &Path) -> io::Result<File> {
+    let held = open_stdin(folder)?;
+    let end = folder.join(STDIN_ENDED);
+    make_pipe(&end)?;
+    std::thread::spawn(move || {
+        // Opening it takes until somebody writes.
+        drop(File::open(end));
+        drop(held);
+    });
+    File::open(folder.join("stdin"))
 }
 
 type Log = Arc<Mutex<Pages>>;
@@ -273,6 +309,33 @@ fn exit(status: ExitStatus, starved: bool) -> Exit {
         _ => "Error",
     };
     Exit { code, reason: reason.to_owned(), message: String::new(), at: now() }
+}
+
+/// What the program said about its end, or else the end of its log; as much as Kubernetes takes.
+fn last_words(folder: &Path, by_log: bool) -> String {
+    const MOST: u64 = 4096;
+    const MOST_OF_LOG: usize = 2048;
+    const MOST_LINES: usize = 80;
+    let mut said = Vec::new();
+    if let Ok(file) = File::open(folder.join(TERMINATION_LOG)) {
+        // What cannot be read says nothing.
+        drop(file.take(MOST).read_to_end(&mut said));
+    }
+    if !said.is_empty() || !by_log {
+        return String::from_utf8_lossy(&said).into_owned();
+    }
+    let log = fs::read(folder.join("log")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<&str> = log.lines().collect();
+    let last = &lines[lines.len().saturating_sub(MOST_LINES)..];
+    // Each has a time, a stream and a mark before its text.
+    let text = last.iter().map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default());
+    let text: String = text.flat_map(|line| [line, "\n"]).collect();
+    let mut from = text.len().saturating_sub(MOST_OF_LOG);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    text[from..].to_owned()
 }
 
 /// Whoever waited may be gone.

@@ -33,6 +33,8 @@ pub struct LogOptions {
     pub tail: Option<usize>,
     /// No more bytes than this.
     pub limit: Option<u64>,
+    /// Only what was said there.
+    pub stream: Option<Stream>,
 }
 
 /// Where a program said something.
@@ -145,6 +147,9 @@ impl Reader {
             let line = std::mem::take(&mut self.line);
             let Some(read) = Line::read(&line) else { continue };
             let begins = !std::mem::replace(&mut self.inside, !read.is_whole);
+            if options.stream.is_some_and(|stream| stream != read.stream) {
+                continue;
+            }
             if options.since.is_some_and(|since| parse(read.time).is_some_and(|time| time < since)) {
                 continue;
             }
@@ -246,6 +251,7 @@ mod tests {
         let all = LogOptions::default();
         check(all.clone(), "one\ntwo\nthree \n\nend");
         check(LogOptions { follow: true, ..all.clone() }, "one\ntwo\nthree \n\nend");
+        check(LogOptions { stream: Some(Stream::Error), ..all.clone() }, "two\n");
         check(LogOptions { tail: Some(3), ..all.clone() }, "three \n\nend");
         check(LogOptions { tail: Some(0), ..all.clone() }, "");
         check(LogOptions { tail: Some(9), limit: Some(5), ..all.clone() }, "one\nt");

@@ -18,8 +18,8 @@ const LEASE_SECONDS: u64 = 40;
 /// How often the object is brought up to date though nothing changed.
 const REFRESH: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_millis(500);
-/// How many pods a node takes.
-const PODS: u32 = 110;
+/// How many pods a node takes: about as many as a range of the usual size has addresses.
+const PODS: u32 = 250;
 
 /// Registers the node, and answers the ranges of its pods' addresses; tries for ever.
 pub(crate) async fn register(client: &Client, settings: &Settings) -> Vec<IpNet> {
@@ -45,13 +45,21 @@ pub(crate) async fn keep_alive(client: &Client, settings: &Settings) {
         }
         tokio::time::sleep(SIGN).await;
         rest = rest.saturating_sub(SIGN);
-        if rest.is_zero() {
+        if rest.is_zero() || is_doubted(client, settings).await {
             rest = REFRESH;
             if let Err(error) = tell_status(client, settings).await {
                 warn!(node = settings.node_name, %error, "the node's status cannot be told");
             }
         }
     }
+}
+
+/// Whether somebody said that the node is not ready, as is said of one that could not be heard for a while.
+async fn is_doubted(client: &Client, settings: &Settings) -> bool {
+    let Ok(known) = client.get(&path(settings)).await else { return false };
+    let ready =
+        crate::pod::list(&known["status"]["conditions"]).find(|condition| condition["type"] == "Ready");
+    ready.is_none_or(|ready| ready["status"] != "True")
 }
 
 async fn try_register(client: &Client, settings: &Settings) -> Result<Vec<IpNet>, ClientError> {
@@ -125,7 +133,8 @@ async fn tell_status(client: &Client, settings: &Settings) -> Result<Value, Clie
     client.patch(&format!("{}/status", path(settings)), PatchType::Merge, &json!({"status": status})).await
 }
 
-fn capacity() -> Value {
+/// What this machine has.
+pub(crate) fn capacity() -> Value {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next());

@@ -11,6 +11,7 @@ use sys::cgroup::Limits;
 use crate::images::Images;
 use crate::quantity;
 use crate::time::{self, Time};
+use crate::volumes::{self, Volume};
 
 /// A pod that is bound to this node.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub(crate) struct Pod {
     pub host_network: bool,
     /// Set when it is being deleted: until when its processes may run.
     pub deletion: Option<Deletion>,
+    /// Its volumes.
+    pub volumes: Vec<Volume>,
     /// Types of conditions that must be true as well.
     pub gates: Vec<String>,
     /// The object.
@@ -169,6 +172,10 @@ impl Pod {
         if let Some(wrong) = containers.iter().find(|container| !is_label(&container.name)) {
             return Err(format!("the pod {namespace}/{name} has a container named {:?}", wrong.name));
         }
+        let volumes = volumes::read(spec);
+        if let Some(wrong) = volumes.iter().find(|volume| !is_label(&volume.name)) {
+            return Err(format!("the pod {namespace}/{name} has a volume named {:?}", wrong.name));
+        }
         let grace = seconds(&spec["terminationGracePeriodSeconds"], 30);
         let deleted = object.pointer("/metadata/deletionTimestamp").and_then(Value::as_str);
         let deletion = deleted.map(|_| Deletion {
@@ -183,6 +190,7 @@ impl Pod {
             deadline: spec["activeDeadlineSeconds"].as_u64().map(Duration::from_secs),
             host_network: spec["hostNetwork"] == true,
             deletion,
+            volumes,
             gates: list(&spec["readinessGates"])
                 .filter_map(|gate| gate["conditionType"].as_str().map(str::to_owned))
                 .collect(),

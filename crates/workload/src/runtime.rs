@@ -8,7 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
+use std::task::{Context, Poll};
 
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
 use sys::netns::Namespace;
 use sys::process::own_session;
 use sys::terminal::{Terminal, resize};
@@ -19,7 +22,7 @@ use tokio::process::Child;
 use tokio::sync::mpsc;
 
 use crate::ask;
-use crate::folder::{Folder, Kept, Started, read};
+use crate::folder::{Folder, Kept, STDIN_ENDED, Started, read};
 use crate::log::{self, LogOptions, Piece};
 use crate::process::command_in;
 use crate::settings::Settings;
@@ -102,11 +105,7 @@ impl Runtime {
         let started: Started =
             read(&run.join("started.json")).ok_or_else(|| missing("a program that runs"))?;
         let output = log::tell_from_now(&run).await?;
-        let stdin: Option<Input> = match File::options().write(true).open(run.join("stdin")).await {
-            Ok(file) => Some(Box::pin(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let stdin = open_stdin(&run)?;
         Ok(Attached { stdin, output, terminal: started.terminal })
     }
 
@@ -176,6 +175,58 @@ fn with_terminal(mut command: std::process::Command, options: ExecOptions) -> io
         terminal: Some(master),
         child,
     })
+}
+
+/// Opens what a program reads; `None` where nobody may talk to it, or it does not listen any more.
+fn open_stdin(run: &Path) -> io::Result<Option<Input>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::File::options();
+    // Without a reader the kernel would wait for one.
+    options.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = match options.open(run.join("stdin")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    fcntl_setfl(&file, OFlags::empty())?;
+    let file = File::from_std(file);
+    let end = run.join(STDIN_ENDED);
+    Ok(Some(if end.exists() { Box::pin(Once { file, end }) } else { Box::pin(file) }))
+}
+
+/// What the first who talks to a program writes to: it reads no more when this is dropped.
+struct Once {
+    file: File,
+    end: PathBuf,
+}
+
+impl AsyncWrite for Once {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.file).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.file).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.file).poll_shutdown(context)
+    }
+}
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = std::fs::File::options();
+        options.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        // Its keeper waits for this once; later there is nobody to be told.
+        drop(options.open(&self.end));
+    }
 }
 
 impl Process {

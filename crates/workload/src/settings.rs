@@ -34,6 +34,8 @@ pub struct Settings {
     pub dns: Vec<IpAddr>,
     /// The domain of the cluster.
     pub domain: String,
-    /// Where the node's runtime answers the API server.
+    /// Where the node answers the API server; 0: at any port, which its Node object says. `None`: it does not.
     pub port: Option<u16>,
+    /// Certificates in PEM: who shows one that they signed is believed. `None`: nobody is.
+    pub client_ca: Option<String>,
 }

@@ -13,13 +13,15 @@ use watch::client::{Client, Collection, Told, follow};
 use crate::addresses::Pool;
 use crate::folder::{Folder, Kept, Started, read};
 use crate::hands::{About, Hands, Happened, NETWORK_MADE, end_keeper, end_of, lost, now, remove_from_kernel};
-use crate::machine::{Action, Found, Input, Machine, Notice, Run};
+use crate::machine::{Action, Found, Input, Machine, Run};
 use crate::network;
 use crate::node;
 use crate::notices::{self, Noted};
 use crate::pod::{Pod, list};
+use crate::serve::{Answer, Server};
 use crate::settings::Settings;
 use crate::telling::{Telling, Words};
+use crate::volumes::{Gate, Objects, Tending};
 
 /// How many events may wait.
 const WAITING: usize = 1024;
@@ -30,6 +32,7 @@ pub async fn run(
     settings: Settings,
     mut stopping: signal::Receiver<bool>,
 ) -> Result<(), crate::Error> {
+    let (server, settings) = listen(settings)?;
     let settings = Arc::new(settings);
     let ranges = tokio::select! {
         ranges = node::register(&client, &settings) => ranges,
@@ -39,8 +42,10 @@ pub async fn run(
     network::prepare_node(&hands_node, &ranges).map_err(crate::Error::Kernel)?;
     let (tell, happened) = mpsc::channel(WAITING);
     let folder = Folder::new(&settings.state_dir);
-    let hands = Hands { client: client.clone(), settings: settings.clone(), folder, tell };
+    let objects = Objects::new(client.clone());
+    let hands = Hands { client: client.clone(), settings: settings.clone(), folder, objects, tell };
     let (notices, noted) = mpsc::channel(WAITING);
+    let (questions, asked) = mpsc::channel(WAITING);
     let pods =
         Pods { hands, pool: Pool::new(&ranges), entries: HashMap::new(), found: HashMap::new(), notices };
     let (objects, told) = mpsc::channel(WAITING);
@@ -53,10 +58,26 @@ pub async fn run(
         () = follow(client.clone(), what, decode, objects) => {}
         () = node::keep_alive(&client, &settings) => {}
         () = notices::record(&client, &settings.node_name, noted) => {}
-        () = pods.run(told, happened) => {}
+        () = pods.run(told, happened, asked) => {}
+        () = serve(server, &settings, questions) => {}
         _ = stopping.wait_for(|stop| *stop) => info!("the pods of this node go on by themselves"),
     }
     Ok(())
+}
+
+/// Listens for the API server, if it shall be answered; the settings say at which port then.
+fn listen(mut settings: Settings) -> Result<(Option<Server>, Settings), crate::Error> {
+    let Some(port) = settings.port else { return Ok((None, settings)) };
+    let server = Server::listen(&settings, port).map_err(|error| crate::Error::Serve { port, error })?;
+    settings.port = Some(server.port());
+    Ok((Some(server), settings))
+}
+
+async fn serve(server: Option<Server>, settings: &Settings, questions: mpsc::Sender<Answer>) {
+    match server {
+        Some(server) => server.run(settings, questions).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn decode(bytes: &[u8]) -> Result<Value, String> {
@@ -79,19 +100,39 @@ struct Entry {
     machine: Machine,
     about: About,
     telling: Telling,
+    tending: Option<Tending>,
     timer: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Pods {
-    async fn run(mut self, mut told: mpsc::Receiver<Told<Value>>, mut happened: mpsc::Receiver<Happened>) {
+    async fn run(
+        mut self,
+        mut told: mpsc::Receiver<Told<Value>>,
+        mut happened: mpsc::Receiver<Happened>,
+        mut asked: mpsc::Receiver<Answer>,
+    ) {
         self.look_around();
         loop {
             tokio::select! {
                 Some(told) = told.recv() => self.hear(told).await,
                 Some((uid, input)) = happened.recv() => self.step(&uid, input).await,
+                // Who asked may be gone.
+                Some(answer) = asked.recv() => drop(answer.send(self.objects())),
                 else => return,
             }
         }
+    }
+
+    /// The objects of all pods as they are now.
+    fn objects(&mut self) -> Vec<Value> {
+        let addresses = &self.hands.settings.addresses;
+        let object = |entry: &mut Entry| {
+            let status = entry.machine.status(addresses, now());
+            let mut object = entry.machine.pod().object.clone();
+            object["status"] = status;
+            object
+        };
+        self.entries.values_mut().map(object).collect()
     }
 
     /// Finds what an earlier life left.
@@ -149,28 +190,14 @@ impl Pods {
             addresses: Vec::new(),
             host_network: pod.host_network,
         });
-        let about = About { pod: Arc::new(pod.clone()), kept: Arc::new(kept) };
+        let about = About { pod: Arc::new(pod.clone()), kept: Arc::new(kept), gate: Gate::default() };
         for run in to_await {
             let (hands, about) = (self.hands.clone(), about.clone());
             tokio::spawn(async move { hands.await_end((&about, run), None).await });
         }
         let telling = Telling::start(self.hands.client.clone(), &pod, self.hands.tell.clone());
-        self.tell_of_volumes(&about);
         let machine = Machine::new(pod.clone(), found, now());
-        self.entries.insert(pod.uid, Entry { machine, about, telling, timer: None });
-    }
-
-    /// Nobody should believe in a directory that is not there.
-    fn tell_of_volumes(&self, about: &About) {
-        let names = list(&about.pod.object["spec"]["volumes"]).filter_map(|volume| volume["name"].as_str());
-        // Kubernetes adds this one by itself.
-        let names: Vec<&str> = names.filter(|name| !name.starts_with("kube-api-access-")).collect();
-        if names.is_empty() {
-            return;
-        }
-        let message = format!("volumes are not mounted here: {}", names.join(", "));
-        let notice = Notice { warning: true, reason: "FailedMount", message, container: String::new() };
-        drop(self.notices.try_send(Noted { pod: about.pod.clone(), notice }));
+        self.entries.insert(pod.uid, Entry { machine, about, telling, tending: None, timer: None });
     }
 
     /// What is still there of a pod, and which runs have to be awaited.
@@ -251,15 +278,20 @@ impl Pods {
 
     async fn step(&mut self, uid: &str, input: Input) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
+        let is_seen = matches!(input, Input::Pod(_));
         let actions = entry.machine.step(input, now());
         if actions.contains(&Action::Forget) {
             return self.forget(uid);
         }
         let Some(entry) = self.entries.get_mut(uid) else { return };
         entry.about.pod = Arc::new(entry.machine.pod().clone());
+        if let Some(tending) = &entry.tending {
+            tending.tell(&entry.about.pod);
+        }
         let mut delete = false;
         for action in &actions {
             match action {
+                Action::MakeVolumes => entry.tending = Some(Tending::start(&self.hands, &entry.about)),
                 Action::MakeNetwork(known) => {
                     let known = known.clone();
                     if let Err(error) = assign(&mut self.pool, entry, (&self.hands, &known)) {
@@ -287,7 +319,9 @@ impl Pods {
             }
         }
         let status = entry.machine.status(&self.hands.settings.addresses, now());
-        entry.telling.say(Words { status, delete });
+        let is_doubted =
+            is_seen && ready(&entry.about.pod.object["status"]) == "False" && ready(&status) == "True";
+        entry.telling.say(Words { status, delete, doubts: 0 }, is_doubted);
         entry.wake_up(uid, &self.hands.tell);
     }
 
@@ -301,6 +335,12 @@ impl Pods {
             warn!(uid, %error, "what was kept of a pod cannot be removed");
         }
     }
+}
+
+/// What a status says of the pod's readiness.
+fn ready(status: &Value) -> &str {
+    let ready = list(&status["conditions"]).find(|condition| condition["type"] == "Ready");
+    ready.and_then(|ready| ready["status"].as_str()).unwrap_or_default()
 }
 
 /// Gives a pod its addresses, those that it had where it had some.

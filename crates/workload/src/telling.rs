@@ -21,6 +21,8 @@ pub(crate) struct Words {
     pub status: Value,
     /// Whether the object may go.
     pub delete: bool,
+    /// How often the server was seen to say something else.
+    pub doubts: u32,
 }
 
 /// The way of one pod to the API server. Ends when it is dropped.
@@ -37,10 +39,12 @@ impl Telling {
         Self { words }
     }
 
-    /// Says what is to be told; the same again is not.
-    pub(crate) fn say(&self, words: Words) {
+    /// Says what is to be told; the same again is not, unless the server says something else, as of a Pod of a node that could
+    /// not be heard for a while.
+    pub(crate) fn say(&self, words: Words, is_doubted: bool) {
         self.words.send_if_modified(|known| {
-            let words = Words { delete: words.delete || known.delete, ..words };
+            let doubts = known.doubts.wrapping_add(u32::from(is_doubted));
+            let words = Words { delete: words.delete || known.delete, doubts, ..words };
             let is_new = *known != words;
             *known = words;
             is_new
@@ -58,10 +62,14 @@ struct Teller {
 impl Teller {
     async fn run(self, mut heard: newest::Receiver<Words>) {
         let mut told = Value::Null;
+        let mut doubts = 0;
         let mut retry = FIRST_RETRY;
         while heard.changed().await.is_ok() {
             loop {
                 let words = heard.borrow_and_update().clone();
+                if std::mem::replace(&mut doubts, words.doubts) != words.doubts {
+                    told = Value::Null;
+                }
                 match self.try_tell(&words, &mut told).await {
                     Ok(()) => break,
                     Err(error) => {

@@ -18,6 +18,9 @@ const IN_NAMESPACE: u32 = 100;
 /// How many nodes the pods are on.
 const NODES: u32 = 100;
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+/// How often a node says that it lives.
+const BEAT: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(600);
 /// How long nothing is done to see what that costs.
 const IDLE: Duration = Duration::from_secs(20);
@@ -45,6 +48,8 @@ async fn measure(binary: &Path, folder: &Path, size: Size) -> Result<()> {
         begin.elapsed().as_secs_f64()
     );
 
+    let alive = tokio::spawn(keep_alive(access.clone()));
+
     let begin = Instant::now();
     let controller = start(&server)?;
     wait_for_slices(&access, services).await?;
@@ -65,6 +70,7 @@ async fn measure(binary: &Path, folder: &Path, size: Size) -> Result<()> {
     let written = tokio::time::timeout(Duration::from_secs(1), watch.next()).await;
     println!("slices written by the restart: {}", if written.is_ok() { "some" } else { "none" });
     idle(&controller).await;
+    alive.abort();
     Ok(())
 }
 
@@ -176,6 +182,10 @@ async fn fill(access: &Access, size: Size) -> Result<()> {
         let labels = json!({"topology.kubernetes.io/zone": format!("z{}", number % 3)});
         let object = json!({"metadata": {"name": format!("n{number}"), "labels": labels}});
         send(&mut client, Call::json(http::Method::POST, "/api/v1/nodes", &object)).await?;
+        let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        send(&mut client, merge(&format!("/api/v1/nodes/n{number}/status"), &ready)).await?;
+        let object = json!({"metadata": {"name": format!("n{number}")}, "spec": {"holderIdentity": "bench"}});
+        send(&mut client, Call::json(http::Method::POST, LEASES, &object)).await?;
     }
     let mut tasks = tokio::task::JoinSet::new();
     for filler in 0..FILLERS {
@@ -189,6 +199,19 @@ async fn fill(access: &Access, size: Size) -> Result<()> {
     }
     while let Some(filled) = tasks.join_next().await {
         filled.context("filling the server")??;
+    }
+    Ok(())
+}
+
+/// Has every node say that it lives each ten seconds, as nodes do.
+async fn keep_alive(access: Access) -> Result<()> {
+    let mut client = Client::new(&access);
+    for beat in 0_u64.. {
+        for number in 0..NODES {
+            let renewed = json!({"spec": {"leaseTransitions": beat / 2, "renewTime": format!("2026-01-02T00:00:00.{beat:06}Z")}});
+            send(&mut client, merge(&format!("{LEASES}/n{number}"), &renewed)).await?;
+            tokio::time::sleep(BEAT / NODES).await;
+        }
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod path;
 mod recorder;
 mod store;
 mod sync;
+mod up;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -30,6 +31,8 @@ pub(crate) enum Bench {
     Store(store::Objects),
     /// The EndpointSlice controller: start, memory, what rest costs, and how fast a changed pod is in its slice
     Controller(Size),
+    /// `signalbox up`: until there is a cluster, until a Service balances, until a deleted pod is replaced
+    Up(up::Rounds),
     /// Connections and requests through a ClusterIP against straight to the pod
     Path(Size),
 }
@@ -67,6 +70,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Store(objects) => store::run(objects),
         Bench::Controller(size) => controller::run(*size),
         Bench::Path(size) => path::run(*size),
+        Bench::Up(rounds) => up::run(*rounds),
     }
 }
 

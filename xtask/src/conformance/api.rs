@@ -82,8 +82,10 @@ fn play(root: &Path, args: &Args, (cases, lists): (&[answers::Case], &Lists), ho
             (server.access().clone(), Some(server))
         }
     };
+    // The nodes of these histories say nothing, and are not to be missed.
+    let flags = ["--controllers=*,-node-lifecycle-controller"];
     let controller =
-        server.as_ref().filter(|_| args.api.slices).map(|server| OwnController::start(server, &[]));
+        server.as_ref().filter(|_| args.api.slices).map(|server| OwnController::start(server, &flags));
     let _controller = controller.transpose().map_err(anyhow::Error::msg)?;
     println!("playing {} cases against {}", cases.len(), access.url);
     let kubectl = answers::installed_kubectl();

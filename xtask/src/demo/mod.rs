@@ -4,7 +4,8 @@
 //! and on Ctrl-C.
 
 mod meter;
-mod stage;
+mod names;
+pub(crate) mod stage;
 mod story;
 
 use std::path::{Path, PathBuf};

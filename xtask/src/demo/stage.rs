@@ -18,29 +18,29 @@ const NAMESPACE: &str = "default";
 
 /// A pod as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pod {
-    pub(super) name: String,
-    pub(super) uid: String,
-    pub(super) node: String,
-    pub(super) address: Option<IpAddr>,
-    pub(super) is_ready: bool,
+pub(crate) struct Pod {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) node: String,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) is_ready: bool,
 }
 
 /// An endpoint of the Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Endpoint {
-    pub(super) address: String,
-    pub(super) pod: String,
-    pub(super) is_ready: bool,
+pub(crate) struct Endpoint {
+    pub(crate) address: String,
+    pub(crate) pod: String,
+    pub(crate) is_ready: bool,
 }
 
-pub(super) struct Stage {
+pub(crate) struct Stage {
     runtime: Runtime,
     client: Client,
 }
 
 impl Stage {
-    pub(super) fn new(up: &Up) -> Result<Self> {
+    pub(crate) fn new(up: &Up) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let config = ApiConfig::new(Some(up.kubeconfig()), None, "");
         let client =
@@ -49,7 +49,7 @@ impl Stage {
     }
 
     /// Applies every object of a file.
-    pub(super) fn apply(&self, file: &Path) -> Result<()> {
+    pub(crate) fn apply(&self, file: &Path) -> Result<()> {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
         let objects: Vec<Value> = serde_saphyr::from_multiple(&text)?;
         for object in objects {
@@ -67,22 +67,22 @@ impl Stage {
     }
 
     /// Changes the Deployment.
-    pub(super) fn change(&self, patch: &Value) -> Result<()> {
+    pub(crate) fn change(&self, patch: &Value) -> Result<()> {
         let path = format!("{}/backend", deployments());
         self.asked(self.client.patch(&path, PatchType::Strategic, patch)).map(drop)
     }
 
-    pub(super) fn delete_pod(&self, name: &str) -> Result<()> {
+    pub(crate) fn delete_pod(&self, name: &str) -> Result<()> {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}");
         self.asked(self.client.delete(&path, &Value::Null)).map(drop)
     }
 
-    pub(super) fn deployment(&self) -> Result<Value> {
+    pub(crate) fn deployment(&self) -> Result<Value> {
         self.asked(self.client.get(&format!("{}/backend", deployments())))
     }
 
     /// Where the Service is.
-    pub(super) fn service(&self) -> Result<SocketAddr> {
+    pub(crate) fn service(&self) -> Result<SocketAddr> {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/services/backend-service");
         let service = self.asked(self.client.get(&path))?;
         let address = service["spec"]["clusterIP"].as_str().and_then(|address| address.parse().ok());
@@ -90,7 +90,7 @@ impl Stage {
     }
 
     /// The pods of an app that are not on their way out, by name.
-    pub(super) fn pods(&self, app: &str) -> Result<Vec<Pod>> {
+    pub(crate) fn pods(&self, app: &str) -> Result<Vec<Pod>> {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app%3D{app}");
         let list = self.asked(self.client.get(&path))?;
         let stays = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
@@ -100,7 +100,7 @@ impl Stage {
     }
 
     /// Waits until an app has so many ready pods, and no others.
-    pub(super) fn ready_pods(&self, app: &str, count: usize) -> Result<Vec<Pod>> {
+    pub(crate) fn ready_pods(&self, app: &str, count: usize) -> Result<Vec<Pod>> {
         self.until(&format!("{count} ready pods of {app}"), || {
             let pods = self.pods(app)?;
             let is_done = pods.len() == count && pods.iter().all(|pod| pod.is_ready);
@@ -109,7 +109,7 @@ impl Stage {
     }
 
     /// What the slices of the Service hold.
-    pub(super) fn endpoints(&self) -> Result<Vec<Endpoint>> {
+    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>> {
         let path = format!(
             "/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dbackend-service"
         );
@@ -127,7 +127,7 @@ impl Stage {
     }
 
     /// Asks until there is an answer.
-    pub(super) fn until<T>(&self, what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    pub(crate) fn until<T>(&self, what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
         let begin = Instant::now();
         loop {
             if let Some(found) = ask()? {
@@ -147,7 +147,7 @@ impl Stage {
 
 impl Pod {
     /// The network of the pod.
-    pub(super) fn namespace(&self) -> Namespace {
+    pub(crate) fn namespace(&self) -> Namespace {
         Namespace::named(&format!("sb-{}", self.uid))
     }
 }

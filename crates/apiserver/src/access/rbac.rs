@@ -86,6 +86,7 @@ impl Default for Policy {
             (user("system:kube-controller-manager"), &CONTROLLERS),
             (group("system:monitoring"), &MONITORING),
             (group("system:nodes"), &NODE),
+            (group("system:nodes"), &NODE_TOKENS),
             (group("system:nodes"), &PROXY),
             (group("system:node-proxier"), &PROXY),
             (user("system:kube-proxy"), &PROXY),
@@ -327,7 +328,11 @@ static PROXY: Role = Role {
     ],
 };
 
-/// Without tokens of ServiceAccounts: which ones a node may have follows from the Pods on it, which no role knows.
+/// Only for nodes that are known as such: which tokens a node may have follows from the Pods on it, which no role knows but
+/// `token_request` looks at.
+static NODE_TOKENS: Role =
+    Role { name: "system:node", rules: &[of(&["create"], CORE, &["serviceaccounts/token"])] };
+
 static NODE: Role = Role {
     name: "system:node",
     rules: &[
@@ -507,9 +512,9 @@ mod tests {
                 &who("system:node:a", &["system:nodes"]),
                 "list services, watch pods, patch pods/status a, update nodes/status a, create nodes, get configmaps a, \
               get secrets a, get serviceaccounts a, create coordination.k8s.io/leases, update coordination.k8s.io/leases a, \
-              watch discovery.k8s.io/endpointslices",
+              watch discovery.k8s.io/endpointslices, create serviceaccounts/token a",
                 "list secrets, watch secrets, delete nodes a, update services a, create namespaces, patch nodes/status b, \
-              update nodes b, create serviceaccounts/token a, update coordination.k8s.io/leases b, patch nodes",
+              update nodes b, update coordination.k8s.io/leases b, patch nodes",
             ),
             (
                 &who("eve", &[READERS]),

@@ -52,6 +52,35 @@ pub fn answer(place: (&str, &str), asked: &Value, id: String, court: &Court<'_>)
     }))
 }
 
+/// Refuses a node what is not for a Pod that runs on it, in the words of kube-apiserver's plugin NodeRestriction.
+pub fn check_node(node: &str, place: (&str, &str), asked: &Value, court: &Court<'_>) -> Result<(), Status> {
+    let (namespace, account) = place;
+    let refuse = |why: &str| match Kind::find("", "v1", "serviceaccounts") {
+        Some(kind) => Err(Status::forbidden(kind, account, why)),
+        None => Err(Status::no_such_path()),
+    };
+    let reference = &asked["spec"]["boundObjectRef"];
+    let text = |field: &str| reference[field].as_str().unwrap_or_default();
+    if (text("apiVersion"), text("kind")) != ("v1", "Pod") || text("name").is_empty() {
+        return refuse("node requested token not bound to a pod");
+    }
+    let wanted = text("uid");
+    if wanted.is_empty() {
+        return refuse("node requested token with a pod binding without a uid");
+    }
+    let pod = object("pods", (namespace, text("name")), court)?;
+    if pod["metadata"]["uid"] != wanted {
+        return refuse(&format!(
+            "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been \
+             deleted and then recreated"
+        ));
+    }
+    if pod["spec"]["nodeName"] != node {
+        return refuse("node requested token bound to a pod scheduled on a different node");
+    }
+    Ok(())
+}
+
 fn check((namespace, name): (&str, &str), asked: &Value) -> Result<(), Status> {
     let metadata = Path::new("metadata");
     let mut found = Vec::new();
@@ -100,7 +129,9 @@ fn bound(
         return Err(Status::bad_request(format!("cannot bind token to object of type {group}, Kind={kind}")));
     };
     let object = object(plural, (namespace, name), court)?;
-    let runs_as = object["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+    // No plugin writes the name of the usual account into Pods that name none.
+    let named = object["spec"]["serviceAccountName"].as_str().filter(|name| !name.is_empty());
+    let runs_as = named.unwrap_or("default");
     if kind == "Pod" && runs_as != account {
         return Err(Status::bad_request(format!(
             "cannot bind token for serviceaccount {} to pod running with serviceaccount {}",

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::Security;
 use crate::access::{AccessError, ClientKey};
@@ -55,15 +52,15 @@ impl Configs {
 
 /// HTTP/1.1 only: what is upgraded must be.
 fn config(authority: Option<&str>, key: Option<&Arc<ClientKey>>) -> Result<ClientConfig, AccessError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match authority {
-        Some(pem) => checked(pem, &provider)?,
-        None => Arc::new(Unchecked(provider.clone())),
+    let builder = match authority {
+        Some(pem) => {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(trusted(pem)?)
+        }
+        None => trust::anybody()?,
     };
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier);
     let mut config = match key {
         Some(key) => builder.with_client_cert_resolver(key.clone()),
         None => builder.with_no_client_auth(),
@@ -72,51 +69,14 @@ fn config(authority: Option<&str>, key: Option<&Arc<ClientKey>>) -> Result<Clien
     Ok(config)
 }
 
-fn checked(pem: &str, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, AccessError> {
+fn trusted(pem: &str) -> Result<RootCertStore, AccessError> {
     let wrong = |why: String| AccessError::Tls(rustls::Error::General(why));
     let mut trusted = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         trusted.add(certificate.map_err(|error| wrong(error.to_string()))?)?;
     }
-    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(trusted), provider.clone()).build();
-    built.map_err(|error| wrong(error.to_string()))
-}
-
-/// Takes every certificate, but only from who has its key.
-#[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+    if trusted.is_empty() {
+        return Err(wrong("there is no certificate in it".to_owned()));
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    Ok(trusted)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,13 +23,14 @@ use tokio::task::JoinSet;
 use tracing::warn;
 use workload::{Images, Settings};
 
+use super::names::{DOMAIN, Names};
 use super::nodes::{self, Failed, Proxy};
 use super::{Args, before, service_ranges};
 use crate::apiserver;
 
 /// How many Services the EndpointSlice controller works on at a time.
 const WORKERS: usize = 8;
-/// How long the proxies' certificates are good, in days.
+/// How long the certificates of its parts are good, in days; each start makes new ones.
 const DAYS: u32 = 3650;
 
 /// A cluster that runs.
@@ -51,27 +52,28 @@ impl Cluster {
         images: Images,
     ) -> anyhow::Result<Self> {
         let server = start_server(args, site, data).await?;
-        let config = ApiConfig::new(Some(server.kubeconfig.clone()), None, "");
-        let client = Client::connect(&config).await.map_err(|error| anyhow!("failed to {error}"))?;
+        let client = client_of(&server.kubeconfig).await?;
         let (stop, stopping) = watch::channel(false);
         let (tell, failures) = mpsc::channel(16);
         let mut parts = JoinSet::new();
-        let slices = endpointslice::Settings { lease: None, workers: WORKERS };
+        let names = Names::open(site, &service_ranges(args))?;
+        names.publish(&client).await.map_err(|error| anyhow!("failed to publish the DNS: {error}"))?;
+        let dns = names.address();
+        let file = data.join("dns.kubeconfig");
+        write_kubeconfig(&server, (&Subject::reader("signalbox-dns"), &server.url), &file)?;
+        let answering = ::dns::run(client_of(&file).await?, names.settings(site, None), stopping.clone());
+        spawn(&mut parts, ("the DNS".to_owned(), answering), &tell);
+        let slices = endpointslice::Settings { workers: WORKERS, ..endpointslice::Settings::default() };
         parts.spawn(endpointslice::run(client.clone(), slices, stopping.clone()));
         parts.spawn(controllers::run(client.clone(), controllers(&server), stopping.clone()));
         for (index, node) in site.nodes.iter().enumerate() {
             let zone = (!args.zones.is_empty()).then(|| args.zones[index % args.zones.len()].as_str());
-            let settings = workload(data, (node, zone), &images);
-            let running = workload::run(client.clone(), settings, stopping.clone());
-            let (tell, name) = (tell.clone(), node.name.clone());
-            parts.spawn(async move {
-                if let Err(error) = running.await {
-                    let failed =
-                        Failed { what: format!("the pods of {name}"), why: format!("failed to {error}") };
-                    // Nobody listens any more: everything is being stopped.
-                    drop(tell.send(failed).await);
-                }
-            });
+            let authority = server.authority.certificate();
+            let settings = Settings { dns: vec![dns], ..workload((data, authority), (node, zone), &images) };
+            let kubeconfig = settings.state_dir.join("kubelet.kubeconfig");
+            write_kubeconfig(&server, (&Subject::node(&node.name), &server.url), &kubeconfig)?;
+            let running = workload::run(client_of(&kubeconfig).await?, settings, stopping.clone());
+            spawn(&mut parts, (format!("the pods of {}", node.name), running), &tell);
         }
         let mut cluster = Self { server, client, stop, parts, proxies: Vec::new(), failures };
         for place in nodes::places(site) {
@@ -174,21 +176,49 @@ impl Cluster {
     ) -> anyhow::Result<PathBuf> {
         let port = self.server.address.port();
         let host = site.lan.addresses.first().context("the LAN has no address")?;
-        let client = self.server.authority.issue(&Subject::proxy(), DAYS, apiserver::now());
-        let client = client.map_err(|error| anyhow!("failed to {error}"))?;
-        let text =
-            self.server.authority.kubeconfig(&format!("https://{}", SocketAddr::new(*host, port)), &client);
+        let url = format!("https://{}", SocketAddr::new(*host, port));
         let file = match &place.node {
-            Some(node) => before::folder(data, node).join("kubeconfig"),
+            Some(node) => before::folder(data, node).join("proxy.kubeconfig"),
             None => data.join("lan.kubeconfig"),
         };
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("failed to make {}", folder.display()))?;
-        }
-        kubeconfig::write(&file, &text).map_err(|error| anyhow!("failed to {error}"))?;
+        write_kubeconfig(&self.server, (&Subject::proxy(), &url), &file)?;
         Ok(file)
     }
+}
+
+/// Starts a part whose failure is told.
+fn spawn<E: std::fmt::Display + Send>(
+    parts: &mut JoinSet<()>,
+    (what, running): (String, impl Future<Output = Result<(), E>> + Send + 'static),
+    tell: &mpsc::Sender<Failed>,
+) {
+    let tell = tell.clone();
+    parts.spawn(async move {
+        if let Err(error) = running.await {
+            // Nobody listens any more: everything is being stopped.
+            drop(tell.send(Failed { what, why: format!("failed to {error}") }).await);
+        }
+    });
+}
+
+async fn client_of(kubeconfig: &Path) -> anyhow::Result<Client> {
+    let config = ApiConfig::new(Some(kubeconfig.to_owned()), None, "");
+    Client::connect(&config).await.map_err(|error| anyhow!("failed to {error}"))
+}
+
+/// Writes what a part needs to be somebody at the server: each may do what its like may in any cluster.
+fn write_kubeconfig(
+    server: &apiserver::Running,
+    (subject, url): (&Subject, &str),
+    file: &Path,
+) -> anyhow::Result<()> {
+    let client = server.authority.issue(subject, DAYS, apiserver::now());
+    let client = client.map_err(|error| anyhow!("failed to {error}"))?;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    }
+    kubeconfig::write(file, &server.authority.kubeconfig(url, &client))
+        .map_err(|error| anyhow!("failed to {error}"))
 }
 
 fn why(failed: Option<Failed>) -> anyhow::Error {
@@ -212,7 +242,7 @@ async fn start_server(args: &Args, site: &Site, data: &Path) -> anyhow::Result<a
         service_cluster_ip_range: service_ranges(args),
         service_node_port_range: apiserver::usual_node_ports(),
         advertise_address: site.lan.addresses.clone(),
-        cluster_domain: "cluster.local".to_owned(),
+        cluster_domain: DOMAIN.to_owned(),
         token_auth_file: None,
         grant: Vec::new(),
         kubelet_certificate_authority: None,
@@ -264,15 +294,18 @@ fn listen(netns: &Option<String>, address: SocketAddr) -> anyhow::Result<TcpList
 fn controllers(server: &apiserver::Running) -> controllers::Settings {
     let all = Controller::ALL.iter().map(|(_, controller)| *controller);
     controllers::Settings {
-        lease: None,
         // The nodes bring the ranges of their pods along.
         controllers: all.filter(|one| *one != Controller::NodeIpam).collect::<BTreeSet<_>>(),
-        cluster_ranges: Vec::new(),
         root_certificate: Some(server.authority.certificate().to_owned()),
+        ..controllers::Settings::default()
     }
 }
 
-fn workload(data: &Path, (node, zone): (&Node, Option<&str>), images: &Images) -> Settings {
+fn workload(
+    (data, authority): (&Path, &str),
+    (node, zone): (&Node, Option<&str>),
+    images: &Images,
+) -> Settings {
     let zone = zone.map(|zone| ("topology.kubernetes.io/zone".to_owned(), zone.to_owned()));
     Settings {
         node_name: node.name.clone(),
@@ -284,8 +317,10 @@ fn workload(data: &Path, (node, zone): (&Node, Option<&str>), images: &Images) -
         addresses: node.addresses.clone(),
         keeper: crate::workload::keeper(),
         environment: crate::workload::environment(),
-        dns: Vec::<IpAddr>::new(),
-        domain: "cluster.local".to_owned(),
-        port: None,
+        dns: Vec::new(),
+        domain: DOMAIN.to_owned(),
+        // Several nodes may share one network, and a kubelet have the usual port.
+        port: Some(0),
+        client_ca: Some(authority.to_owned()),
     }
 }

@@ -7,5 +7,6 @@ mod kubelet;
 #[path = "../apiserver/machine.rs"]
 #[allow(dead_code, reason = "not all of it is used here")]
 mod machine;
+mod metrics;
 mod nodes;
 mod stage;

@@ -23,11 +23,17 @@ pub(crate) struct Stage {
     program: PathBuf,
     stop: channel::Sender<bool>,
     machine: Machine,
+    grace: Duration,
 }
 
 impl Stage {
     /// With these nodes.
     pub(crate) fn new(nodes: &[&str]) -> Option<Self> {
+        Self::with(nodes, Duration::from_secs(50))
+    }
+
+    /// With these nodes, which may be silent for that long.
+    pub(crate) fn with(nodes: &[&str], grace: Duration) -> Option<Self> {
         let program = brought(answers::installed_kubectl(), "kubectl")?;
         let machine = Machine::start();
         let runtime = Runtime::new().unwrap();
@@ -38,17 +44,18 @@ impl Stage {
         }
         runtime.spawn(kubelet::run(client.clone()));
         let (stop, _) = channel::channel(false);
-        let stage = Self { runtime, client, program, stop, machine };
+        let stage = Self { runtime, client, program, stop, machine, grace };
         stage.start();
         Some(stage)
     }
 
     fn start(&self) {
         let settings = Settings {
-            lease: None,
             controllers: Controller::ALL.iter().map(|(_, controller)| *controller).collect(),
             cluster_ranges: vec!["10.244.0.0/16".parse().unwrap(), "fd00:10:244::/56".parse().unwrap()],
             root_certificate: Some("it is me\n".to_owned()),
+            node_grace: self.grace,
+            ..Settings::default()
         };
         self.runtime.spawn(controllers::run(self.client.clone(), settings, self.stop.subscribe()));
     }

@@ -94,6 +94,17 @@ impl Stage {
         data.join(" ")
     }
 
+    /// What dig says now is what it said before; where it is not, what the API server has is told as well.
+    #[track_caller]
+    pub(crate) fn stays(&self, question: &str, expected: &str) {
+        let found = self.dig(question);
+        if found != expected {
+            let again = self.dig(question);
+            let services = self.runtime.block_on(self.client.get("/api/v1/namespaces/shop/services"));
+            panic!("dig {question}\n{found}\ninstead of\n{expected}\nand then\n{again}\n{services:?}");
+        }
+    }
+
     /// Waits until dig says something.
     #[track_caller]
     pub(crate) fn comes_to(&self, question: &str, expected: &str) {

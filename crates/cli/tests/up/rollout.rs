@@ -15,7 +15,7 @@ fn check(tally: &Tally) {
 #[test]
 fn no_request_fails_while_a_version_takes_the_place_of_another() {
     let Some(stage) = Stage::isolated(&["--nodes=2"]) else { return };
-    let service = stage.backend(3);
+    let service = stage.probed_backend(3);
     let client = stage.sleeper("client");
     stage.answer(&client, service);
     let load = Load::start(&client, service, 4);
@@ -24,7 +24,7 @@ fn no_request_fails_while_a_version_takes_the_place_of_another() {
     // And while one is started again, and back.
     stage.ok("rollout restart deployment/backend");
     stage.ok("rollout status deployment/backend --timeout=60s");
-    stage.ok("rollout undo deployment/backend --to-revision=1");
+    stage.ok("rollout undo deployment/backend --to-revision=2");
     stage.ok("rollout status deployment/backend --timeout=60s");
     check(&load.end());
 }
@@ -33,7 +33,7 @@ fn no_request_fails_while_a_version_takes_the_place_of_another() {
 #[test]
 fn no_request_fails_with_a_hook_before_the_stop() {
     let Some(stage) = Stage::isolated(&[]) else { return };
-    let service = stage.backend(2);
+    let service = stage.probed_backend(2);
     let client = stage.sleeper("client");
     let container = r#"{"name":"whoami","args":["--linger=0","--greeting=v1"],"lifecycle":{"preStop":{"sleep":{"seconds":2}}}}"#;
     stage.ok(&format!(

@@ -101,6 +101,19 @@ impl Stage {
         SocketAddr::new(self.ok("get service backend -o jsonpath={.spec.clusterIP}").parse().unwrap(), 80)
     }
 
+    /// The same with a readiness probe: without one a pod is sent requests before its server listens, in any cluster.
+    #[track_caller]
+    pub(crate) fn probed_backend(&self, replicas: usize) -> SocketAddr {
+        let service = self.backend(replicas);
+        let probe = r#"{"httpGet":{"path":"/healthz","port":8080},"periodSeconds":1}"#;
+        let container = format!(r#"{{"name":"whoami","readinessProbe":{probe}}}"#);
+        self.ok(&format!(
+            r#"patch deployment backend -p '{{"spec":{{"template":{{"spec":{{"containers":[{container}]}}}}}}}}'"#
+        ));
+        self.ok("rollout status deployment/backend --timeout=60s");
+        service
+    }
+
     /// A pod that does nothing. Answers its network.
     #[track_caller]
     pub(crate) fn sleeper(&self, name: &str) -> Namespace {

@@ -40,6 +40,8 @@ fn plain(text: &str, node: &str) -> Vec<String> {
     let node = Regex::new(&format!(r"\b{}\b", regex::escape(node))).unwrap();
     let mut text = node.replace_all(text, "machine").into_owned();
     for (what, instead) in [
+        // Newer kubectls say it.
+        (" from default namespace", ""),
         // Before addresses: times and ages.
         (r"\b\d+(\.\d+)? s\b", "TIME s"),
         (r"\b(\d+[smh])+\b( ago)?", "AGE"),

@@ -14,16 +14,38 @@ use watch::ApiConfig;
 use watch::client::Client;
 use workload::{Runtime, Settings};
 
-const SIGNALBOX: &str = env!("CARGO_BIN_EXE_signalbox");
+pub(crate) const SIGNALBOX: &str = env!("CARGO_BIN_EXE_signalbox");
 /// What is waited for comes within this time, or never.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 const NODE: &str = "node-1";
 
+/// A directory that goes when it is dropped.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("signalbox-{name}"));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A leftover folder in /tmp harms nobody.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
 pub(crate) struct World {
-    // Dropped first: it writes into the folder.
+    // Dropped before the folder, into which it writes.
     _server: OwnServer,
-    folder: PathBuf,
-    node: Namespace,
+    folder: Folder,
+    pub(crate) node: Namespace,
     netns: String,
     images: Vec<&'static str>,
     running: Option<Child>,
@@ -41,9 +63,8 @@ impl World {
             return None;
         }
         let netns = format!("sbt-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(format!("signalbox-{netns}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        let server = OwnServer::start(Path::new(SIGNALBOX), &folder.join("data"), &[]).unwrap();
+        let folder = Folder::new(&netns);
+        let server = OwnServer::start(Path::new(SIGNALBOX), &folder.path().join("data"), &[]).unwrap();
         let node = Namespace::create(&netns).unwrap();
         prepare(&node);
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -53,13 +74,43 @@ impl World {
         let images = images.to_vec();
         let mut world =
             Self { _server: server, folder, node, netns, images, running: None, kubeconfig, client, tokio };
+        world.make_account();
         world.run();
         Some(world)
     }
 
+    /// What controllers make in a namespace: without it each pod would wait for its token.
+    fn make_account(&self) {
+        let of = |kind: &str, name: &str| serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+        self.create("/api/v1/namespaces/default/serviceaccounts", &of("ServiceAccount", "default"));
+        let mut root = of("ConfigMap", "kube-root-ca.crt");
+        root["data"]["ca.crt"] =
+            std::fs::read_to_string(self.folder.path().join("data/pki/ca.crt")).unwrap().into();
+        self.create("/api/v1/namespaces/default/configmaps", &root);
+    }
+
+    /// The port of the API server at the host's loopback.
+    pub(crate) fn server_port(&self) -> u16 {
+        let text = std::fs::read_to_string(&self.kubeconfig).unwrap();
+        let (_, after) = text.split_once("https://127.0.0.1:").unwrap();
+        after.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()
+    }
+
+    /// The permissions of the directories of pods and volumes.
+    pub(crate) fn modes(&self) -> [u32; 2] {
+        use std::os::unix::fs::MetadataExt;
+        ["pods", "volumes"].map(|name| std::fs::metadata(self.state().join(name)).unwrap().mode() & 0o777)
+    }
+
+    /// What is mounted for this world's pods on the host.
+    pub(crate) fn mounts(&self) -> Vec<PathBuf> {
+        sys::mount::mounts_below(&self.state())
+    }
+
     /// Starts the program that runs the pods.
     pub(crate) fn run(&mut self) {
-        let log = File::options().create(true).append(true).open(self.folder.join("workload.log")).unwrap();
+        let log =
+            File::options().create(true).append(true).open(self.folder.path().join("workload.log")).unwrap();
         let mut command = self.command();
         for image in &self.images {
             command.arg("--image").arg(image);
@@ -73,9 +124,28 @@ impl World {
         command
             .arg(format!("--node-name={NODE}"))
             .arg("--node-ip=192.0.2.1")
-            .arg(format!("--netns={}", self.netns));
+            .arg(format!("--netns={}", self.netns))
+            .arg(format!("--client-ca-file={}", self.key("ca.crt").display()));
         command.arg("--pod-cidrs=10.244.1.0/24,fd00:1::/64").stdin(Stdio::null()).stdout(Stdio::null());
         command
+    }
+
+    /// A file of the server's keys.
+    pub(crate) fn key(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data/pki").join(name)
+    }
+
+    /// The kubeconfig of somebody who may only look.
+    pub(crate) fn kubeconfig_of(&self, user: &str) -> String {
+        let mut command = Command::new(SIGNALBOX);
+        command.args(["kubeconfig", "--role=readonly", "--user", user, "--data"]);
+        let output = command.arg(self.folder.path().join("data")).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The number of the program that runs the pods.
+    pub(crate) fn running(&self) -> u32 {
+        self.running.as_ref().unwrap().id()
     }
 
     /// Kills the program that runs the pods, without a chance to do anything about it.
@@ -86,7 +156,7 @@ impl World {
     }
 
     fn state(&self) -> PathBuf {
-        self.folder.join("state")
+        self.folder.path().join("state")
     }
 
     pub(crate) fn people(&self) -> Runtime {
@@ -128,6 +198,10 @@ impl World {
         self.get(&format!("/api/v1/namespaces/default/pods/{name}"))
     }
 
+    pub(crate) fn update(&self, path: &str, object: &Value) {
+        self.tokio.block_on(self.client.update(path, object)).unwrap();
+    }
+
     pub(crate) fn delete(&self, name: &str) {
         let path = format!("/api/v1/namespaces/default/pods/{name}");
         self.tokio.block_on(self.client.delete(&path, &Value::Null)).unwrap();
@@ -145,7 +219,8 @@ impl World {
                 return found;
             }
             if begin.elapsed() > LIMIT {
-                let log = std::fs::read_to_string(self.folder.join("workload.log")).unwrap_or_default();
+                let log =
+                    std::fs::read_to_string(self.folder.path().join("workload.log")).unwrap_or_default();
                 let pods =
                     self.get("/api/v1/pods").map(|pods| format!("{:#}", pods["items"])).unwrap_or_default();
                 panic!("never: {what}\n{pods}\n{log}");
@@ -194,7 +269,10 @@ impl World {
             }
         }
         let files = self.state().join("pods").join(uid);
-        found.extend(files.exists().then(|| files.display().to_string()));
+        let volumes = self.state().join("volumes").join(uid);
+        found.extend(sys::mount::mounts_below(&volumes).iter().map(|path| path.display().to_string()));
+        let left = [files, volumes].into_iter().filter(|path| path.exists());
+        found.extend(left.map(|path| path.display().to_string()));
         found
     }
 
@@ -206,7 +284,7 @@ impl World {
 }
 
 /// The node has an address, as nodes have.
-fn prepare(node: &Namespace) {
+pub(crate) fn prepare(node: &Namespace) {
     let made = node.run(|| {
         let mut links = sys::link::Links::open()?;
         links.set_up("lo")?;
@@ -224,7 +302,5 @@ impl Drop for World {
         }
         self.purge();
         self.node.remove();
-        // A leftover folder in /tmp harms nobody.
-        drop(std::fs::remove_dir_all(&self.folder));
     }
 }

@@ -226,7 +226,7 @@ fn a_name_that_is_taken_is_not_fought_for() {
     let deployment = deployment(json!({}));
     let mut other = set(2, (0, 0, 0), (10, 13));
     other.metadata.name = format!("door-{}", version::hash(&template(1), 0));
-    other.metadata.owner_references[0].uid = "another".to_owned();
+    std::sync::Arc::make_mut(&mut other.metadata.owner_references)[0].uid = "another".to_owned();
     let plan = planned(&deployment, &[other], None);
     assert_eq!(
         plan.steps

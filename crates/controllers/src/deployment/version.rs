@@ -269,7 +269,8 @@ mod tests {
             let mut set = ReplicaSet::default();
             for (key, value) in [(REVISION, revision), (HISTORY, history)] {
                 if let Some(value) = value {
-                    set.metadata.annotations.insert(key.to_owned(), value.to_owned());
+                    let annotations = std::sync::Arc::make_mut(&mut set.metadata.annotations);
+                    annotations.insert(key.to_owned(), value.to_owned());
                 }
             }
             let mut draft = Draft::of(&set);

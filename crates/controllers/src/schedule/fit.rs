@@ -15,6 +15,8 @@ pub(super) enum Refusal {
     Unwanted,
     /// A port of the node is another Pod's.
     PortTaken,
+    /// It runs as many Pods as it can.
+    Full,
 }
 
 impl Refusal {
@@ -24,6 +26,7 @@ impl Refusal {
             Self::Tainted => "node(s) had untolerated taint(s)",
             Self::Unwanted => "node(s) didn't match Pod's node affinity/selector",
             Self::PortTaken => "node(s) didn't have free ports for the requested pod ports",
+            Self::Full => "Too many pods",
         }
     }
 
@@ -31,7 +34,7 @@ impl Refusal {
     fn is_crowd(self) -> bool {
         match self {
             Self::Cordoned | Self::Tainted | Self::Unwanted => false,
-            Self::PortTaken => true,
+            Self::PortTaken | Self::Full => true,
         }
     }
 }
@@ -58,6 +61,9 @@ pub(super) fn refusal(pod: &Pod, node: &Node, there: &[&Pod]) -> Option<Refusal>
     if host_ports(pod).any(|port| taken().any(|other| collide(port, other))) {
         return Some(Refusal::PortTaken);
     }
+    if node.most_pods().is_some_and(|most| there.len() >= most) {
+        return Some(Refusal::Full);
+    }
     None
 }
 
@@ -70,7 +76,8 @@ pub(super) fn is_tolerated(pod: &Pod, taint: &Taint) -> bool {
     pod.spec.tolerations.iter().any(|toleration| tolerates(toleration, taint))
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+/// Whether a toleration is about a taint.
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let is_meant = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
     if !is_meant(&toleration.effect, &taint.effect) || !is_meant(&toleration.key, &taint.key) {
         return false;

@@ -13,6 +13,8 @@ use crate::action::{Action, Kind, Plan, STRATEGIC_STATUS, Said, Verb};
 use crate::moment::Moment;
 use crate::trimmed::{Condition, Node, Pod, condition};
 
+pub(crate) use fit::tolerates;
+
 /// The name by which Pods ask for it.
 pub(crate) const NAME: &str = "default-scheduler";
 /// The condition that tells whether a Pod has a node.

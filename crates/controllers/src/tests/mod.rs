@@ -1,6 +1,7 @@
 //! The controllers against a server that is played, in random histories: watches are slow, answers are late, requests fail,
 //! Pods become ready and die, people change their minds.
 
+mod nodes;
 mod play;
 mod server;
 

@@ -161,7 +161,7 @@ fn put(kind: Kind, object: &Value) -> Option<News> {
         Kind::ReplicaSet => Some(News::ReplicaSet(Told::Put(serde_json::from_value(read()).unwrap()))),
         Kind::Deployment => Some(News::Deployment(Told::Put(serde_json::from_value(read()).unwrap()))),
         Kind::Node => Some(News::Node(Told::Put(serde_json::from_value(read()).unwrap()))),
-        Kind::ServiceAccount | Kind::ConfigMap | Kind::Event => None,
+        Kind::ServiceAccount | Kind::ConfigMap => None,
     }
 }
 
@@ -172,7 +172,7 @@ fn gone(kind: Kind, place: &Place) -> Option<News> {
         Kind::ReplicaSet => Some(News::ReplicaSet(Told::Gone { namespace, name })),
         Kind::Deployment => Some(News::Deployment(Told::Gone { namespace, name })),
         Kind::Node => Some(News::Node(Told::Gone { namespace, name })),
-        Kind::ServiceAccount | Kind::ConfigMap | Kind::Event => None,
+        Kind::ServiceAccount | Kind::ConfigMap => None,
     }
 }
 
@@ -182,7 +182,13 @@ fn merge(into: &mut Value, patch: Value) {
         return;
     };
     for (key, value) in patch {
-        if value.is_null() {
+        if key == "conditions" && into[&key].is_array() {
+            // The list is one of types, for whoever patches strategically.
+            let known = into[&key].as_array_mut().unwrap();
+            let is_new = |one: &Value| value.as_array().unwrap().iter().any(|new| new["type"] == one["type"]);
+            known.retain(|one| !is_new(one));
+            known.extend(value.as_array().unwrap().iter().cloned());
+        } else if value.is_null() {
             into.as_object_mut().unwrap().remove(&key);
         } else {
             if !into[&key].is_object() && value.is_object() {

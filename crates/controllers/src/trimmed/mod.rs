@@ -9,6 +9,7 @@ mod replica_set;
 mod selector;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::moment::Moment;
 
 pub(crate) use deployment::{Deployment, DeploymentStatus};
 pub(crate) use node::{Node, Taint};
-pub(crate) use pod::{NodeTerm, Phase, Pod, Port, Spread, Toleration};
+pub(crate) use pod::{NodeTerm, Phase, Pod, Port, Spread, Toleration, Wants};
 pub(crate) use replica_set::{ReplicaSet, ReplicaSetStatus};
 pub(crate) use selector::{Requirement, Selector};
 
@@ -39,15 +40,15 @@ pub(crate) struct Meta {
     /// How often what is wanted of it has changed.
     pub(crate) generation: i64,
     /// Its labels.
-    pub(crate) labels: Pairs,
+    pub(crate) labels: Arc<Pairs>,
     /// Its annotations.
-    pub(crate) annotations: Pairs,
+    pub(crate) annotations: Arc<Pairs>,
     /// Since when it exists.
     pub(crate) creation_timestamp: Option<Moment>,
     /// Since when it is being deleted.
     pub(crate) deletion_timestamp: Option<Moment>,
     /// Whose it is.
-    pub(crate) owner_references: Vec<Owner>,
+    pub(crate) owner_references: Arc<Vec<Owner>>,
 }
 
 impl Meta {
@@ -73,7 +74,7 @@ impl Meta {
 }
 
 /// Whose an object is.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Owner {
     /// The owner's group and version.
@@ -112,6 +113,8 @@ pub(crate) struct Condition {
     pub(crate) message: String,
     /// When it was last written.
     pub(crate) last_update_time: Option<Moment>,
+    /// When it was last said, by nodes.
+    pub(crate) last_heartbeat_time: Option<Moment>,
     /// Since when the status is what it is.
     pub(crate) last_transition_time: Option<Moment>,
 }
@@ -125,6 +128,7 @@ impl Condition {
             reason: why.0.to_owned(),
             message: why.1.to_owned(),
             last_update_time: Some(now),
+            last_heartbeat_time: None,
             last_transition_time: Some(now),
         }
     }
@@ -176,6 +180,24 @@ macro_rules! trimmed {
 }
 
 trimmed!(Pod, ReplicaSet, Deployment, Node, Namespace, Plain);
+
+/// A node's sign of life.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Lease {
+    /// What every object has.
+    pub(crate) metadata: Meta,
+    /// What it says.
+    pub(crate) spec: LeaseSpec,
+}
+
+/// What a Lease says.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct LeaseSpec {
+    /// When it was last renewed, by the node's clock.
+    pub(crate) renew_time: String,
+}
 
 /// A room for names.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]

@@ -1,5 +1,8 @@
 //! Pods: whose they are, how they are, and what they ask of a node.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use serde::{Deserialize, Deserializer};
 
 use super::selector::{Requirement, Selector};
@@ -85,16 +88,45 @@ impl<'de> Deserialize<'de> for Phase {
     }
 }
 
-/// What is wanted of a Pod.
+/// What is wanted of a Pod: where it runs, and what it has in common with others of its kind.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(from = "Wants")]
 pub(crate) struct PodSpec {
     /// Where it runs; empty: nowhere yet.
     pub(crate) node_name: String,
+    /// The rest.
+    pub(crate) wants: Arc<Wants>,
+}
+
+impl From<Wants> for PodSpec {
+    fn from(mut wants: Wants) -> Self {
+        Self { node_name: std::mem::take(&mut wants.node_name), wants: Arc::new(wants) }
+    }
+}
+
+impl Deref for PodSpec {
+    type Target = Wants;
+
+    fn deref(&self) -> &Wants {
+        &self.wants
+    }
+}
+
+/// Something that has to happen first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Gate {}
+
+/// What Pods of a kind want alike.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Wants {
+    /// Moves to [`PodSpec`].
+    node_name: String,
     /// Who decides where it runs.
     pub(crate) scheduler_name: String,
     /// What has to happen before that is decided.
-    pub(crate) scheduling_gates: Vec<serde_json::Value>,
+    pub(crate) scheduling_gates: Vec<Gate>,
     /// Labels that the node must have.
     pub(crate) node_selector: Pairs,
     /// What the node should or must be like.
@@ -112,7 +144,7 @@ pub(crate) struct PodSpec {
 }
 
 /// What the node should or must be like.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Affinity {
     /// As to the node itself.
@@ -120,7 +152,7 @@ pub(crate) struct Affinity {
 }
 
 /// What the node itself should or must be like.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct NodeAffinity {
     /// One of these terms has to match.
@@ -132,7 +164,7 @@ pub(crate) struct NodeAffinity {
 }
 
 /// Terms of which one has to match.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct NodeSelector {
     /// The terms.
@@ -140,7 +172,7 @@ pub(crate) struct NodeSelector {
 }
 
 /// A term that makes a node better.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Preference {
     /// By how much.
@@ -150,7 +182,7 @@ pub(crate) struct Preference {
 }
 
 /// Requirements that all have to hold; none at all holds for no node.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct NodeTerm {
     /// As to labels.
@@ -160,8 +192,8 @@ pub(crate) struct NodeTerm {
 }
 
 /// A taint that a Pod does not mind.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Toleration {
     /// The taint's name; empty: any.
     pub(crate) key: String,
@@ -171,10 +203,12 @@ pub(crate) struct Toleration {
     pub(crate) value: String,
     /// The taint's effect; empty: any.
     pub(crate) effect: String,
+    /// For how long; `None`: for ever.
+    pub(crate) toleration_seconds: Option<i64>,
 }
 
 /// Over what Pods should be spread evenly.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Spread {
     /// The node's label whose values are the places.
@@ -184,7 +218,7 @@ pub(crate) struct Spread {
 }
 
 /// What runs, as far as a node has to have room for it.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Container {
     /// Where it listens.
@@ -192,7 +226,7 @@ pub(crate) struct Container {
 }
 
 /// Where a container listens.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Port {
     /// `TCP`, `UDP` or `SCTP`.
@@ -211,7 +245,8 @@ pub(crate) struct Port {
 pub(crate) struct PodStatus {
     /// How far it is.
     pub(crate) phase: Phase,
-    /// What holds for it.
+    /// What holds for it, as far as a controller asks.
+    #[serde(deserialize_with = "needed")]
     pub(crate) conditions: Vec<Condition>,
     /// How its containers are.
     pub(crate) container_statuses: Vec<ContainerStatus>,
@@ -223,4 +258,15 @@ pub(crate) struct PodStatus {
 pub(crate) struct ContainerStatus {
     /// How often it was started again.
     pub(crate) restart_count: i64,
+}
+
+/// There are many Pods; what nobody asks for is not kept.
+fn needed<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Condition>, D::Error> {
+    let mut all = Option::<Vec<Condition>>::deserialize(input)?.unwrap_or_default();
+    all.retain(|one| ["Ready", "PodScheduled", "DisruptionTarget"].contains(&one.kind.as_str()));
+    for one in all.iter_mut().filter(|one| one.status == "True") {
+        (one.reason, one.message) = Default::default();
+    }
+    all.shrink_to_fit();
+    Ok(all)
 }

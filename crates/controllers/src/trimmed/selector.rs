@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::Pairs;
 
 /// Which labels are meant. An empty one means every object.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Selector {
     /// Labels that have to be there.
@@ -31,7 +31,7 @@ impl Selector {
 }
 
 /// Something that has to hold for a label.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Requirement {
     /// The label's name.

@@ -122,6 +122,7 @@ pub async fn serve(
         begun: Instant::now(),
     };
     let is_stopped = Arc::new(AtomicBool::new(false));
+    let end = End(Arc::clone(&is_stopped));
     let (udp, tcp) = settings.sockets.into_parts();
     let threads = udp::start(udp, &front, &is_stopped)?;
     let mut tasks = JoinSet::new();
@@ -156,10 +157,19 @@ pub async fn serve(
         () = async { source::keep(builder, changes, &publish).await; std::future::pending().await } => {}
         () = stopped => {}
     }
-    is_stopped.store(true, Ordering::Relaxed);
+    drop(end);
     tasks.shutdown().await;
     udp::wait(threads).await;
     Ok(())
+}
+
+/// Ends the threads when it is dropped, with the future that has it if need be.
+struct End(Arc<AtomicBool>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What every way in has in common.

@@ -128,6 +128,20 @@ async fn from_the_first_query_to_the_last() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_dropped_leaves_its_address() {
+    let stage = start("127.0.0.0/8", None);
+    stage.sync().await;
+    stage.expect("A default.svc.cluster.local", "NXDOMAIN aa").await;
+    stage.server_task.abort();
+    let begun = Instant::now();
+    // Only a socket without others on its port can have it alone.
+    while UdpSocket::bind(stage.server).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn others_are_asked_for_the_rest() {
     let mut stage = start("127.0.0.0/8", None);
     stage.tell("alias default/www example.org").await;

@@ -49,6 +49,8 @@ pub struct Settings {
     pub names_endpoints_after_pods: bool,
     /// Whether Services with a ClusterIP but without ready endpoints have no name.
     pub ignores_empty_services: bool,
+    /// Whether the first query of a search is answered as the last one would be ([`Zone::search`]).
+    pub answers_searches: bool,
 }
 
 /// What becomes of names of Pods, which are addresses: `10-0-0-1.default.pod.cluster.local`.
@@ -76,6 +78,7 @@ impl Settings {
             namespaces: BTreeSet::new(),
             names_endpoints_after_pods: false,
             ignores_empty_services: false,
+            answers_searches: false,
         }
     }
 
@@ -109,6 +112,15 @@ pub enum Absence {
     Empty,
     /// No such name.
     Unknown,
+}
+
+/// Where a search ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Search {
+    /// At a name of the zone.
+    Here(Name),
+    /// At a name that only others may know.
+    Elsewhere(Name),
 }
 
 impl Zone {
@@ -153,6 +165,36 @@ impl Zone {
         self.pod(name).map_or(Absence::Unknown, Absence::Pod)
     }
 
+    /// Answers where a client ends that looks for a name in the domains of its resolv.conf, when this is its first query:
+    /// `www.example.org.default.svc.cluster.local` ends at `www.example.org`, `web.shop.default.svc.cluster.local` at
+    /// `web.shop.svc.cluster.local`. `None` for what is no such query, or leads to nothing within the zone.
+    ///
+    /// A name of one label is not looked for elsewhere: it is a Service that is not there more often than a name of the world.
+    pub fn search(&self, name: &NameBuffer) -> Option<Search> {
+        let zone = &self.settings.zone;
+        let below =
+            name.as_wire().len().checked_sub(zone.as_wire().len()).filter(|_| name.is_within(zone))?;
+        // The name is what is looked for, then namespace, `svc`, and the zone.
+        let starts: Vec<usize> = starts(&name.as_wire()[..below]).collect();
+        let [_, _, .., namespace, _] = *starts.as_slice() else { return None };
+        self.entry(&name.as_wire()[namespace..])
+            .filter(|_| name.as_wire()[namespace..below].ends_with(b"\x03svc"))?;
+        let wanted = &name.as_wire()[..namespace];
+        let labels = || starts.iter().take(starts.len() - 2).map(|at| label_at(wanted, *at));
+        let whole = Name::of_labels(labels(), &Name::root())?;
+        if whole.is_within(zone) {
+            return self.is_known(&whole).then_some(Search::Here(whole));
+        }
+        let service = Name::of_labels(labels().chain([&b"svc"[..]]), zone).filter(|name| self.is_known(name));
+        let here = service.or_else(|| Name::of_labels(labels(), zone).filter(|name| self.is_known(name)));
+        Some(here.map_or(Search::Elsewhere(whole), Search::Here))
+    }
+
+    fn is_known(&self, name: &Name) -> bool {
+        let absence = || self.absence(&NameBuffer::from(name), &self.settings.zone);
+        self.entry(name.as_wire()).is_some() || absence() != Absence::Unknown
+    }
+
     /// Answers the address that is the name of a Pod, where its namespace exists.
     fn pod(&self, name: &NameBuffer) -> Option<IpAddr> {
         let wire = name.as_wire();
@@ -166,6 +208,20 @@ impl Zone {
         self.entry(above)?;
         address_of(label)
     }
+}
+
+/// Answers where the labels of a name begin.
+fn starts(wire: &[u8]) -> impl Iterator<Item = usize> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let at = next;
+        next += usize::from(*wire.get(at)?) + 1;
+        Some(at)
+    })
+}
+
+fn label_at(wire: &[u8], at: usize) -> &[u8] {
+    &wire[at + 1..=at + usize::from(wire[at])]
 }
 
 /// Answers the address that a label with dashes stands for.

@@ -31,6 +31,8 @@ fn queries() -> Vec<Vec<u8>> {
         "0.96.10.in-addr.arpa",
         "dns-version.cluster.local",
         "www.example.org",
+        "www.example.org.default.svc.cluster.local",
+        "own.default.default.svc.cluster.local",
     ];
     let kinds = [
         Type::A,

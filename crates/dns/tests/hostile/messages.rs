@@ -14,6 +14,7 @@ pub(crate) fn zone() -> &'static Zone {
     ZONE.get_or_init(|| {
         let mut settings = Settings::new("cluster.local".parse().expect("a name"));
         settings.pods = Pods::Insecure;
+        settings.answers_searches = true;
         settings.servers = vec![[10, 96, 0, 10].into()];
         let mut builder = Builder::new(settings, 1);
         let port = |name: &str, number| Port { name: name.into(), protocol: "tcp".into(), number };

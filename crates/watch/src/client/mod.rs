@@ -1,4 +1,4 @@
-//! A client for controllers: objects of any kind as JSON, read, written and followed; and leader election.
+//! A client for controllers: objects of any kind as JSON, read, written and followed; leader election; and Events.
 //!
 //! It retries nothing by itself but following: what a refused write means is the caller's business.
 //!
@@ -10,6 +10,7 @@
 //! ```
 
 mod error;
+mod events;
 mod follow;
 mod lead;
 
@@ -31,6 +32,7 @@ use crate::stream::read_all;
 use crate::timing::Timing;
 
 pub use error::ClientError;
+pub use events::{Note, Recorder};
 pub use follow::{Collection, Told, follow};
 pub use lead::{Lease, lead};
 

@@ -3,7 +3,7 @@
 //! Pure: time is an argument, and nothing here waits. The shell carries the actions out and says what became of them.
 //!
 //! ```text
-//! network -> containers that initialise, one after the other -> the others, again and again as their policy says
+//! volumes -> network -> containers that initialise, one after the other -> the others, again and again as their policy says
 //!         -> (deletion, or all have ended) every container ended -> no network -> the object deleted
 //! ```
 
@@ -34,6 +34,7 @@ const LEAST_GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Machine {
     pod: Pod,
+    volumes: Volumes,
     network: Network,
     addresses: Vec<IpAddr>,
     slots: Vec<Slot>,
@@ -46,6 +47,13 @@ pub(crate) struct Machine {
     deleting: bool,
     conditions: Conditions,
     wake: Option<Time>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Volumes {
+    Missing,
+    Making,
+    Ready,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +82,8 @@ pub(crate) enum Input {
     Pod(Box<Pod>),
     /// The object is gone.
     Gone,
+    /// The volumes are as they should be; or what is missing.
+    Volumes(Result<(), Vec<String>>),
     /// The network was made, with these addresses; or why not.
     Network(Result<Vec<IpAddr>, String>),
     /// The network was removed.
@@ -97,9 +107,11 @@ pub(crate) enum Input {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
+    /// Make the volumes, and keep them as they should be.
+    MakeVolumes,
     /// Make the network, with the addresses from before where there are any.
     MakeNetwork(Vec<IpAddr>),
-    /// Remove the network.
+    /// Remove the network and the volumes.
     RemoveNetwork,
     /// Start a container.
     Start(Run),
@@ -176,8 +188,14 @@ impl Machine {
             slot.restore(container, found, &pod.object);
         }
         let network = if is_known && !addresses.is_empty() { Network::Ready } else { Network::Missing };
+        if network == Network::Missing {
+            // Whoever took the network away ended the containers, too: that is no failure of theirs.
+            slots.iter_mut().for_each(Slot::forgive);
+        }
         let conditions = Conditions::of(&pod.object);
+        let volumes = if pod.volumes.is_empty() { Volumes::Ready } else { Volumes::Missing };
         Self {
+            volumes,
             network,
             addresses,
             slots,
@@ -220,6 +238,11 @@ impl Machine {
         match input {
             Input::Pod(pod) => self.take_pod(*pod),
             Input::Gone => self.gone = true,
+            // What was there once is there for good, even when its object goes.
+            Input::Volumes(Ok(())) => self.volumes = Volumes::Ready,
+            Input::Volumes(Err(missing)) => {
+                missing.into_iter().for_each(|why| plan.tell(true, "FailedMount", ("", why)));
+            }
             Input::Network(Ok(addresses)) => {
                 self.addresses = addresses;
                 self.network = Network::Ready;
@@ -324,8 +347,10 @@ impl Machine {
         }
         match self.network {
             Network::Making | Network::Removing => {}
-            Network::Missing | Network::Failed { .. } => self.network = Network::Removed,
-            Network::Ready => {
+            Network::Missing | Network::Failed { .. } if self.pod.volumes.is_empty() => {
+                self.network = Network::Removed;
+            }
+            Network::Missing | Network::Failed { .. } | Network::Ready => {
                 self.network = Network::Removing;
                 plan.act(Action::RemoveNetwork);
             }
@@ -342,8 +367,15 @@ impl Machine {
         }
     }
 
-    /// Makes the network and starts what may start.
+    /// Makes volumes and network and starts what may start.
     fn proceed(&mut self, plan: &mut Plan) {
+        if self.volumes == Volumes::Missing {
+            self.volumes = Volumes::Making;
+            plan.act(Action::MakeVolumes);
+        }
+        if self.volumes != Volumes::Ready {
+            return;
+        }
         let make = match self.network {
             Network::Missing | Network::Removed => true,
             Network::Failed { until } => plan.reached(until),

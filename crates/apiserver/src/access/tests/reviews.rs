@@ -17,6 +17,8 @@ fn object_of(plural: &str, namespace: &str, name: &str) -> Option<Value> {
         ("pods", "n", "q") => {
             Some(json!({"metadata": {"uid": "u-3"}, "spec": {"serviceAccountName": "default"}}))
         }
+        ("serviceaccounts", "n", "default") => Some(json!({"metadata": {"uid": "u-4"}})),
+        ("pods", "n", "unnamed") => Some(json!({"metadata": {"uid": "u-5"}, "spec": {"nodeName": "a"}})),
         _ => None,
     }
 }
@@ -257,5 +259,35 @@ fn tokens_that_cannot_be_had() {
         let status =
             in_court(|court| token_request::answer(("n", account), &asked, "j".into(), court)).unwrap_err();
         assert_eq!((status.code, status.message.as_str()), (code, message));
+    }
+}
+
+#[test]
+fn a_node_gets_tokens_for_its_own_pods() {
+    let to = |name: &str, uid: &str| json!({"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": name, "uid": uid}}});
+    // A Pod that names no account runs as the usual one.
+    for (node, asked, expected) in [
+        ("a", to("unnamed", "u-5"), ""),
+        ("b", to("unnamed", "u-5"), "node requested token bound to a pod scheduled on a different node"),
+        ("a", to("unnamed", ""), "node requested token with a pod binding without a uid"),
+        (
+            "a",
+            to("unnamed", "u-6"),
+            "the UID in the bound object reference (u-6) does not match the UID in record. The object might have been deleted \
+          and then recreated",
+        ),
+        ("a", json!({}), "node requested token not bound to a pod"),
+    ] {
+        let place = ("n", "default");
+        let found = in_court(|court| {
+            token_request::check_node(node, place, &asked, court)?;
+            token_request::answer(place, &asked, "j".into(), court)
+        });
+        let found = found.map_or_else(|status| status.message, |_| String::new());
+        let expected = match expected {
+            "" => String::new(),
+            why => format!("serviceaccounts \"default\" is forbidden: {why}"),
+        };
+        assert_eq!(found, expected, "{node} {asked}");
     }
 }
