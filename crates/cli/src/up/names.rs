@@ -88,6 +88,8 @@ impl Names {
             ready: None,
             lameduck: std::time::Duration::ZERO,
             elsewhere,
+            blocks: dns::serve::no_blocks(),
+            metrics: None,
         }
     }
 }
