@@ -61,7 +61,7 @@ impl Cluster {
         let dns = names.address();
         let file = data.join("dns.kubeconfig");
         write_kubeconfig(&server, (&Subject::reader("signalbox-dns"), &server.url), &file)?;
-        let answering = ::dns::run(client_of(&file).await?, names.settings(site, None), stopping.clone());
+        let answering = ::dns::run(client_of(&file).await?, names.settings(site), stopping.clone());
         spawn(&mut parts, ("the DNS".to_owned(), answering), &tell);
         let slices = endpointslice::Settings { workers: WORKERS, ..endpointslice::Settings::default() };
         parts.spawn(endpointslice::run(client.clone(), slices, stopping.clone()));

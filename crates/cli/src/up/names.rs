@@ -1,7 +1,10 @@
 //! The cluster's DNS: one picture of the names, answered on every node, behind a Service that leads to the node's own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
+use ::dns::blocks::{Blocks, attend};
+use ::dns::metrics::DnsMetrics;
 use ::dns::{Asked, Policy, Settings, Sockets};
 use ::watch::client::{Client, ClientError, PatchType};
 use anyhow::{Context, anyhow};
@@ -9,7 +12,7 @@ use apiserver::range::Range;
 use serde_json::{Value, json};
 use site::{Node, Site};
 use sys::netns::Namespace;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 /// The domain of the cluster.
@@ -75,8 +78,17 @@ impl Names {
         Ok(())
     }
 
-    /// What is needed to serve. `elsewhere`: who knows the names of the world.
-    pub(super) fn settings(self, site: &Site, elsewhere: Option<mpsc::Sender<Asked>>) -> Settings {
+    /// What is needed to serve. Names of the world are asked for where the machine asks, unless its network is left alone.
+    /// Runs inside the runtime.
+    pub(super) fn settings(self, site: &Site) -> Settings {
+        let (elsewhere, blocks) = match site.lan.netns {
+            // Without servers of the machine there is nobody to ask; the cluster's names are there all the same.
+            None => forwarding().unwrap_or_else(|error| {
+                warn!("pods find names of the cluster only: {error:#}");
+                (None, ::dns::serve::no_blocks())
+            }),
+            Some(_) => (None, ::dns::serve::no_blocks()),
+        };
         let mut zone = ::dns::zone::Settings::new(DOMAIN.parse().expect("it is a name"));
         zone.servers = vec![self.address];
         zone.pods = ::dns::zone::Pods::Verified;
@@ -88,10 +100,31 @@ impl Names {
             ready: None,
             lameduck: std::time::Duration::ZERO,
             elsewhere,
-            blocks: dns::serve::no_blocks(),
+            blocks,
             metrics: None,
         }
     }
+}
+
+type Forwarding = (Option<mpsc::Sender<Asked>>, watch::Receiver<Arc<Blocks>>);
+
+/// What asks the machine's own servers, as kubeadm has CoreDNS do it.
+fn forwarding() -> anyhow::Result<Forwarding> {
+    const COREFILE: &str = ". {\n    errors\n    forward . /etc/resolv.conf\n    cache 30\n}\n";
+    const BACKLOG: usize = 1024;
+    let written = ::dns::config::Settings::parse(COREFILE, &|_| None);
+    let written = written.map_err(|mistakes| anyhow!("the DNS's forwarding: {mistakes}"))?;
+    let metrics = DnsMetrics::register(&telemetry::Metrics::default(), env!("CARGO_PKG_VERSION"));
+    let blocks = Blocks::new(&written.servers, &metrics);
+    let blocks = Arc::new(blocks.map_err(|error| anyhow!("the DNS's forwarding: failed to {error}"))?);
+    let (tell, told) = watch::channel(blocks);
+    let (asked, questions) = mpsc::channel(BACKLOG);
+    let attending = attend(questions, told.clone());
+    tokio::spawn(async move {
+        attending.await;
+        drop(tell);
+    });
+    Ok((Some(asked), told))
 }
 
 /// An address of a range, which has so many.
