@@ -17,7 +17,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// What each crate may use of ours, by layer: arrows point down to `model`.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("config", &["model", "desired"]),
@@ -30,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("desired", &["model", "objects"]),
     ("watch", &["model", "objects", "telemetry"]),
     ("controllers", &["model", "objects", "watch", "telemetry"]),
+    ("dns", &["model", "objects", "sys", "telemetry", "watch"]),
     ("endpointslice", &["model", "objects", "telemetry", "watch"]),
     ("health", &["model", "sys", "telemetry"]),
     ("site", &["model", "sys"]),
@@ -70,6 +71,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "store",
             "apiserver",
             "controllers",
+            "dns",
             "endpointslice",
             "workload",
             "site",
@@ -78,7 +80,18 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("testkit", &["model", "objects", "sys", "desired", "trust"]),
     (
         "xtask",
-        &["model", "store", "objects", "sys", "backend", "backend-nftables", "desired", "watch", "testkit"],
+        &[
+            "model",
+            "store",
+            "objects",
+            "sys",
+            "backend",
+            "backend-nftables",
+            "desired",
+            "dns",
+            "watch",
+            "testkit",
+        ],
     ),
 ];
 

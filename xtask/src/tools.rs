@@ -6,13 +6,14 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// Debian's package and a program in it.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 7] = [
     ("nftables", "nft"),
     ("conntrack", "conntrack"),
     ("iptables", "iptables-legacy"),
     ("iproute2", "ip"),
     ("util-linux", "nsenter"),
     ("util-linux", "setpriv"),
+    ("bind9-dnsutils", "dig"),
 ];
 
 /// What tests of the API server need of Debian's packages: Python for its client library, etcd to measure against.

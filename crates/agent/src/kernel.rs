@@ -107,6 +107,11 @@ pub fn cleanup() -> Result<Vec<Family>, CommitError> {
     backend_nftables::cleanup(&mut NftSocket::open()?)
 }
 
+/// Answers whether a proxy has rules here: this one, or kube-proxy with nftables.
+pub fn has_rules() -> Result<bool, CommitError> {
+    backend_nftables::has_rules(&mut NftSocket::open()?)
+}
+
 /// Removes the nftables tables of kube-proxy, and nothing else. Answers of which families.
 pub fn cleanup_kube_proxy() -> Result<Vec<Family>, CommitError> {
     backend_nftables::cleanup_kube_proxy(&mut NftSocket::open()?)

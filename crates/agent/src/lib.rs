@@ -26,7 +26,7 @@ pub use event::{Event, Settings};
 pub use flows::FlowSweeper;
 pub use kernel::{
     Counting, IptablesKernel, Kernel, KernelBackend, KernelWatch, OwnWrites, XtablesBackend, cleanup,
-    cleanup_ipsets, cleanup_kube_proxy, open_iptables, open_kernel,
+    cleanup_ipsets, cleanup_kube_proxy, has_rules, open_iptables, open_kernel,
 };
 pub use leftovers::{Leftovers, remove as remove_leftovers, remove_own_chains};
 pub use settings::apply_settings;

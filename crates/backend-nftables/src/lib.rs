@@ -20,7 +20,7 @@ use backend::{ApplyError, Backend, Delta, Error, Items};
 use model::{Family, NodeView, ServiceView};
 
 pub use apply::{
-    Counting, FrontendCount, Kernel, TABLE, cleanup, cleanup_kube_proxy, connections, installed,
+    Counting, FrontendCount, Kernel, TABLE, cleanup, cleanup_kube_proxy, connections, has_rules, installed,
 };
 pub use item::{ChainBody, Foreign, Key, Place, Slots, Value, Verdict, VerdictKind, Verdicts};
 pub use names::{At, Chain, Hook, Kind, Set, StickyName};

@@ -4,6 +4,7 @@
 
 mod apiserver;
 mod controller;
+mod dns;
 mod events;
 mod follow;
 mod health_ports;
@@ -44,6 +45,8 @@ enum Command {
     Kubeconfig(kubeconfig::Args),
     /// Do in any API server what Kubernetes' controllers and scheduler do: EndpointSlices, Deployments, nodes for Pods
     Controller(controller::Args),
+    /// Answer for the names of Services, in place of CoreDNS
+    Dns(Box<dns::Args>),
     /// Run the pods of this node as processes of this machine
     Workload(Box<workload::Args>),
     /// Run a whole cluster on this machine: API server, controllers, nodes, pods
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Apiserver(args) => apiserver::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Controller(args) => controller::run(&args),
+        Command::Dns(args) => dns::run(&args),
         Command::Workload(args) => workload::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Down(args) => up::down::run(&args),

@@ -9,6 +9,7 @@
 
 pub mod cgroup;
 pub mod conntrack;
+pub mod datagram;
 mod error;
 pub mod ipset;
 pub mod iptables;

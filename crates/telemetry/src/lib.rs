@@ -5,12 +5,14 @@
 
 #![deny(missing_docs)]
 
+mod counted;
 mod log;
 mod metrics;
 mod process;
 mod profile;
 mod queues;
 
+pub use counted::Counts;
 pub use log::{Format, set_verbosity, start_log};
 pub use metrics::{Metrics, TEXT_FORMAT, exponential_bounds};
 pub use process::watch_process;

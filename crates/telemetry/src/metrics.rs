@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::core::Collector;
 use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 
+use crate::counted::{Counted, Counts};
+
 /// The media type of [`Metrics::text`].
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -33,6 +35,20 @@ impl Metrics {
     /// Makes a histogram. `name` must be new, the bounds must ascend.
     pub fn histogram(&self, (name, help): (&str, &str), labels: &[&str], bounds: Vec<f64>) -> HistogramVec {
         self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(bounds), labels))
+    }
+
+    /// Makes a histogram whose counts are read at each scrape: what is counted a million times a second is counted by
+    /// each core for itself. `name` must be new, the bounds must ascend.
+    pub fn counted_histogram(
+        &self,
+        name_and_help: (&str, &str),
+        (labels, bounds): (&[&str], Vec<f64>),
+        read: impl Fn() -> Vec<Counts> + Send + Sync + 'static,
+    ) {
+        let made = Counted::new(name_and_help, labels, bounds, Box::new(read));
+        let collector = made.expect("names and labels are constants of this program");
+        let added = self.registry.register(Box::new(collector));
+        added.expect("each name is used once in this program");
     }
 
     /// Has `update` called before each scrape, to set what would be too dear to keep up to date.
@@ -82,10 +98,16 @@ mod tests {
         histogram.with_label_values::<&str>(&[]).observe(0.0015);
         let set = gauge.clone();
         metrics.before_scrape(move || set.with_label_values(&["IPv4"]).set(1.5));
+        let counts =
+            || vec![Counts { labels: vec!["b".into(), "a".into()], buckets: vec![1, 2, 3], sum: 4.5 }];
+        metrics.counted_histogram(("d", "Counted."), (&["y", "x"], vec![1.0, 2.0]), counts);
         let wanted = "# HELP a_total A counter.\n# TYPE a_total counter\na_total 1\n\
             # HELP b_gauge A gauge.\n# TYPE b_gauge gauge\nb_gauge{family=\"IPv4\"} 1.5\n\
             # HELP c_seconds A histogram.\n# TYPE c_seconds histogram\nc_seconds_bucket{le=\"0.001\"} 0\n\
-            c_seconds_bucket{le=\"0.002\"} 1\nc_seconds_bucket{le=\"+Inf\"} 1\nc_seconds_sum 0.0015\nc_seconds_count 1\n";
+            c_seconds_bucket{le=\"0.002\"} 1\nc_seconds_bucket{le=\"+Inf\"} 1\nc_seconds_sum 0.0015\nc_seconds_count 1\n\
+            # HELP d Counted.\n# TYPE d histogram\nd_bucket{x=\"a\",y=\"b\",le=\"1\"} 1\n\
+            d_bucket{x=\"a\",y=\"b\",le=\"2\"} 3\nd_bucket{x=\"a\",y=\"b\",le=\"+Inf\"} 6\n\
+            d_sum{x=\"a\",y=\"b\"} 4.5\nd_count{x=\"a\",y=\"b\"} 6\n";
         assert_eq!(metrics.text(), wanted);
     }
 }

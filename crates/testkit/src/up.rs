@@ -33,11 +33,7 @@ impl Up {
     /// Starts it, and waits until it is ready. Answers how long that took.
     pub fn start(&mut self) -> io::Result<Duration> {
         let begin = Instant::now();
-        let said = File::create(self.said_file())?;
-        let log = File::options().create(true).append(true).open(self.log_file())?;
-        let mut command = self.command("up");
-        command.args(&self.words).stdin(Stdio::null()).stdout(said).stderr(log);
-        self.child = Some(command.spawn()?);
+        self.begin()?;
         while !self.said().contains(READY) {
             let ended = self.child.as_mut().map(Child::try_wait).transpose()?.flatten();
             if ended.is_some() || begin.elapsed() > LIMIT {
@@ -50,6 +46,16 @@ impl Up {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(begin.elapsed())
+    }
+
+    /// Starts it, and does not wait.
+    pub fn begin(&mut self) -> io::Result<()> {
+        let said = File::create(self.said_file())?;
+        let log = File::options().create(true).append(true).open(self.log_file())?;
+        let mut command = self.command("up");
+        command.args(&self.words).stdin(Stdio::null()).stdout(said).stderr(log);
+        self.child = Some(command.spawn()?);
+        Ok(())
     }
 
     /// Its directory.
@@ -107,9 +113,18 @@ impl Up {
 
     /// Ends it as Ctrl-C does.
     pub fn interrupt(&mut self) -> io::Result<ExitStatus> {
+        self.signal(Signal::INT)
+    }
+
+    /// Ends it as a terminal does that is closed.
+    pub fn hang_up(&mut self) -> io::Result<ExitStatus> {
+        self.signal(Signal::HUP)
+    }
+
+    fn signal(&mut self, signal: Signal) -> io::Result<ExitStatus> {
         let mut child = self.child.take().ok_or_else(|| io::Error::other("it does not run"))?;
         let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        kill_process(number.ok_or_else(|| io::Error::other("no process"))?, Signal::INT)?;
+        kill_process(number.ok_or_else(|| io::Error::other("no process"))?, signal)?;
         child.wait()
     }
 

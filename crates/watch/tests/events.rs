@@ -361,7 +361,13 @@ async fn recording_never_waits() {
     let names: Vec<Value> =
         server.list(Resource::Events).iter().map(|event| event["regarding"]["name"].clone()).collect();
     let expected: Vec<Value> = (0..1000).map(|number| json!(format!("s{number:04}"))).collect();
-    assert_eq!(names, expected);
+    // What was in the queue when the ledger had room again may follow; most is lost.
+    assert!(
+        names.starts_with(&expected),
+        "{:?}",
+        names.iter().zip(&expected).find(|(one, other)| one != other)
+    );
+    assert!(names.len() < 2_500, "{}", names.len());
     drop(std::fs::remove_file(kubeconfig));
 }
 

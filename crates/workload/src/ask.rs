@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderName, HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,6 +21,9 @@ use crate::tls;
 
 /// How much of an answer is shown.
 const SHOWN: usize = 200;
+
+/// The longest answer about health, in bytes; one has seven.
+const MOST_HEALTH: usize = 16 * 1024;
 
 /// Where to ask.
 pub(crate) struct Place<'a> {
@@ -159,7 +162,8 @@ async fn ask_grpc(place: &Place<'_>, port: u16, service: &str) -> Result<(), Str
     .map_err(|error| error.to_string())?;
     let response = sender.send_request(request).await.map_err(failed)?;
     let (head, body) = response.into_parts();
-    let body = body.collect().await.map_err(failed)?;
+    let body = Limited::new(body, MOST_HEALTH).collect().await;
+    let body = body.map_err(|error| format!("failed to ask for the health of {service:?}: {error}"))?;
     let code = |headers: &http::HeaderMap| {
         headers.get("grpc-status").and_then(|code| code.to_str().ok()?.parse::<u32>().ok())
     };

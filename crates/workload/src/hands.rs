@@ -18,11 +18,12 @@ use watch::client::Client;
 use crate::ask;
 use crate::environment::{Surroundings, environment, hostname};
 use crate::folder::{Exit, Folder, Kept, MARK, Started, read, write};
+use crate::identity;
 use crate::keeper::{Launch, TERMINATION_LOG};
 use crate::machine::{Action, Ended, Input, Question, Run};
 use crate::network;
 use crate::node;
-use crate::pod::{Act, Container, Pod, list};
+use crate::pod::{Act, Container, Pod};
 use crate::resolver::{Resolvers, hosts, resolv_conf};
 use crate::settings::Settings;
 use crate::time::Time;
@@ -183,11 +184,7 @@ impl Hands {
         let (words, environment) = environment(&self.client, pod, container, &around)
             .await
             .map_err(|missing| missing.to_string())?;
-        let id = |field: &str| {
-            let own = &container.object["securityContext"][field];
-            let of_pod = &pod.object["spec"]["securityContext"][field];
-            own.as_u64().or_else(|| of_pod.as_u64()).and_then(|id| u32::try_from(id).ok())
-        };
+        let user = identity::user(pod, container)?;
         let files = self.folder.pod(&pod.uid);
         let mut mounts = host_files(&files, about.kept.host_network);
         let volumes = self.folder.volumes(&pod.uid);
@@ -206,8 +203,8 @@ impl Hands {
             mounts,
             group: format!("{}/{}", about.kept.group(), container.name),
             limits: (container.limits.memory, container.limits.cpu),
-            user: (id("runAsUser"), id("runAsGroup")),
-            groups: groups(pod),
+            user,
+            groups: identity::groups(pod),
             explains_by_log: container.object["terminationMessagePolicy"] == "FallbackToLogsOnError",
             stdin: container.object["stdin"] == true,
             stdin_once: container.object["stdinOnce"] == true,
@@ -357,13 +354,6 @@ fn make_termination_log(folder: &Path) -> io::Result<()> {
     let path = folder.join(TERMINATION_LOG);
     std::fs::write(&path, "")?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
-}
-
-/// The groups of a pod's processes beside their first.
-fn groups(pod: &Pod) -> Vec<u32> {
-    let context = &pod.object["spec"]["securityContext"];
-    let all = list(&context["supplementalGroups"]).chain(std::iter::once(&context["fsGroup"]));
-    all.filter_map(|group| group.as_u64().and_then(|group| u32::try_from(group).ok())).collect()
 }
 
 /// Waits for a keeper that is no child of this program, and of whose end nobody tells.

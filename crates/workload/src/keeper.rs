@@ -324,7 +324,8 @@ fn last_words(folder: &Path, by_log: bool) -> String {
     if !said.is_empty() || !by_log {
         return String::from_utf8_lossy(&said).into_owned();
     }
-    let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let log = fs::read(folder.join("log")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
     let lines: Vec<&str> = log.lines().collect();
     let last = &lines[lines.len().saturating_sub(MOST_LINES)..];
     // Each has a time, a stream and a mark before its text.

@@ -19,6 +19,7 @@ mod error;
 mod expand;
 mod folder;
 mod hands;
+mod identity;
 mod images;
 mod keeper;
 mod log;

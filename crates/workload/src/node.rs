@@ -18,8 +18,8 @@ const LEASE_SECONDS: u64 = 40;
 /// How often the object is brought up to date though nothing changed.
 const REFRESH: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_millis(500);
-/// How many pods a node takes.
-const PODS: u32 = 110;
+/// How many pods a node takes: about as many as a range of the usual size has addresses.
+const PODS: u32 = 250;
 
 /// Registers the node, and answers the ranges of its pods' addresses; tries for ever.
 pub(crate) async fn register(client: &Client, settings: &Settings) -> Vec<IpNet> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sys::process::Handle;
 
 use crate::folder::{Folder, Kept, Started, read};
-use crate::hands::remove_from_kernel;
+use crate::hands::{NETWORK_MADE, remove_from_kernel};
 use crate::settings::Settings;
 
 /// Removes them, and answers how many pods there were. Goes on whatever fails; the runtime must not run meanwhile.
@@ -42,6 +42,8 @@ pub fn stop_all(settings: &Settings, grace: Duration) {
     }
     for kept in &pods {
         remove_from_kernel(&node, kept);
+        // By this the next start sees that it was not the containers who ended, also where they share the node's network.
+        drop(std::fs::remove_file(folder.pod(&kept.uid).join(NETWORK_MADE)));
         folder.unmount_volumes(&kept.uid);
     }
 }

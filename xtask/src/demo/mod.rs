@@ -4,6 +4,7 @@
 //! and on Ctrl-C.
 
 mod meter;
+mod names;
 pub(crate) mod stage;
 mod story;
 

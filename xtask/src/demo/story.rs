@@ -14,6 +14,7 @@ use testkit::traffic::{HttpAnswer, Load, Tally, get, request};
 use testkit::up::Up;
 
 use super::meter::Meter;
+use super::names::look_up;
 use super::stage::{Pod, Stage};
 
 /// How many requests show how they spread.
@@ -36,6 +37,7 @@ impl<'a> Story<'a> {
     pub(super) fn tell(&self) -> Result<()> {
         let frontend = self.deploy()?;
         let service = self.ghost()?;
+        self.name((&frontend, service))?;
         let frontend = (&frontend, service);
         self.requests(frontend, 3)?;
         self.pod_dies(frontend)?;
@@ -78,6 +80,16 @@ impl<'a> Story<'a> {
             }
         }
         Ok(service)
+    }
+
+    fn name(&self, (frontend, service): (&Namespace, SocketAddr)) -> Result<()> {
+        const NAME: &str = "backend-service.default.svc.cluster.local";
+        let found = self.stage.until("the name", || Ok(look_up(frontend, NAME).ok()))?;
+        if found != service.ip() {
+            bail!("{NAME} is {found}, not {}", service.ip());
+        }
+        println!("    Pods find it by its name: {NAME} is {found}.");
+        Ok(())
     }
 
     /// Sends requests until every backend was asked, and shows who answered.

@@ -159,6 +159,15 @@ pub fn cleanup(nft: &mut impl Nftables) -> Result<Vec<Family>, CommitError> {
     delete_tables(nft, TABLE)
 }
 
+/// Answers whether there are tables of ours, or of kube-proxy.
+pub fn has_rules(nft: &mut impl Nftables) -> Result<bool, CommitError> {
+    let mut tables = Vec::new();
+    for family in Family::BOTH {
+        tables.extend(nft.tables(family)?);
+    }
+    Ok(tables.iter().any(|name| [TABLE, KUBE_PROXY].contains(&name.as_str())))
+}
+
 /// Removes kube-proxy's tables of both families. Answers which there were.
 pub fn cleanup_kube_proxy(nft: &mut impl Nftables) -> Result<Vec<Family>, CommitError> {
     delete_tables(nft, KUBE_PROXY)

@@ -27,12 +27,21 @@ pub(super) fn prepare(site: &Site, data: &Path) -> anyhow::Result<Vec<String>> {
             return Ok(old_nodes);
         }
         stop_pods(data, &before.nodes);
+        // The next network may have nothing to do with this machine's own, and then nobody else removes them.
+        remove_rules(before.has_rules);
         site::remove(before, false);
     }
     let conflicts = site::conflicts(site).map_err(|error| anyhow!("failed to {error}"))?;
     if let Some(conflict) = conflicts.first() {
         return Err(anyhow!(
             "{conflict}: choose other ranges (--cluster-cidr, --node-cidr, --service-cluster-ip-range) or --isolated"
+        ));
+    }
+    if site.lan.netns.is_none() && agent::has_rules().map_err(|error| anyhow!("failed to {error}"))? {
+        // They would be repaired against each other for ever, and the end of one would be that of both.
+        return Err(anyhow!(
+            "another proxy has rules on this machine (`signalbox up`, `signalbox proxy` or kube-proxy): end it, remove them \
+             (`signalbox proxy --cleanup`), or choose --isolated"
         ));
     }
     write(&wanted, data)?;
@@ -47,7 +56,10 @@ pub(super) fn prepare(site: &Site, data: &Path) -> anyhow::Result<Vec<String>> {
 pub(super) fn tidy(site: &Site, data: &Path) {
     let before = match read_record(data) {
         Ok(Some(before)) => before,
-        Ok(None) => return,
+        Ok(None) => {
+            warn!("somebody has removed the record of the network; what is known of it goes");
+            Record::new(site, None)
+        }
         Err(error) => return warn!("{error:#}"),
     };
     stop_pods(data, &before.nodes);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 use workload::{Images, Settings};
 
+use super::names::{DOMAIN, Names};
 use super::nodes::{self, Failed, Proxy};
 use super::{Args, before, service_ranges};
 use crate::apiserver;
@@ -55,25 +56,24 @@ impl Cluster {
         let (stop, stopping) = watch::channel(false);
         let (tell, failures) = mpsc::channel(16);
         let mut parts = JoinSet::new();
+        let names = Names::open(site, &service_ranges(args))?;
+        names.publish(&client).await.map_err(|error| anyhow!("failed to publish the DNS: {error}"))?;
+        let dns = names.address();
+        let file = data.join("dns.kubeconfig");
+        write_kubeconfig(&server, (&Subject::reader("signalbox-dns"), &server.url), &file)?;
+        let answering = ::dns::run(client_of(&file).await?, names.settings(site), stopping.clone());
+        spawn(&mut parts, ("the DNS".to_owned(), answering), &tell);
         let slices = endpointslice::Settings { workers: WORKERS, ..endpointslice::Settings::default() };
         parts.spawn(endpointslice::run(client.clone(), slices, stopping.clone()));
         parts.spawn(controllers::run(client.clone(), controllers(&server), stopping.clone()));
         for (index, node) in site.nodes.iter().enumerate() {
             let zone = (!args.zones.is_empty()).then(|| args.zones[index % args.zones.len()].as_str());
             let authority = server.authority.certificate();
-            let settings = workload((data, authority), (node, zone), &images);
+            let settings = Settings { dns: vec![dns], ..workload((data, authority), (node, zone), &images) };
             let kubeconfig = settings.state_dir.join("kubelet.kubeconfig");
             write_kubeconfig(&server, (&Subject::node(&node.name), &server.url), &kubeconfig)?;
             let running = workload::run(client_of(&kubeconfig).await?, settings, stopping.clone());
-            let (tell, name) = (tell.clone(), node.name.clone());
-            parts.spawn(async move {
-                if let Err(error) = running.await {
-                    let failed =
-                        Failed { what: format!("the pods of {name}"), why: format!("failed to {error}") };
-                    // Nobody listens any more: everything is being stopped.
-                    drop(tell.send(failed).await);
-                }
-            });
+            spawn(&mut parts, (format!("the pods of {}", node.name), running), &tell);
         }
         let mut cluster = Self { server, client, stop, parts, proxies: Vec::new(), failures };
         for place in nodes::places(site) {
@@ -186,6 +186,21 @@ impl Cluster {
     }
 }
 
+/// Starts a part whose failure is told.
+fn spawn<E: std::fmt::Display + Send>(
+    parts: &mut JoinSet<()>,
+    (what, running): (String, impl Future<Output = Result<(), E>> + Send + 'static),
+    tell: &mpsc::Sender<Failed>,
+) {
+    let tell = tell.clone();
+    parts.spawn(async move {
+        if let Err(error) = running.await {
+            // Nobody listens any more: everything is being stopped.
+            drop(tell.send(Failed { what, why: format!("failed to {error}") }).await);
+        }
+    });
+}
+
 async fn client_of(kubeconfig: &Path) -> anyhow::Result<Client> {
     let config = ApiConfig::new(Some(kubeconfig.to_owned()), None, "");
     Client::connect(&config).await.map_err(|error| anyhow!("failed to {error}"))
@@ -227,7 +242,7 @@ async fn start_server(args: &Args, site: &Site, data: &Path) -> anyhow::Result<a
         service_cluster_ip_range: service_ranges(args),
         service_node_port_range: apiserver::usual_node_ports(),
         advertise_address: site.lan.addresses.clone(),
-        cluster_domain: "cluster.local".to_owned(),
+        cluster_domain: DOMAIN.to_owned(),
         token_auth_file: None,
         grant: Vec::new(),
         kubelet_certificate_authority: None,
@@ -302,8 +317,8 @@ fn workload(
         addresses: node.addresses.clone(),
         keeper: crate::workload::keeper(),
         environment: crate::workload::environment(),
-        dns: Vec::<IpAddr>::new(),
-        domain: "cluster.local".to_owned(),
+        dns: Vec::new(),
+        domain: DOMAIN.to_owned(),
         // Several nodes may share one network, and a kubelet have the usual port.
         port: Some(0),
         client_ca: Some(authority.to_owned()),

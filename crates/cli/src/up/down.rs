@@ -8,12 +8,12 @@ use clap::Args as Arguments;
 use telemetry::Format;
 
 use super::lock::{self, Lock};
-use super::{before, need_root, read_record};
+use super::{before, need_root, read_record, record};
 
 /// How long a cluster may take to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the API server and `up` keep in the directory.
-const FILES: [&str; 4] = ["objects.redb", "kubeconfig", "lan.kubeconfig", "up.json"];
+const FILES: [&str; 5] = ["objects.redb", "kubeconfig", "lan.kubeconfig", "dns.kubeconfig", "up.json"];
 const FOLDERS: [&str; 2] = ["pki", "nodes"];
 
 /// Whose traces.
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_log(Format::Text, 0, Some("warn"));
     let data = std::path::absolute(&args.data).context("failed to find the directory (--data)")?;
     // A directory that is somebody else's is left alone.
-    if !lock::path(&data).exists() {
+    if !lock::path(&data).exists() && !record(&data).exists() {
         println!("nothing of `signalbox up` is in {}", data.display());
         return Ok(());
     }
@@ -81,11 +81,48 @@ fn remove_data(data: &Path) -> anyhow::Result<()> {
     for name in FOLDERS {
         gone(std::fs::remove_dir_all(data.join(name))).with_context(failed)?;
     }
-    for name in FILES {
+    for name in FILES.iter().flat_map(|name| with_drafts(name)) {
         gone(std::fs::remove_file(data.join(name))).with_context(failed)?;
     }
     gone(std::fs::remove_file(lock::path(data))).with_context(failed)?;
     // Something else is in it: that is not ours to remove.
     drop(std::fs::remove_dir(data));
     Ok(())
+}
+
+/// A file, and what a kill leaves of it while it is written: a draft may hold keys as well.
+fn with_drafts(name: &str) -> [String; 4] {
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    [name.to_owned(), format!(".{name}.new"), format!("{name}.new"), format!("{stem}.new")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_of_ours_goes_and_nothing_else() {
+        let data = std::env::temp_dir().join(format!("signalbox-down-{}", std::process::id()));
+        let make = |names: &[&str]| {
+            std::fs::create_dir_all(data.join("pki")).unwrap();
+            names.iter().for_each(|name| std::fs::write(data.join(name), "").unwrap());
+        };
+        make(&[
+            "objects.redb",
+            "objects.redb.new",
+            ".kubeconfig.new",
+            "up.json",
+            "up.new",
+            "up.lock",
+            "pki/ca.key",
+        ]);
+        remove_data(&data).unwrap();
+        assert!(!data.exists());
+        make(&["kubeconfig", "mine", "up.lock"]);
+        remove_data(&data).unwrap();
+        let left: Vec<_> =
+            std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["mine"]);
+        std::fs::remove_dir_all(data).unwrap();
+    }
 }

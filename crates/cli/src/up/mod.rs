@@ -6,8 +6,10 @@ mod before;
 mod cluster;
 pub(crate) mod down;
 mod lock;
+mod names;
 mod nodes;
 mod say;
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,11 +22,11 @@ use model::IpNet;
 use site::{Record, Site, Wish};
 use telemetry::Format;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 use workload::Images;
 
 use cluster::Cluster;
 use lock::Lock;
+use signals::Signals;
 
 /// Where everything is kept unless it is said otherwise.
 const DATA: &str = "/var/lib/signalbox";
@@ -83,16 +85,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         anyhow!("--cluster-cidr, --node-cidr, --service-cluster-ip-range, --nodes: {error}")
     })?;
     let lock = Lock::take(&data)?;
-    let old_nodes = before::prepare(&site, &data)?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("failed to start threads")?;
+    // Before anything is made: a signal that comes from now on finds everything removed at the end.
+    let signals = runtime.block_on(async { Signals::open() }).context("failed to wait for signals")?;
+    let old_nodes = before::prepare(&site, &data)?;
     let result = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for signals")?;
+        let mut signals = signals;
         let mut cluster = Cluster::start(args, (&site, &data), images).await?;
         let ended = tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
+            () = signals.any() => Ok(()),
             result = async {
                 cluster.forget_nodes(&old_nodes).await;
                 cluster.ready(&site).await?;
@@ -101,7 +103,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             } => result,
         };
         say::stopping();
-        cluster.stop().await;
+        tokio::select! {
+            () = cluster.stop() => {}
+            () = signals.any() => say::hurrying(),
+        }
         ended
     });
     runtime.shutdown_background();

@@ -64,16 +64,16 @@ impl Proxy {
         let of_proxy = snapshots.clone();
         let title = format!("proxy-{name}");
         let work = move || {
+            let mut silence = Silence { tell, what: format!("the proxy of {name}"), is_told: false };
             let result = enter_place(&place).and_then(|()| {
                 proxy::keep_in_step((&flags, told, &name), (health, of_proxy), async {
                     // Whoever could end it is gone: that is an end, too.
                     ended.await.or(Ok(()))
                 })
             });
-            if let Err(error) = result {
-                let failed = Failed { what: format!("the proxy of {name}"), why: format!("{error:#}") };
-                // Nobody listens any more: everything is being stopped.
-                drop(tell.blocking_send(failed));
+            match result {
+                Ok(()) => silence.is_told = true,
+                Err(error) => silence.tell(format!("{error:#}")),
             }
         };
         let thread = Builder::new().name(title).spawn(work).context("failed to start a proxy's thread")?;
@@ -87,6 +87,29 @@ impl Proxy {
         let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             warn!("a proxy did not end well");
+        }
+    }
+}
+
+/// A proxy that says nothing of its end; a panic is told as well.
+struct Silence {
+    tell: mpsc::Sender<Failed>,
+    what: String,
+    is_told: bool,
+}
+
+impl Silence {
+    fn tell(&mut self, why: String) {
+        self.is_told = true;
+        // Nobody listens any more: everything is being stopped.
+        drop(self.tell.blocking_send(Failed { what: self.what.clone(), why }));
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.tell("it panicked".to_owned());
         }
     }
 }
@@ -112,4 +135,21 @@ fn words(name: &str, site: &Site, kubeconfig: &Path) -> Vec<OsString> {
     flag.push(kubeconfig);
     words.push(flag);
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told() {
+        let (tell, mut failures) = mpsc::channel(1);
+        let ended = std::thread::spawn(move || {
+            let _silence = Silence { tell, what: "the proxy of a".to_owned(), is_told: false };
+            panic!("as a proxy may");
+        });
+        assert!(ended.join().is_err());
+        let failed = failures.blocking_recv().unwrap();
+        assert_eq!((failed.what.as_str(), failed.why.as_str()), ("the proxy of a", "it panicked"));
+    }
 }

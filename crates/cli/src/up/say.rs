@@ -22,6 +22,11 @@ pub(super) fn stopping() {
     eprintln!("stopping");
 }
 
+/// Says that it does not wait for its parts any longer.
+pub(super) fn hurrying() {
+    eprintln!("removing what there is");
+}
+
 fn down(data: &Path) -> String {
     if data == Path::new(super::DATA) {
         return "signalbox down".to_owned();

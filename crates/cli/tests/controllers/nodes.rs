@@ -46,7 +46,7 @@ fn nodes_have_ranges_and_namespaces_what_they_need() {
 
 #[test]
 fn a_silent_node_loses_its_pods_and_gets_them_back() {
-    let Some(stage) = Stage::with(&["one", "two", "three"], Duration::from_secs(6)) else { return };
+    let Some(stage) = Stage::with(&["one", "two", "three"], Duration::from_secs(15)) else { return };
     let deployment = r#"{"spec":{"template":{"spec":{"nodeSelector":{"kind":"b"},"tolerations":[{"operator":"Exists","effect":"NoExecute","tolerationSeconds":1}]}}}}"#;
     stage.ok("label node one kind=a");
     stage.ok("label node two three kind=b");

@@ -160,6 +160,42 @@ fn nodes_can_hang_on_the_machine() {
 }
 
 #[test]
+fn what_a_killed_one_left_on_the_machine_goes_though_the_next_is_isolated() {
+    let Some(machine) = machine("kill") else { return };
+    let before = network(&machine.here);
+    let words = ["--listen=127.0.0.1:0"];
+    let Some(mut stage) = Stage::new(&words, Some(machine.here.clone())) else { return };
+    stage.up.kill().unwrap();
+    assert!(network(&machine.here).contains("signalbox"));
+    stage.up.set_words(&["--isolated", "--listen=127.0.0.1:0"]);
+    stage.up.start().unwrap();
+    stage.up.down().unwrap();
+    assert_eq!(network(&machine.here), before);
+}
+
+#[test]
+fn a_machine_has_one_owner_of_its_rules() {
+    let Some(machine) = machine("owner") else { return };
+    let Some(stage) = Stage::new(&["--listen=127.0.0.1:0"], Some(machine.here.clone())) else { return };
+    let ranges = [
+        "--listen=127.0.0.1:0",
+        "--cluster-cidr=10.145.0.0/16",
+        "--node-cidr=10.146.0.0/24",
+        "--service-cluster-ip-range=10.147.0.0/16",
+    ];
+    let Some(mut other) = Stage::prepared(&ranges, Some(machine.here.clone())) else { return };
+    let before = network(&machine.here);
+    let error = other.up.start().unwrap_err().to_string();
+    for expected in ["another proxy has rules on this machine", "--isolated"] {
+        assert!(error.contains(expected), "{error}");
+    }
+    drop(other);
+    assert_eq!(network(&machine.here), before);
+    let service = stage.backend(1);
+    stage.answer(&machine.here, service);
+}
+
+#[test]
 fn ranges_that_the_machine_uses_are_refused() {
     let Some(machine) = machine("range") else { return };
     let route = || {

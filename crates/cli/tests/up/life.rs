@@ -1,6 +1,6 @@
 //! A cluster's life: kills, stops, starts, its end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::stage::{Stage, processes};
 
@@ -53,6 +53,53 @@ fn ctrl_c_stops_everything_and_the_next_start_goes_on() {
     stage.ok("wait --for=condition=Ready pod/client --timeout=60s");
     assert_eq!(stage.ok("get pods -o jsonpath={.items[*].metadata.uid}"), uids);
     stage.answer(&stage.network("client"), service);
+    // Again and again: a pod that was stopped did not fail, and has no pause before it is started.
+    for _ in 0..2 {
+        stage.up.interrupt().unwrap();
+        stage.up.start().unwrap();
+    }
+    let reasons = "get pods -o jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
+    assert_eq!(stage.ok(reasons).replace("ContainerCreating", "").trim(), "");
+    stage.comes_to("get deployment backend -o jsonpath={.status.availableReplicas}", "2");
+}
+
+#[test]
+fn ctrl_c_comes_at_any_moment() {
+    let Some(mut stage) = Stage::prepared(&["--isolated", "--listen=127.0.0.1:0", "--nodes=20"], None) else {
+        return;
+    };
+    stage.up.begin().unwrap();
+    let record = stage.up.data().join("up.json");
+    let end = Instant::now() + Duration::from_secs(20);
+    // The network is being made.
+    let names = loop {
+        if let Ok(Some(record)) = site::Record::read(&record) {
+            break record.namespaces;
+        }
+        assert!(Instant::now() < end, "{}", stage.up.log());
+    };
+    let status = stage.up.interrupt().unwrap();
+    assert!(status.success(), "{status}\n{}", stage.up.log());
+    let left: Vec<_> = names.iter().flat_map(|name| sys::netns::names(name)).collect();
+    assert_eq!((names.len(), left), (21, Vec::<String>::new()));
+}
+
+#[test]
+fn a_closed_terminal_ends_it_too() {
+    let Some(mut stage) = Stage::isolated(&[]) else { return };
+    assert_eq!(namespaces(&stage).len(), 2);
+    let status = stage.up.hang_up().unwrap();
+    assert!(status.success(), "{status}\n{}", stage.up.log());
+    assert_eq!(namespaces(&stage), [""; 0]);
+}
+
+#[test]
+fn who_removes_the_directory_loses_the_objects_and_nothing_stays() {
+    let Some(mut stage) = Stage::isolated(&["--nodes=2"]) else { return };
+    assert_eq!(namespaces(&stage).len(), 3);
+    std::fs::remove_dir_all(stage.up.data()).unwrap();
+    stage.up.interrupt().unwrap();
+    assert_eq!(namespaces(&stage), [""; 0]);
 }
 
 #[test]
@@ -87,6 +134,13 @@ fn down_removes_what_a_kill_has_left() {
     assert!(said.contains("removed 3 pods"), "{said}");
     assert_eq!(namespaces(&stage), [""; 0]);
     assert_eq!(processes("sleep 86398"), 0);
+    // Also where somebody has removed a part of the directory.
+    stage.up.start().unwrap();
+    stage.up.kill().unwrap();
+    std::fs::remove_file(stage.up.data().join("up.lock")).unwrap();
+    stage.up.down().unwrap();
+    assert_eq!(namespaces(&stage), [""; 0]);
+    assert!(!stage.up.data().exists());
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod machine;
 
 mod host;
 mod life;
+mod names;
 mod refusal;
 mod rollout;
 mod stage;

@@ -15,6 +15,8 @@ pub(super) enum Refusal {
     Unwanted,
     /// A port of the node is another Pod's.
     PortTaken,
+    /// It runs as many Pods as it can.
+    Full,
 }
 
 impl Refusal {
@@ -24,6 +26,7 @@ impl Refusal {
             Self::Tainted => "node(s) had untolerated taint(s)",
             Self::Unwanted => "node(s) didn't match Pod's node affinity/selector",
             Self::PortTaken => "node(s) didn't have free ports for the requested pod ports",
+            Self::Full => "Too many pods",
         }
     }
 
@@ -31,7 +34,7 @@ impl Refusal {
     fn is_crowd(self) -> bool {
         match self {
             Self::Cordoned | Self::Tainted | Self::Unwanted => false,
-            Self::PortTaken => true,
+            Self::PortTaken | Self::Full => true,
         }
     }
 }
@@ -57,6 +60,9 @@ pub(super) fn refusal(pod: &Pod, node: &Node, there: &[&Pod]) -> Option<Refusal>
     let taken = || there.iter().flat_map(|other| host_ports(other));
     if host_ports(pod).any(|port| taken().any(|other| collide(port, other))) {
         return Some(Refusal::PortTaken);
+    }
+    if node.most_pods().is_some_and(|most| there.len() >= most) {
+        return Some(Refusal::Full);
     }
     None
 }

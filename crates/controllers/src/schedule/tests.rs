@@ -129,6 +129,18 @@ fn ports_of_a_node_are_one_pods_alone() {
 }
 
 #[test]
+fn a_node_runs_no_more_pods_than_it_says() {
+    let nodes = [node("a", json!({"status": {"allocatable": {"pods": "2"}}}))];
+    let placed =
+        |name: &str, phase: &str| pod(name, json!({"spec": {"nodeName": "a"}, "status": {"phase": phase}}));
+    let there = [placed("x", "Running"), placed("y", "Succeeded")];
+    let waiting = ["p", "q"].map(|name| pod(name, json!({})));
+    let why = "0/1 nodes are available: 1 Too many pods.";
+    let nobody = "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+    assert_eq!(decided(&nodes, &there, &waiting), format!("p -> a\nq: {why} {nobody}\n"));
+}
+
+#[test]
 fn pods_of_an_owner_are_spread() {
     let owned = |name: &str, node: &str, uid: &str| {
         let owner = json!([{"kind": "ReplicaSet", "uid": uid, "controller": true}]);

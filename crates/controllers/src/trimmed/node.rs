@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Meta, condition};
+use super::{Condition, Meta, Pairs, condition};
 
 /// A machine that runs Pods.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -25,6 +25,11 @@ impl Node {
     /// What is said of whether it can run Pods.
     pub(crate) fn ready(&self) -> Option<&Condition> {
         condition(&self.status.conditions, "Ready")
+    }
+
+    /// How many Pods it runs at most, if it says so.
+    pub(crate) fn most_pods(&self) -> Option<usize> {
+        self.status.allocatable.get("pods")?.parse().ok()
     }
 
     /// The ranges that its Pods have their addresses from.
@@ -72,4 +77,6 @@ pub(crate) struct Taint {
 pub(crate) struct NodeStatus {
     /// What holds for it.
     pub(crate) conditions: Vec<Condition>,
+    /// What of it is for Pods.
+    pub(crate) allocatable: Pairs,
 }

@@ -188,6 +188,10 @@ impl Machine {
             slot.restore(container, found, &pod.object);
         }
         let network = if is_known && !addresses.is_empty() { Network::Ready } else { Network::Missing };
+        if network == Network::Missing {
+            // Whoever took the network away ended the containers, too: that is no failure of theirs.
+            slots.iter_mut().for_each(Slot::forgive);
+        }
         let conditions = Conditions::of(&pod.object);
         let volumes = if pod.volumes.is_empty() { Volumes::Ready } else { Volumes::Missing };
         Self {

@@ -152,6 +152,11 @@ impl Slot {
         }
     }
 
+    /// Starts it without a pause next time.
+    pub(super) fn forgive(&mut self) {
+        self.pause = None;
+    }
+
     fn run(&self) -> Run {
         Run { slot: self.index, attempt: self.attempts.saturating_sub(1) }
     }

@@ -1,0 +1,215 @@
+//! The shell: sockets, threads, and how what only others know is asked for.
+//!
+//! A thread for each UDP socket answers names of the zone by itself, in batches. Everything that takes time, and TCP, is
+//! a task. What this does *not* do: know what is true (`zone`), or ask other servers: it hands an [`Asked`] on.
+
+mod before;
+mod elsewhere;
+mod limit;
+mod pages;
+mod sockets;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use model::IpNet;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::answer::{Asking, Outcome};
+use crate::blocks::Blocks;
+use crate::source;
+use crate::wire::{Query, Reply, flag};
+use crate::zone::{Builder, Zone};
+use limit::Limit;
+use pages::Page;
+
+pub use sockets::{Error, Sockets};
+
+/// How many queries may wait for others at a time. More are answered with SERVFAIL.
+const MOST_WAITING: usize = 4096;
+
+/// A query that only others can answer. Who gets it sends a whole message as the answer, or drops the sender.
+#[derive(Debug)]
+pub struct Asked {
+    /// The query, whose question may be another than the client's.
+    pub message: Vec<u8>,
+    /// Who asks.
+    pub client: IpAddr,
+    /// Whether the query came over UDP.
+    pub is_udp: bool,
+    /// Where the answer goes. One that is too long for the client is cut here.
+    pub answer: oneshot::Sender<Vec<u8>>,
+}
+
+/// How clients are treated.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Networks whose clients get names from outside of the zone.
+    pub recursion: Vec<IpNet>,
+    /// How many bytes this server takes over UDP, and the most that it sends.
+    pub udp_size: u16,
+    /// How many answers a second one client gets over UDP; `None` for any number.
+    pub rate: Option<u32>,
+}
+
+/// Everything that a server needs but its source of objects.
+#[derive(Debug)]
+pub struct Settings {
+    /// The zone.
+    pub zone: crate::zone::Settings,
+    /// Where to answer. They may be of any network namespace.
+    pub sockets: Sockets,
+    /// How clients are treated.
+    pub policy: Policy,
+    /// Where `/health` is answered.
+    pub health: Option<TcpListener>,
+    /// Where `/ready` is answered.
+    pub ready: Option<TcpListener>,
+    /// Where `/metrics` is answered, with what is counted.
+    pub metrics: Option<(Vec<TcpListener>, telemetry::Metrics)>,
+    /// How long it goes on after it was told to stop, while `/health` and `/ready` say so.
+    pub lameduck: Duration,
+    /// Who knows the names outside of the zone; without, they are refused.
+    pub elsewhere: Option<mpsc::Sender<Asked>>,
+    /// What comes before the zone; see [`no_blocks`].
+    pub blocks: watch::Receiver<Arc<Blocks>>,
+}
+
+/// Answers what [`Settings`] have where nothing comes before the zone.
+pub fn no_blocks() -> watch::Receiver<Arc<Blocks>> {
+    watch::channel(Arc::default()).1
+}
+
+/// Serves the names of a cluster until told to stop.
+pub async fn run(
+    client: ::watch::client::Client,
+    settings: Settings,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let (tell, changes) = mpsc::channel(source::BACKLOG);
+    let zone = settings.zone.clone();
+    let source = source::follow_cluster(client, &zone, tell);
+    tokio::select! {
+        result = serve(settings, changes, stopping) => result,
+        () = async { source.await; std::future::pending().await } => Ok(()),
+    }
+}
+
+/// Serves names that follow from changes that anybody sends, until told to stop.
+pub async fn serve(
+    settings: Settings,
+    changes: mpsc::Receiver<crate::object::Change>,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let builder = Builder::new(settings.zone, source::now());
+    let (publish, zone) = watch::channel(builder.zone());
+    let front = Front {
+        zone: zone.clone(),
+        limit: settings.policy.rate.map(|rate| Arc::new(Limit::new(rate))),
+        policy: Arc::new(settings.policy),
+        elsewhere: settings.elsewhere,
+        blocks: settings.blocks,
+        waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+        turn: Arc::default(),
+        begun: Instant::now(),
+    };
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    let end = End(Arc::clone(&is_stopped));
+    let (udp, tcp) = settings.sockets.into_parts();
+    let threads = udp::start(udp, &front, &is_stopped)?;
+    let mut tasks = JoinSet::new();
+    for listener in tcp {
+        let listener = sockets::listener(listener)?;
+        tasks.spawn(tcp::accept(listener, front.clone()));
+    }
+    let told = stopping.clone();
+    let health: Page = Arc::new(move || pages::health(*told.borrow()));
+    let told = stopping.clone();
+    let ready: Page = Arc::new(move || pages::ready(zone.borrow().is_synced(), *told.borrow()));
+    for (listener, path, page) in [(settings.health, "/health", health), (settings.ready, "/ready", ready)] {
+        if let Some(listener) = listener {
+            tasks.spawn(pages::serve(sockets::listener(listener)?, path, page));
+        }
+    }
+    if let Some((listeners, metrics)) = settings.metrics {
+        let page: Page = Arc::new(move || (200, metrics.text().into()));
+        for listener in listeners {
+            tasks.spawn(pages::serve(sockets::listener(listener)?, "/metrics", Arc::clone(&page)));
+        }
+    }
+    let lameduck = settings.lameduck;
+    let stopped = async {
+        // Nobody who could tell it to stop is as good as being told.
+        drop(stopping.wait_for(|stops| *stops).await);
+        info!(?lameduck, "stopping");
+        tokio::time::sleep(lameduck).await;
+    };
+    tokio::select! {
+        // A source that ended leaves what it told true.
+        () = async { source::keep(builder, changes, &publish).await; std::future::pending().await } => {}
+        () = stopped => {}
+    }
+    drop(end);
+    tasks.shutdown().await;
+    udp::wait(threads).await;
+    Ok(())
+}
+
+/// Ends the threads when it is dropped, with the future that has it if need be.
+struct End(Arc<AtomicBool>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What every way in has in common.
+#[derive(Debug, Clone)]
+struct Front {
+    zone: watch::Receiver<Zone>,
+    policy: Arc<Policy>,
+    limit: Option<Arc<Limit>>,
+    elsewhere: Option<mpsc::Sender<Asked>>,
+    blocks: watch::Receiver<Arc<Blocks>>,
+    waiting: Arc<Semaphore>,
+    turn: Arc<AtomicU32>,
+    begun: Instant,
+}
+
+impl Front {
+    fn asking(&self, client: IpAddr, is_udp: bool, turn: u32) -> Asking {
+        Asking { is_udp, may_recurse: self.may_recurse(client), turn, udp_size: self.policy.udp_size }
+    }
+
+    fn may_recurse(&self, client: IpAddr) -> bool {
+        self.elsewhere.is_some() && self.policy.recursion.iter().any(|network| network.contains(&client))
+    }
+
+    /// Answers whether a client may have another answer over UDP, and counts it.
+    fn admits(&self, client: IpAddr) -> bool {
+        self.limit.as_ref().is_none_or(|limit| limit.admits(client, self.begun.elapsed()))
+    }
+}
+
+/// Answers one of two queries over the limit with "ask over TCP", which a forged address cannot, and none of the others.
+fn over_limit(message: &[u8], asking: &Asking, out: &mut [u8]) -> Outcome {
+    const SILENCE: Outcome = Outcome::Silence("over the limit");
+    if asking.turn.is_multiple_of(2) {
+        return SILENCE;
+    }
+    let Ok(query) = Query::read(message) else { return SILENCE };
+    let Some(mut reply) = Reply::to(&query, out, usize::from(asking.udp_size), asking.udp_size) else {
+        return SILENCE;
+    };
+    reply.set(flag::TRUNCATED);
+    Outcome::Reply(reply.finish())
+}

@@ -1,0 +1,66 @@
+//! The sockets of a server. They belong to the network namespace in which they are opened, wherever they are used.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use sys::datagram;
+
+/// Why a server cannot start. Reads after "failed to".
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct Error {
+    /// What was tried, with the address.
+    pub what: String,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Open sockets, of one or more addresses.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+}
+
+impl Sockets {
+    /// Opens an address for both protocols, in the network namespace of the calling thread. The kernel spreads clients over
+    /// as many UDP sockets as are wanted, each of which gets a thread.
+    ///
+    /// With port 0 all get the same free one.
+    pub fn open(&mut self, address: SocketAddr, count: usize) -> Result<SocketAddr, Error> {
+        let failed = |what: &str| {
+            let what = format!("{what} {address}");
+            move |source| Error { what, source }
+        };
+        // Another program's TCP listener may be on the port that was free for UDP.
+        let mut attempts = if address.port() == 0 { 20 } else { 1 };
+        let (first, listener, address) = loop {
+            let first = datagram::open(address).map_err(failed("listen on UDP"))?;
+            let bound = first.local_addr().map_err(failed("listen on UDP"))?;
+            attempts -= 1;
+            match TcpListener::bind(bound) {
+                Ok(listener) => break (first, listener, bound),
+                Err(_) if attempts > 0 => {}
+                Err(error) => return Err(failed("listen on TCP")(error)),
+            }
+        };
+        self.udp.push(first);
+        self.tcp.push(listener);
+        for _ in 1..count {
+            self.udp.push(datagram::open(address).map_err(failed("listen on UDP"))?);
+        }
+        Ok(address)
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<UdpSocket>, Vec<TcpListener>) {
+        (self.udp, self.tcp)
+    }
+}
+
+/// Makes a listener one of the runtime.
+pub(super) fn listener(listener: TcpListener) -> Result<tokio::net::TcpListener, Error> {
+    let failed = |source| Error { what: "use a TCP socket".to_owned(), source };
+    listener.set_nonblocking(true).map_err(failed)?;
+    tokio::net::TcpListener::from_std(listener).map_err(failed)
+}

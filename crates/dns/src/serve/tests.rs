@@ -1,0 +1,290 @@
+//! A whole server over loopback, with a source and a forwarder that are channels.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+
+use super::*;
+use crate::object::{Change, Key, Kind};
+use crate::script::{object, query, render, settings};
+
+struct Stage {
+    server: SocketAddr,
+    health: SocketAddr,
+    ready: SocketAddr,
+    changes: mpsc::Sender<Change>,
+    asked: mpsc::Receiver<Asked>,
+    stop: watch::Sender<bool>,
+    server_task: tokio::task::JoinHandle<Result<(), Error>>,
+}
+
+fn start(recursion: &str, rate: Option<u32>) -> Stage {
+    start_with(recursion, rate, no_blocks())
+}
+
+fn start_with(recursion: &str, rate: Option<u32>, blocks: watch::Receiver<Arc<Blocks>>) -> Stage {
+    let mut sockets = Sockets::default();
+    let server = sockets.open("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+    let [health, ready] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let (changes, from) = mpsc::channel(10);
+    let (elsewhere, asked) = mpsc::channel(200);
+    let (stop, stopping) = watch::channel(false);
+    let (health_at, ready_at) = (health.local_addr().unwrap(), ready.local_addr().unwrap());
+    let settings = Settings {
+        zone: settings(),
+        sockets,
+        policy: Policy { recursion: vec![recursion.parse().unwrap()], udp_size: 1232, rate },
+        health: Some(health),
+        ready: Some(ready),
+        metrics: None,
+        lameduck: Duration::from_millis(300),
+        elsewhere: Some(elsewhere),
+        blocks,
+    };
+    let server_task = tokio::spawn(serve(settings, from, stopping));
+    Stage { server, health: health_at, ready: ready_at, changes, asked, stop, server_task }
+}
+
+impl Stage {
+    async fn tell(&self, line: &str) {
+        self.changes.send(Change::Put(object(line))).await.unwrap();
+    }
+
+    async fn sync(&self) {
+        for kind in [Kind::Service, Kind::Slice, Kind::Namespace] {
+            self.changes.send(Change::Synced(kind)).await.unwrap();
+        }
+    }
+
+    /// Asks over UDP from a port of its own.
+    async fn ask(&self, text: &str) -> String {
+        let (server, message) = (self.server, query(text, None));
+        blocking(move || ask_udp(server, &message)).await
+    }
+
+    /// Asks until the answer is the expected one.
+    async fn expect(&self, text: &str, expected: &str) {
+        let begun = Instant::now();
+        loop {
+            let found = self.ask(text).await;
+            if found.lines().next() == Some(expected) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{text}: {found}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn page(&self, address: SocketAddr, path: &'static str) -> String {
+        blocking(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text.lines().next().unwrap().to_owned()
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+fn ask_udp(server: SocketAddr, message: &[u8]) -> String {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    client.connect(server).unwrap();
+    client.send(message).unwrap();
+    let mut buffer = [0; 4096];
+    client.recv(&mut buffer).map_or_else(|_| "silence".to_owned(), |len| render(&buffer[..len]))
+}
+
+#[tokio::test]
+async fn from_the_first_query_to_the_last() {
+    let stage = start("127.0.0.0/8", None);
+    let web = "A web.default.svc.cluster.local";
+    stage.tell("service default/web 10.96.0.7 http/tcp:80").await;
+    stage.expect(web, "SERVFAIL").await;
+    assert_eq!(stage.page(stage.health, "/health").await, "HTTP/1.1 200 OK");
+    assert_eq!(stage.page(stage.ready, "/ready").await, "HTTP/1.1 503 Service Unavailable");
+    stage.sync().await;
+    stage.expect(web, "NOERROR aa").await;
+    assert_eq!(stage.page(stage.ready, "/ready").await, "HTTP/1.1 200 OK");
+    assert_eq!(stage.page(stage.ready, "/health").await, "HTTP/1.1 404 Not Found");
+    // A change is seen at once, a new list changes nothing.
+    stage.changes.send(Change::Gone(Kind::Service, Key::new("default", "web"))).await.unwrap();
+    stage.expect(web, "NXDOMAIN aa").await;
+    stage.tell("service default/web 10.96.0.8").await;
+    stage.sync().await;
+    stage.expect(web, "NOERROR aa").await;
+    // It goes on for a while, and says so.
+    stage.stop.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(stage.page(stage.health, "/health").await, "HTTP/1.1 503 Service Unavailable");
+    assert!(stage.ask(web).await.contains("10.96.0.8"));
+    tokio::time::timeout(Duration::from_secs(5), stage.server_task).await.unwrap().unwrap().unwrap();
+    let mut again = Sockets::default();
+    assert_eq!(again.open(stage.server, 1).unwrap(), stage.server);
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_leaves_its_address() {
+    let stage = start("127.0.0.0/8", None);
+    stage.sync().await;
+    stage.expect("A default.svc.cluster.local", "NXDOMAIN aa").await;
+    stage.server_task.abort();
+    let begun = Instant::now();
+    // Only a socket without others on its port can have it alone.
+    while UdpSocket::bind(stage.server).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn others_are_asked_for_the_rest() {
+    let mut stage = start("127.0.0.0/8", None);
+    stage.tell("alias default/www example.org").await;
+    stage.sync().await;
+    stage.expect("A none.default.svc.cluster.local", "NXDOMAIN aa").await;
+    let others = async {
+        while let Some(asked) = stage.asked.recv().await {
+            let mut answer = asked.message.clone();
+            answer[2..4].copy_from_slice(&[0x81, 0x80]);
+            answer[7] = 1;
+            answer.extend(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x05\x00\x04\xc0\x00\x02\x01");
+            assert_eq!((asked.client.to_string().as_str(), asked.is_udp), ("127.0.0.1", true));
+            asked.answer.send(answer).unwrap();
+        }
+    };
+    let server = stage.server;
+    let questions = ["A Example.org", "A www.default.svc.cluster.local"];
+    let asking = blocking(move || questions.map(|text| ask_udp(server, &query(text, None))));
+    let answers = tokio::select! {
+        () = others => panic!(),
+        answers = asking => answers,
+    };
+    assert_eq!(answers[0], "NOERROR\nExample.org. 5 A 192.0.2.1");
+    assert_eq!(
+        answers[1],
+        "NOERROR\nwww.default.svc.cluster.local. 5 CNAME example.org.\nexample.org. 5 A 192.0.2.1"
+    );
+}
+
+#[tokio::test]
+async fn only_known_networks_may_recurse() {
+    let stage = start("192.0.2.0/24", None);
+    stage.sync().await;
+    stage.expect("A default.svc.cluster.local", "NXDOMAIN aa").await;
+    stage.expect("A example.org", "REFUSED").await;
+}
+
+#[tokio::test]
+async fn a_greedy_client_is_sent_to_tcp() {
+    let stage = start("127.0.0.0/8", Some(10));
+    stage.sync().await;
+    let server = stage.server;
+    let answers = blocking(move || {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        client.connect(server).unwrap();
+        for _ in 0..40 {
+            client.send(&query("A cluster.local", None)).unwrap();
+        }
+        let mut buffer = [0; 4096];
+        let mut counts = [0, 0];
+        while let Ok(len) = client.recv(&mut buffer) {
+            counts[usize::from(render(&buffer[..len]) == "NOERROR tc")] += 1;
+        }
+        counts
+    })
+    .await;
+    // Ten, and one more for every tenth of a second that it takes; half of the rest is told, half meets silence.
+    assert!((10..=20).contains(&answers[0]) && (10..=15).contains(&answers[1]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn tcp_takes_several_queries_at_once() {
+    let mut stage = start("127.0.0.0/8", None);
+    stage.tell("service default/web 10.96.0.7").await;
+    stage.sync().await;
+    stage.expect("A web.default.svc.cluster.local", "NOERROR aa").await;
+    let server = stage.server;
+    let exchange = blocking(move || {
+        let mut stream = TcpStream::connect(server).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // The first waits for somebody else, the second does not wait for it; the frames come in pieces.
+        let questions = ["A example.org", "A web.default.svc.cluster.local"].map(|text| query(text, None));
+        let frames: Vec<u8> =
+            questions.iter().flat_map(|query| [&[0, query.len() as u8], &query[..]].concat()).collect();
+        for piece in frames.chunks(7) {
+            stream.write_all(piece).unwrap();
+        }
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answers = Vec::new();
+        stream.read_to_end(&mut answers).unwrap();
+        let mut texts = Vec::new();
+        while !answers.is_empty() {
+            let len = usize::from(u16::from_be_bytes([answers[0], answers[1]]));
+            texts.push(render(&answers[2..2 + len]).lines().next().unwrap().to_owned());
+            answers.drain(..2 + len);
+        }
+        texts
+    });
+    let others = async {
+        let asked = stage.asked.recv().await.unwrap();
+        assert!(!asked.is_udp);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Nobody knows: the client is told to try again.
+        drop(asked);
+    };
+    let (texts, ()) = tokio::join!(exchange, others);
+    assert_eq!(texts, ["NOERROR aa", "SERVFAIL"]);
+    // What is no query ends the connection.
+    let rest = blocking(move || {
+        let mut stream = TcpStream::connect(server).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(b"\0\x03GET").unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).map(|_| rest)
+    })
+    .await;
+    assert_eq!(rest.ok(), Some(Vec::new()));
+}
+
+#[tokio::test]
+async fn names_are_given_or_stand_for_others() {
+    let corefile = ". {\n hosts /nonexistent {\n 10.0.0.1 a.org\n ttl 60\n fallthrough\n }\n \
+        rewrite name www.org web.default.svc.cluster.local\n rewrite name suffix .own.org .default.svc.cluster.local\n \
+        rewrite name x.org a.org\n rewrite name far.org far.net\n}";
+    let configured = crate::config::Settings::parse(corefile, &|_| None).unwrap();
+    let metrics = crate::metrics::DnsMetrics::register(&telemetry::Metrics::default(), "");
+    let blocks = Arc::new(Blocks::new(&configured.servers, &metrics).unwrap());
+    let (_keep, told) = watch::channel(blocks);
+    let mut stage = start_with("127.0.0.0/8", None, told);
+    stage.tell("service default/web 10.96.0.7 http/tcp:80").await;
+    stage.sync().await;
+    stage.expect("A web.default.svc.cluster.local", "NOERROR aa").await;
+    for (text, expected) in [
+        ("A a.org", "NOERROR aa\na.org. 60 A 10.0.0.1"),
+        ("A WWW.org", "NOERROR aa\nWWW.org. 5 A 10.96.0.7"),
+        ("A web.own.org", "NOERROR aa\nweb.own.org. 5 A 10.96.0.7"),
+        ("A x.org", "NOERROR aa\nx.org. 60 A 10.0.0.1"),
+    ] {
+        assert_eq!(stage.ask(text).await, expected, "{text}");
+    }
+    assert!(stage.ask("A none.own.org").await.starts_with("NXDOMAIN aa"));
+    let others = async {
+        let asked = stage.asked.recv().await.unwrap();
+        assert_eq!(Query::read(&asked.message).unwrap().name.to_string(), "far.net.");
+        let mut answer = asked.message.clone();
+        answer[2..4].copy_from_slice(&[0x81, 0x80]);
+        answer[7] = 1;
+        answer.extend(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x05\x00\x04\xc0\x00\x02\x01");
+        asked.answer.send(answer).unwrap();
+    };
+    let server = stage.server;
+    let asking = blocking(move || ask_udp(server, &query("A far.org", None)));
+    let ((), answer) = tokio::join!(others, asking);
+    assert_eq!(answer, "NOERROR\nfar.org. 5 A 192.0.2.1");
+}

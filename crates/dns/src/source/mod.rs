@@ -1,0 +1,102 @@
+//! Where objects come from: an API server that is followed, or whoever else sends [`Change`]s; and the zone that is
+//! published from them.
+//!
+//! A watch that breaks takes nothing back, so an answer never becomes empty by it.
+
+mod decode;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+use watch_client::{Client, Collection, Told, follow};
+
+use crate::object::{Change, Key, Kind, Object};
+use crate::zone::{Builder, Pods, Settings, Zone};
+
+use ::watch::client as watch_client;
+
+/// How many changes wait for the zone.
+pub const BACKLOG: usize = 1024;
+/// How many changes go into one published zone. While a cluster is read the first time there are many.
+const MOST_AT_ONCE: usize = 4096;
+
+/// Follows everything that a zone needs from an API server, until nobody listens any more.
+pub async fn follow_cluster(client: Client, settings: &Settings, changes: mpsc::Sender<Change>) {
+    let kind = |kind, path: &'static str, read| Followed { kind, path, fields: "", read };
+    let pods = async {
+        if settings.pods == Pods::Verified {
+            let fields = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown";
+            let pods = Followed { kind: Kind::Pod, path: "/api/v1/pods", fields, read: decode::pod };
+            pods.follow(client.clone(), changes.clone()).await;
+        }
+    };
+    tokio::join!(
+        kind(Kind::Service, "/api/v1/services", decode::service).follow(client.clone(), changes.clone()),
+        kind(Kind::Slice, "/apis/discovery.k8s.io/v1/endpointslices", decode::slice)
+            .follow(client.clone(), changes.clone()),
+        kind(Kind::Namespace, "/api/v1/namespaces", decode::namespace)
+            .follow(client.clone(), changes.clone()),
+        pods,
+    );
+}
+
+/// One kind to follow.
+struct Followed {
+    kind: Kind,
+    path: &'static str,
+    fields: &'static str,
+    read: fn(&[u8]) -> Result<Object, String>,
+}
+
+impl Followed {
+    async fn follow(self, client: Client, changes: mpsc::Sender<Change>) {
+        let (tell, mut told) = mpsc::channel(64);
+        let collection = Collection { fields: self.fields.to_owned(), ..Collection::all(self.path) };
+        let hand_on = async {
+            while let Some(told) = told.recv().await {
+                let change = match told {
+                    Told::Put(object) => Change::Put(object),
+                    Told::Gone { namespace, name } => Change::Gone(self.kind, Key::new(&namespace, &name)),
+                    Told::Synced => Change::Synced(self.kind),
+                };
+                if changes.send(change).await.is_err() {
+                    return;
+                }
+            }
+        };
+        // The one ends with the other: nobody tells, or nobody listens.
+        tokio::select! {
+            () = follow(client, collection, self.read, tell) => {}
+            () = hand_on => {}
+        }
+    }
+}
+
+/// Keeps the published zone in step with the changes, until they end.
+///
+/// A change is published at once; what arrives while one is being worked on goes into the next zone together.
+pub async fn keep(mut builder: Builder, mut changes: mpsc::Receiver<Change>, zone: &watch::Sender<Zone>) {
+    let mut waiting = Vec::new();
+    while changes.recv_many(&mut waiting, MOST_AT_ONCE).await > 0 {
+        let serial = now();
+        let mut is_changed = false;
+        for change in waiting.drain(..) {
+            is_changed |= builder.apply(change, serial);
+        }
+        if !is_changed {
+            continue;
+        }
+        let next = builder.zone();
+        if next.is_synced() && !zone.borrow().is_synced() {
+            info!(names = next.len(), "synced");
+        }
+        zone.send_replace(next);
+    }
+}
+
+/// Answers the time in seconds since 1970, as it stands in the zone's SOA record.
+pub(crate) fn now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    since.as_secs() as u32
+}

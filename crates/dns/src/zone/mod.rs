@@ -1,0 +1,271 @@
+//! What names there are, as answers written ahead: [`Builder`] keeps a [`Zone`] in step with the objects of a cluster, and
+//! a `Zone` is a picture of one moment that any number of threads can read.
+//!
+//! Pure. What this does *not* do: read queries (`answer` does) or fetch objects (`source` does).
+
+mod builder;
+mod entry;
+mod service;
+mod shelves;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use shelves::Shelves;
+
+use crate::wire::{Name, NameBuffer};
+
+pub use builder::Builder;
+pub(crate) use entry::each;
+pub use entry::{Entry, Set};
+
+/// The version of the specification.
+const VERSION: &[u8] = b"1.1.0";
+/// How long the version may be kept, in seconds; it changes with the program.
+const VERSION_TTL: u32 = 28_800;
+
+/// What zones there are and what they have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The zone of Services: `cluster.local`.
+    pub zone: Name,
+    /// Zones of names for addresses, such as `in-addr.arpa` or `96.10.in-addr.arpa`.
+    pub reverse: Vec<Name>,
+    /// Zones whose unknown names may be known elsewhere.
+    pub fallthrough: Vec<Name>,
+    /// What becomes of names of Pods.
+    pub pods: Pods,
+    /// How many seconds an answer may be kept.
+    pub ttl: u32,
+    /// The addresses of this server, for the zone's NS record.
+    pub servers: Vec<IpAddr>,
+    /// The only namespaces that are shown; all where it is empty.
+    pub namespaces: BTreeSet<Box<str>>,
+    /// Whether endpoints without a hostname are named after their Pods.
+    pub names_endpoints_after_pods: bool,
+    /// Whether Services with a ClusterIP but without ready endpoints have no name.
+    pub ignores_empty_services: bool,
+    /// Whether the first query of a search is answered as the last one would be ([`Zone::search`]).
+    pub answers_searches: bool,
+}
+
+/// What becomes of names of Pods, which are addresses: `10-0-0-1.default.pod.cluster.local`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pods {
+    /// There are none.
+    Disabled,
+    /// Any address in an existing namespace has its name.
+    Insecure,
+    /// Where a Pod has the address, it has the name.
+    Verified,
+}
+
+impl Settings {
+    /// The usual settings for a zone: no names of Pods, all reverse zones, answers kept for 5 seconds.
+    pub fn new(zone: Name) -> Self {
+        let reverse = ["in-addr.arpa", "ip6.arpa"].map(|name| name.parse().expect("a name"));
+        Self {
+            zone,
+            reverse: reverse.to_vec(),
+            fallthrough: reverse.to_vec(),
+            pods: Pods::Disabled,
+            ttl: 5,
+            servers: Vec::new(),
+            namespaces: BTreeSet::new(),
+            names_endpoints_after_pods: false,
+            ignores_empty_services: false,
+            answers_searches: false,
+        }
+    }
+
+    /// Answers the zone with the longest name in which a name, in lower case, lies.
+    pub fn zone_of(&self, name: &NameBuffer) -> Option<&Name> {
+        let zones = std::iter::once(&self.zone).chain(&self.reverse);
+        zones.filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.as_wire().len())
+    }
+
+    /// Answers whether an unknown name, in lower case, may be known elsewhere.
+    pub fn falls_through(&self, name: &NameBuffer) -> bool {
+        self.fallthrough.iter().any(|zone| name.is_within(zone))
+    }
+}
+
+/// All names of one moment. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Zone {
+    settings: Arc<Settings>,
+    names: Shelves,
+    serial: u32,
+    is_synced: bool,
+}
+
+/// What there is under a name without an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// The name of a Pod, which is this address.
+    Pod(IpAddr),
+    /// Nothing, but there may be something below it.
+    Empty,
+    /// No such name.
+    Unknown,
+}
+
+/// Where a search ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Search {
+    /// At a name of the zone.
+    Here(Name),
+    /// At a name that only others may know.
+    Elsewhere(Name),
+}
+
+impl Zone {
+    /// Answers the settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Answers the number of this state, which grows with every change: seconds since 1970 at the last one.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// Answers whether everything was told once.
+    pub fn is_synced(&self) -> bool {
+        self.is_synced
+    }
+
+    /// Answers what is known of a name, given in lower case.
+    pub fn entry(&self, wire: &[u8]) -> Option<&Entry> {
+        self.names.get(wire)
+    }
+
+    /// Answers how many names there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Answers whether there is no name at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Answers what there is under a name, in lower case and within `zone`, that has no entry.
+    pub fn absence(&self, name: &NameBuffer, zone: &Name) -> Absence {
+        if *zone != self.settings.zone {
+            return if is_part_of_address(name) { Absence::Empty } else { Absence::Unknown };
+        }
+        if self.settings.pods != Pods::Insecure {
+            return Absence::Unknown;
+        }
+        self.pod(name).map_or(Absence::Unknown, Absence::Pod)
+    }
+
+    /// Answers where a client ends that looks for a name in the domains of its resolv.conf, when this is its first query:
+    /// `www.example.org.default.svc.cluster.local` ends at `www.example.org`, `web.shop.default.svc.cluster.local` at
+    /// `web.shop.svc.cluster.local`. `None` for what is no such query, or leads to nothing within the zone.
+    ///
+    /// A name of one label is not looked for elsewhere: it is a Service that is not there more often than a name of the world.
+    pub fn search(&self, name: &NameBuffer) -> Option<Search> {
+        let zone = &self.settings.zone;
+        let below =
+            name.as_wire().len().checked_sub(zone.as_wire().len()).filter(|_| name.is_within(zone))?;
+        // The name is what is looked for, then namespace, `svc`, and the zone.
+        let starts: Vec<usize> = starts(&name.as_wire()[..below]).collect();
+        let [_, _, .., namespace, _] = *starts.as_slice() else { return None };
+        self.entry(&name.as_wire()[namespace..])
+            .filter(|_| name.as_wire()[namespace..below].ends_with(b"\x03svc"))?;
+        let wanted = &name.as_wire()[..namespace];
+        let labels = || starts.iter().take(starts.len() - 2).map(|at| label_at(wanted, *at));
+        let whole = Name::of_labels(labels(), &Name::root())?;
+        if whole.is_within(zone) {
+            return self.is_known(&whole).then_some(Search::Here(whole));
+        }
+        let service = Name::of_labels(labels().chain([&b"svc"[..]]), zone).filter(|name| self.is_known(name));
+        let here = service.or_else(|| Name::of_labels(labels(), zone).filter(|name| self.is_known(name)));
+        Some(here.map_or(Search::Elsewhere(whole), Search::Here))
+    }
+
+    fn is_known(&self, name: &Name) -> bool {
+        let absence = || self.absence(&NameBuffer::from(name), &self.settings.zone);
+        self.entry(name.as_wire()).is_some() || absence() != Absence::Unknown
+    }
+
+    /// Answers the address that is the name of a Pod, where its namespace exists.
+    fn pod(&self, name: &NameBuffer) -> Option<IpAddr> {
+        let wire = name.as_wire();
+        let first = usize::from(*wire.first()?);
+        let (label, above) = wire.get(1..)?.split_at_checked(first)?;
+        // Only a namespace's name of Pods has an entry and begins above the zone with `pod`.
+        let mut labels = name.labels().skip(2);
+        if labels.next()? != b"pod" || labels.count() != self.settings.zone.labels().count() {
+            return None;
+        }
+        self.entry(above)?;
+        address_of(label)
+    }
+}
+
+/// Answers where the labels of a name begin.
+fn starts(wire: &[u8]) -> impl Iterator<Item = usize> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let at = next;
+        next += usize::from(*wire.get(at)?) + 1;
+        Some(at)
+    })
+}
+
+fn label_at(wire: &[u8], at: usize) -> &[u8] {
+    &wire[at + 1..=at + usize::from(wire[at])]
+}
+
+/// Answers the address that a label with dashes stands for.
+fn address_of(label: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(label).ok()?;
+    let is_v4 = text.bytes().filter(|byte| *byte == b'-').count() == 3 && !text.contains("--");
+    if is_v4 {
+        return text.replace('-', ".").parse::<Ipv4Addr>().ok().map(IpAddr::V4);
+    }
+    text.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+}
+
+/// Answers whether addresses may lie below a name of a reverse zone.
+fn is_part_of_address(name: &NameBuffer) -> bool {
+    let labels: Vec<&[u8]> = name.labels().collect();
+    let Some((digits, family)) = labels.len().checked_sub(2).map(|at| labels.split_at(at)) else {
+        return true;
+    };
+    let is_octet = |label: &&[u8]| {
+        std::str::from_utf8(label)
+            .is_ok_and(|text| text.parse::<u8>().is_ok_and(|octet| octet.to_string() == text))
+    };
+    let is_nibble = |label: &&[u8]| label.len() == 1 && label[0].is_ascii_hexdigit();
+    match family {
+        [b"in-addr", b"arpa"] => digits.len() < 4 && digits.iter().all(is_octet),
+        [b"ip6", b"arpa"] => digits.len() < 32 && digits.iter().all(is_nibble),
+        _ => false,
+    }
+}
+
+/// Answers the name under which an address is looked up.
+pub fn reverse_name(address: IpAddr) -> Name {
+    let text = match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(address) => {
+            let digits =
+                address.octets().iter().rev().fold(String::new(), |digits, byte| {
+                    digits + &format!("{:x}.{:x}.", byte & 15, byte >> 4)
+                });
+            digits + "ip6.arpa"
+        }
+    };
+    text.parse().expect("digits and known labels")
+}
