@@ -128,7 +128,12 @@ impl Row {
             micros(self.most)
         );
         for other in all.iter().filter(|other| other.name != self.name) {
-            print!("  {}: {:.2}, {:.2}", other.name, self.rate / other.rate, other.cost / self.cost);
+            print!(
+                "  x {}: {:.2} ({:.2} by core time)",
+                other.name,
+                self.rate / other.rate,
+                other.cost / self.cost
+            );
         }
         println!();
     }
