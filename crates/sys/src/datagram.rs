@@ -10,8 +10,6 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 
 /// How many datagrams a batch has at most.
 pub const BATCH: usize = 32;
-/// How many datagrams a batch asks for at least, however few there were.
-const FEWEST: usize = 4;
 /// Room for one control message of either family.
 const CONTROL: usize = 64;
 
@@ -30,9 +28,6 @@ pub struct Peer {
 struct Control([u8; CONTROL]);
 
 /// Received datagrams and the room for their answers.
-///
-/// It asks the kernel for twice as many as there were the last time: headers that nothing comes for cost as much to set up
-/// as others, which is most of the work where datagrams come one by one.
 pub struct Batch {
     received: Vec<u8>,
     answers: Vec<u8>,
@@ -40,7 +35,6 @@ pub struct Batch {
     peers: [Peer; BATCH],
     lengths: [usize; BATCH],
     answer_lengths: [usize; BATCH],
-    wanted: usize,
     count: usize,
 }
 
@@ -88,7 +82,6 @@ impl Batch {
             peers: [Peer::nobody(); BATCH],
             lengths: [0; BATCH],
             answer_lengths: [0; BATCH],
-            wanted: FEWEST,
             count: 0,
         }
     }
@@ -102,7 +95,7 @@ impl Batch {
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         // SAFETY: as above.
         let mut parts: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
-        let rooms = self.received.chunks_exact_mut(self.room.0).take(self.wanted);
+        let rooms = self.received.chunks_exact_mut(self.room.0);
         for (((header, part), peer), room) in
             headers.iter_mut().zip(&mut parts).zip(&mut self.peers).zip(rooms)
         {
@@ -121,7 +114,7 @@ impl Batch {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
-                self.wanted as _,
+                BATCH as _,
                 libc::MSG_WAITFORONE as _,
                 none,
             )
@@ -129,8 +122,7 @@ impl Batch {
         if got < 0 {
             return Err(io::Error::last_os_error());
         }
-        self.count = (got as usize).min(self.wanted);
-        self.wanted = (self.count * 2).clamp(FEWEST, BATCH);
+        self.count = (got as usize).min(BATCH);
         for (at, header) in headers.iter().enumerate().take(self.count) {
             self.lengths[at] = (header.msg_len as usize).min(self.room.0);
             self.answer_lengths[at] = 0;
@@ -353,32 +345,6 @@ mod tests {
         echo("0.0.0.0:0", &["127.0.0.1", "127.0.0.2", "127.1.2.3"]);
         echo("[::]:0", &["127.0.0.2", "[::1]"]);
         echo("[::1]:0", &["[::1]"]);
-    }
-
-    #[test]
-    fn a_batch_grows_with_what_comes() {
-        let server = open("127.0.0.1:0".parse().unwrap()).unwrap();
-        set_patience(&server, Duration::from_secs(5)).unwrap();
-        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.connect(server.local_addr().unwrap()).unwrap();
-        let mut batch = Batch::new(10, 10);
-        let mut receive = |count: u8| {
-            for number in 0..count {
-                client.send(&[number]).unwrap();
-            }
-            let (mut counts, mut next) = (Vec::new(), 0);
-            while next < count {
-                counts.push(batch.receive(&server).unwrap());
-                for number in 0..counts[counts.len() - 1] {
-                    assert_eq!(batch.get(number).0, [next]);
-                    next += 1;
-                }
-            }
-            counts
-        };
-        assert_eq!(receive(100), [4, 8, 16, 32, 32, 8]);
-        assert_eq!(receive(20), [16, 4]);
-        assert_eq!([receive(1), receive(1), receive(5)], [vec![1], vec![1], vec![4, 1]]);
     }
 
     #[test]
