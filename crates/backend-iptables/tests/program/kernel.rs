@@ -7,9 +7,10 @@ use backend_iptables::{HAIRPIN, HAIRPIN_V6, IptablesBackend, Key, cleanup, rende
 use model::{Family, View};
 use sys::iptables::{Host, Iptables, Xtables};
 use sys::testing::in_new_network_namespace;
-use testkit::generate::{cluster, sample};
+use testkit::generate::{cluster, sample, view};
 
-use crate::cluster::{options, view};
+use crate::specification::options;
+
 use crate::specification::driver;
 
 fn views(family: Family) -> impl Iterator<Item = View> {

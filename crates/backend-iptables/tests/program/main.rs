@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod cluster;
 mod cost;
 mod kernel;
 mod specification;

@@ -2,16 +2,15 @@
 
 use backend::Driver;
 use backend_iptables::{IptablesBackend, Program, render};
-use desired::route;
-use model::{Family, Origin, View};
+use desired::{Options, route};
+use model::{Family, Manners, Origin, View};
 use proptest::prelude::any;
+use proptest::strategy::Strategy;
 use proptest::{prop_assert_eq, proptest};
 use sys::Error;
 use sys::ipset::Element;
 use sys::iptables::Xtables;
-use testkit::generate::cluster_and_packets;
-
-use crate::cluster::{options, view};
+use testkit::generate::{self, cluster_and_packets, view};
 
 /// A kernel that holds nothing and takes everything.
 #[derive(Default)]
@@ -44,6 +43,18 @@ impl Xtables for Nowhere {
     fn remove_set(&mut self, _: &str) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// Options of every kind, with the manners of iptables mode.
+pub(crate) fn options() -> impl Strategy<Value = Options> {
+    (generate::options(), any::<bool>()).prop_map(|(options, localhost_node_ports)| Options {
+        manners: Manners {
+            guards_service_addresses: false,
+            localhost_node_ports,
+            drops_invalid: localhost_node_ports,
+        },
+        ..options
+    })
 }
 
 /// A driver that wants this and has written nothing.

@@ -11,9 +11,8 @@ use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::{prop_assert_eq, proptest};
 use sys::nftables::{FakeNftables, Fault, Nftables};
-use testkit::generate::{cluster, history, sample};
+use testkit::generate::{cluster, history, options, sample, view};
 
-use crate::cluster::{options, view};
 use crate::specification::driver;
 
 type FakeDriver = Driver<NftablesBackend<FakeNftables>>;

@@ -8,9 +8,7 @@ use backend_nftables::{Key, NftablesBackend, TABLE, Value, cleanup};
 use model::{Family, View};
 use sys::nftables::{NftSocket, Nftables};
 use sys::testing::in_new_network_namespace;
-use testkit::generate::{cluster, sample};
-
-use crate::cluster::{options, view};
+use testkit::generate::{cluster, options, sample, view};
 
 fn driver(view: &View) -> Driver<NftablesBackend<NftSocket>> {
     let mut driver = Driver::new(NftablesBackend::new(view.node.family, NftSocket::open().unwrap()));

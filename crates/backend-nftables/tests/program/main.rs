@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod cluster;
 mod faults;
 mod kernel;
 mod specification;

@@ -7,9 +7,7 @@ use model::{Family, View};
 use proptest::prelude::any;
 use proptest::{prop_assert_eq, proptest};
 use sys::nftables::FakeNftables;
-use testkit::generate::cluster_and_packets;
-
-use crate::cluster::{options, view};
+use testkit::generate::{cluster_and_packets, options, view};
 
 /// A driver that wants this and has written nothing.
 pub(crate) fn driver(view: &View) -> Driver<NftablesBackend<FakeNftables>> {

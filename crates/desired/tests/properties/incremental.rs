@@ -7,7 +7,7 @@ use model::{Family, NodeView, ServiceKey, ServiceView};
 use objects::{EndpointSlice, Event, Objects, Touched};
 use proptest::collection::vec;
 use proptest::{option, prop_assert_eq, proptest};
-use testkit::generate::{Cluster, cluster, history, sample, universe};
+use testkit::generate::{self, Cluster, cluster, history, sample, universe};
 
 use crate::scratch;
 
@@ -55,8 +55,8 @@ fn contents(objects: &Objects) -> Cluster {
 proptest! {
     #[test]
     fn incremental_equals_from_scratch(
-        first in scratch::options(),
-        others in vec(option::weighted(0.1, scratch::options()), 20),
+        first in generate::options(),
+        others in vec(option::weighted(0.1, generate::options()), 20),
         history in history(60),
         portions in vec(1..8_usize, 20),
     ) {
@@ -98,7 +98,7 @@ fn of(cluster: Cluster) -> (Objects, Held) {
 }
 
 fn options() -> Options {
-    Options { masquerade_all: false, node_addresses: Vec::new(), ..sample(&scratch::options(), 1) }
+    Options { masquerade_all: false, node_addresses: Vec::new(), ..sample(&generate::options(), 1) }
 }
 
 fn big_cluster() -> Cluster {

@@ -6,7 +6,7 @@ use desired::route;
 use model::{Endpoint, Family, FrontendView, Outcome, PortView, Route, Scope, ServiceKey, View};
 use proptest::prelude::any;
 use proptest::{prop_assert, prop_assert_eq, proptest};
-use testkit::generate::{cluster, cluster_and_packets, sample};
+use testkit::generate::{cluster, cluster_and_packets, options, sample};
 
 use crate::scratch;
 
@@ -24,7 +24,7 @@ fn used(port: &PortView, scope: Scope) -> Vec<Endpoint> {
 
 proptest! {
     #[test]
-    fn routes_are_what_the_fates_say(options in scratch::options(), cluster in cluster(), v6 in any::<bool>()) {
+    fn routes_are_what_the_fates_say(options in options(), cluster in cluster(), v6 in any::<bool>()) {
         let family = if v6 { Family::V6 } else { Family::V4 };
         let view = scratch::view(&options, &cluster, family);
         for (_, port) in ports(&view) {
@@ -40,7 +40,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_slices_does_not_matter(cluster in cluster(), options in scratch::options()) {
+    fn the_order_of_slices_does_not_matter(cluster in cluster(), options in options()) {
         let mut turned = cluster.clone();
         turned.slices.reverse();
         turned.services.reverse();
@@ -56,7 +56,7 @@ proptest! {
     #[test]
     fn every_frontend_is_programmed_for_one_service_and_the_shadowed_know_for_which(
         cluster in cluster(),
-        options in scratch::options(),
+        options in options(),
     ) {
         for family in Family::BOTH {
             let view = scratch::view(&options, &cluster, family);
@@ -80,7 +80,7 @@ proptest! {
     #[test]
     fn a_packet_has_one_outcome_or_several_endpoints(
         (cluster, packets) in cluster_and_packets(Family::V4, 10),
-        options in scratch::options(),
+        options in options(),
     ) {
         let view = scratch::view(&options, &cluster, Family::V4);
         for packet in packets {
@@ -97,8 +97,7 @@ proptest! {
 fn random_packets_meet_every_kind_of_outcome() {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for seed in 0..300 {
-        let (options, (cluster, packets)) =
-            sample(&(scratch::options(), cluster_and_packets(Family::V4, 10)), seed);
+        let (options, (cluster, packets)) = sample(&(options(), cluster_and_packets(Family::V4, 10)), seed);
         let view = scratch::view(&options, &cluster, Family::V4);
         for outcomes in packets.iter().map(|packet| route(&view, packet)) {
             let kind = match outcomes.first().expect("every packet has an outcome") {

@@ -8,6 +8,7 @@
 //! What it does *not* do: say what should come out.
 
 mod objects;
+mod options;
 mod packets;
 pub mod universe;
 
@@ -15,6 +16,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 pub use self::objects::{Cluster, cluster, history, node, service, service_cidr, slice};
+pub use self::options::{options, view};
 pub use self::packets::{cluster_and_packets, packet};
 
 /// One value of a strategy, the same for the same seed: for benches and loops that are no proptest.
