@@ -4,4 +4,5 @@
 
 mod cost;
 mod kernel;
+mod precedence;
 mod specification;
