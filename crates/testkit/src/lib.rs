@@ -6,6 +6,7 @@ pub mod answers;
 pub mod apiserver;
 pub mod cases;
 pub mod generate;
+pub mod kubectl;
 pub mod protobuf;
 pub mod traffic;
 pub mod up;

@@ -1,11 +1,10 @@
 //! A server, the controllers, nodes, and kubectl to look at them.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use controllers::{Controller, Settings};
 use testkit::answers;
+use testkit::kubectl::Kubectl;
 use tokio::runtime::Runtime;
 use tokio::sync::watch as channel;
 use watch::ApiConfig;
@@ -14,15 +13,13 @@ use watch::client::Client;
 use super::kubelet;
 use super::machine::{Machine, brought};
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 pub(crate) struct Stage {
     pub(crate) runtime: Runtime,
     pub(crate) client: Client,
-    program: PathBuf,
+    kubectl: Kubectl,
     stop: channel::Sender<bool>,
-    machine: Machine,
+    // It goes when this does.
+    _machine: Machine,
     grace: Duration,
 }
 
@@ -44,7 +41,9 @@ impl Stage {
         }
         runtime.spawn(kubelet::run(client.clone()));
         let (stop, _) = channel::channel(false);
-        let stage = Self { runtime, client, program, stop, machine, grace };
+        let home = machine.folder.path().join("home");
+        let kubectl = Kubectl::new(&program, &home, &machine.server.kubeconfig(), None);
+        let stage = Self { runtime, client, kubectl, stop, _machine: machine, grace };
         stage.start();
         Some(stage)
     }
@@ -69,22 +68,13 @@ impl Stage {
     }
 
     pub(crate) fn kubectl(&self, line: &str) -> (bool, String, String) {
-        let home = self.machine.folder.path().join("home");
-        std::fs::create_dir_all(&home).unwrap();
-        let mut command = Command::new(&self.program);
-        command.args(line.split_whitespace()).current_dir(&home).env("HOME", &home);
-        command.env("KUBECONFIG", self.machine.server.kubeconfig()).stdin(Stdio::null());
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        (output.status.success(), text(output.stdout), text(output.stderr))
+        self.kubectl.run(line)
     }
 
     /// Runs a command that must succeed; answers what it printed.
     #[track_caller]
     pub(crate) fn ok(&self, line: &str) -> String {
-        let (is_success, stdout, stderr) = self.kubectl(line);
-        assert!(is_success, "kubectl {line}\n{stdout}{stderr}{}", self.everything());
-        stdout.trim_end().to_owned()
+        self.kubectl.ok(line, &String::new)
     }
 
     #[track_caller]
@@ -95,22 +85,6 @@ impl Stage {
     /// Waits until a command prints something.
     #[track_caller]
     pub(crate) fn comes_to(&self, line: &str, expected: &str) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let (_, stdout, stderr) = self.kubectl(line);
-            if stdout.trim_end() == expected {
-                return;
-            }
-            assert!(
-                Instant::now() < end,
-                "kubectl {line}\n{stdout}{stderr}instead of {expected}\n{}",
-                self.everything()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn everything(&self) -> String {
-        self.kubectl("get deploy,rs,pods,events -A -o wide").1
+        self.kubectl.comes(line, (&|text| text == expected, expected), &String::new);
     }
 }

@@ -9,6 +9,7 @@ mod machine;
 mod host;
 mod life;
 mod names;
+mod proxies;
 mod refusal;
 mod rollout;
 mod stage;

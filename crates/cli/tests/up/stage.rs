@@ -1,12 +1,12 @@
 //! A cluster, and kubectl to work with it. Everything of it goes when it is dropped.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sys::netns::Namespace;
 use testkit::answers;
+use testkit::kubectl::Kubectl;
 use testkit::traffic::{HttpAnswer, get};
 use testkit::up::Up;
 
@@ -18,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Stage {
     // Dropped first: it writes into the folder.
     pub(crate) up: Up,
-    pub(crate) folder: Folder,
-    program: PathBuf,
-    place: Option<Namespace>,
+    // It goes when this does.
+    _folder: Folder,
+    kubectl: Kubectl,
 }
 
 impl Stage {
@@ -45,29 +45,18 @@ impl Stage {
         let program = brought(answers::installed_kubectl(), "kubectl")?;
         let folder = Folder::new();
         let up = Up::new(Path::new(SIGNALBOX), &folder.path().join("data"), words, place.clone());
-        Some(Self { up, folder, program, place })
+        let kubectl = Kubectl::new(&program, &folder.path().join("home"), &up.kubeconfig(), place);
+        Some(Self { up, _folder: folder, kubectl })
     }
 
     pub(crate) fn kubectl(&self, line: &str) -> (bool, String, String) {
-        let home = self.folder.path().join("home");
-        std::fs::create_dir_all(&home).unwrap();
-        let mut command = match &self.place {
-            Some(place) => place.command(&self.program),
-            None => Command::new(&self.program),
-        };
-        command.args(words(line)).current_dir(&home).env("HOME", &home);
-        command.env("KUBECONFIG", self.up.kubeconfig()).stdin(Stdio::null());
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        (output.status.success(), text(output.stdout), text(output.stderr))
+        self.kubectl.run(line)
     }
 
     /// Runs a command that must succeed; answers what it printed.
     #[track_caller]
     pub(crate) fn ok(&self, line: &str) -> String {
-        let (is_success, stdout, stderr) = self.kubectl(line);
-        assert!(is_success, "kubectl {line}\n{stdout}{stderr}{}", self.everything());
-        stdout.trim_end().to_owned()
+        self.kubectl.ok(line, &|| self.said())
     }
 
     /// Waits until a command prints something.
@@ -79,16 +68,7 @@ impl Stage {
     /// Waits until what a command prints is good.
     #[track_caller]
     pub(crate) fn comes(&self, line: &str, is_good: &dyn Fn(&str) -> bool, what: &str) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let (_, stdout, stderr) = self.kubectl(line);
-            if is_good(stdout.trim_end()) {
-                return;
-            }
-            let late = Instant::now() > end;
-            assert!(!late, "kubectl {line}\n{stdout}{stderr}instead of {what}\n{}", self.everything());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        self.kubectl.comes(line, (is_good, what), &|| self.said());
     }
 
     /// A Deployment and its Service, ready. Answers where the Service is.
@@ -144,23 +124,16 @@ impl Stage {
     }
 
     pub(crate) fn everything(&self) -> String {
-        let objects = self.kubectl("get all,nodes,endpointslices,events -A -o wide").1;
-        format!("{objects}\n{}\n{}", self.up.said(), self.up.log())
+        format!("{}{}", self.kubectl.everything(), self.said())
+    }
+
+    fn said(&self) -> String {
+        format!("\n{}\n{}", self.up.said(), self.up.log())
     }
 }
 
 pub(crate) fn ask(from: &Namespace, to: SocketAddr) -> HttpAnswer {
     from.run(|| get(to, "/", Duration::from_secs(5))).unwrap()
-}
-
-/// The words of a line; single quotes keep them together.
-pub(crate) fn words(line: &str) -> Vec<String> {
-    let parts = line.split('\'').enumerate();
-    let words = parts.flat_map(|(index, part)| match index % 2 {
-        0 => part.split_whitespace().map(str::to_owned).collect(),
-        _ => vec![part.to_owned()],
-    });
-    words.collect()
 }
 
 /// How many processes have these words in their command line.
