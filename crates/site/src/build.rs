@@ -44,9 +44,10 @@ pub fn remove(record: &Record, settings: bool) {
     }
 }
 
-/// Answers whether everything that a network is made of is there.
+/// Answers whether everything that a network is made of is there. One whose making was broken off is not, though it may
+/// look so: what is missing of it may be a route.
 pub fn exists(record: &Record) -> bool {
-    !record.steps.is_empty()
+    record.is_complete
         && record.links.iter().all(|link| sys::link::exists(link))
         && record.namespaces.iter().all(|name| Namespace::named(name).run(|| ()).is_ok())
 }

@@ -12,7 +12,10 @@ use crate::step::Step;
 /// What there may be of a network. It is written before anything is made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// The steps that made it, as text.
+    /// Whether all of it was made; else only a part of it may be there.
+    #[serde(default)]
+    pub is_complete: bool,
+    /// The steps that make it, as text.
     pub steps: Vec<String>,
     /// The namespaces, the LAN last.
     pub namespaces: Vec<String>,
@@ -43,6 +46,7 @@ impl Record {
             }
         }
         Self {
+            is_complete: false,
             namespaces: site.namespaces(),
             links: site.links(),
             has_rules: steps.iter().any(|step| matches!(step, Step::Masquerade(_))),

@@ -49,6 +49,7 @@ pub(super) fn prepare(site: &Site, data: &Path) -> anyhow::Result<Vec<String>> {
         site::remove(&wanted, true);
         return Err(anyhow!("failed to {error}"));
     }
+    write(&Record { is_complete: true, ..wanted }, data)?;
     Ok(old_nodes)
 }
 

@@ -175,3 +175,21 @@ fn it_is_ready_soon() {
         assert!(said.contains(expected), "{said}");
     }
 }
+
+/// A kill while the network was made leaves a record that does not say it is complete.
+#[test]
+fn a_network_that_was_not_finished_is_made_anew() {
+    let Some(mut stage) = Stage::isolated(&[]) else { return };
+    let service = stage.backend(1);
+    stage.up.kill().unwrap();
+    let file = stage.up.data().join("up.json");
+    let record = std::fs::read_to_string(&file).unwrap();
+    assert!(record.contains("\"is_complete\": true"), "{record}");
+    std::fs::write(&file, record.replace("\"is_complete\": true", "\"is_complete\": false")).unwrap();
+    // What the kill may have prevented: the node's way out.
+    let node = stage.up.node("node-1").unwrap();
+    let sever = || sys::link::Links::open()?.delete("eth0");
+    node.run(sever).unwrap().unwrap();
+    stage.up.start().unwrap();
+    stage.answer(&stage.up.node("node-1").unwrap(), service);
+}
