@@ -165,7 +165,16 @@ impl Iptables {
 
     /// Answers every table that exists, in the form of `iptables-save`.
     pub fn save(&self) -> Result<String, Error> {
-        let output = Command::new(&self.save).stdin(Stdio::null()).output();
+        self.run_save(&[])
+    }
+
+    /// Answers one table in that form, with what each rule counted.
+    pub fn save_counted(&self, table: &str) -> Result<String, Error> {
+        self.run_save(&["-c", "-t", table])
+    }
+
+    fn run_save(&self, words: &[&str]) -> Result<String, Error> {
+        let output = Command::new(&self.save).args(words).stdin(Stdio::null()).output();
         let output = output.map_err(|error| self.failed(&self.save, error.to_string()))?;
         if !output.status.success() {
             return Err(self.failed(&self.save, said(&output.stderr)));
