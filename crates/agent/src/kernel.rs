@@ -1,6 +1,7 @@
 //! The kernel as the agent uses it: a driver for each family, and a thread that listens for what others do to our
 //! tables.
 
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use backend::Driver;
@@ -9,9 +10,8 @@ pub use backend_nftables::Counting;
 use backend_nftables::{NftablesBackend, TABLE};
 use model::Family;
 use sys::Error;
-use sys::iptables::{Host, Iptables};
+use sys::iptables::{Host, Iptables, OwnWrite};
 use sys::nftables::{CommitError, Monitor, NftSocket};
-use sys::sysctl;
 use tokio::sync::mpsc::Sender;
 use tracing::{error, warn};
 
@@ -70,14 +70,17 @@ pub struct IptablesKernel {
     pub drivers: Vec<(Family, Driver<XtablesBackend>)>,
     /// The programs.
     pub programs: Vec<Iptables>,
+    /// What is written through them.
+    pub writes: Receiver<(Family, OwnWrite)>,
 }
 
 /// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
-/// for IPv6 is left without it. `localhost_node_ports`: packets from loopback may be sent on.
-pub fn open_iptables(localhost_node_ports: bool) -> Result<IptablesKernel, Error> {
-    let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new() };
+/// for IPv6, or without IPv6, is left without it.
+pub fn open_iptables() -> Result<IptablesKernel, Error> {
+    let (tell, writes) = channel();
+    let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new(), writes };
     for family in Family::BOTH {
-        let host = match (family, Host::open(family)) {
+        let mut host = match (family, Host::open(family)) {
             (_, Ok(host)) => host,
             (Family::V4, Err(error)) => return Err(error),
             (Family::V6, Err(error)) => {
@@ -85,17 +88,14 @@ pub fn open_iptables(localhost_node_ports: bool) -> Result<IptablesKernel, Error
                 continue;
             }
         };
+        host.tell_writes(tell.clone());
         kernel.programs.push(host.iptables().clone());
         kernel.drivers.push((family, Driver::new(IptablesBackend::new(family, host))));
-    }
-    const ROUTE_LOCALNET: &str = "net/ipv4/conf/all/route_localnet";
-    if localhost_node_ports && let Err(error) = sysctl::write(ROUTE_LOCALNET, "1") {
-        warn!(name = ROUTE_LOCALNET, %error, "NodePorts do not answer on 127.0.0.1");
     }
     Ok(kernel)
 }
 
-/// Removes what iptables mode has besides chains.
+/// Removes what iptables mode has besides chains; a set that chains ask stays.
 pub fn cleanup_ipsets() -> Result<(), Error> {
     let mut ipset = sys::ipset::Ipset::open()?;
     ipset.remove(HAIRPIN)?;
@@ -130,7 +130,7 @@ pub struct KernelWatch {
 #[derive(Debug)]
 enum Watched {
     Tables(OwnWrites),
-    Chains(Vec<Iptables>),
+    Chains(guard::Watched),
 }
 
 impl KernelWatch {
@@ -139,9 +139,14 @@ impl KernelWatch {
         Self { of: Watched::Tables(writes), events }
     }
 
-    /// Prepares to report when what leads to our chains in these programs' tables is gone.
-    pub fn of_iptables(programs: Vec<Iptables>, events: Sender<Event>) -> Self {
-        Self { of: Watched::Chains(programs), events }
+    /// Prepares to report when something of our chains in these programs' tables is gone that they did not take
+    /// themselves.
+    pub fn of_iptables(
+        programs: Vec<Iptables>,
+        writes: Receiver<(Family, OwnWrite)>,
+        events: Sender<Event>,
+    ) -> Self {
+        Self { of: Watched::Chains(guard::Watched { programs, writes }), events }
     }
 
     /// Begins to listen, in a thread of its own that ends when nobody takes the events any more.
@@ -149,7 +154,7 @@ impl KernelWatch {
         let listen = move || {
             let listened = match self.of {
                 Watched::Tables(writes) => listen(&writes, &self.events),
-                Watched::Chains(programs) => guard::listen(programs, &self.events),
+                Watched::Chains(chains) => guard::listen(chains, &self.events),
             };
             if let Err(error) = listened {
                 error!(%error, "changes that others make to our tables are not noticed any more");

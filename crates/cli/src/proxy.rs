@@ -217,7 +217,7 @@ enum Programmed {
 impl Programmed {
     fn open(settings: &Settings, counting: Counting, metrics: &Metrics) -> anyhow::Result<Self> {
         let kernel = match settings.mode {
-            Mode::Iptables => open_iptables(settings.localhost_node_ports).map(Self::Iptables),
+            Mode::Iptables => open_iptables().map(Self::Iptables),
             Mode::Nftables | Mode::Ipvs => {
                 open_kernel(counting, &TransactionTimes::register(metrics)).map(Self::Nftables)
             }
@@ -243,7 +243,8 @@ impl Programmed {
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, ..threads })
             }
             Self::Iptables(kernel) => {
-                let kernel_watch = Some(KernelWatch::of_iptables(kernel.programs.clone(), events));
+                let kernel_watch =
+                    Some(KernelWatch::of_iptables(kernel.programs.clone(), kernel.writes, events));
                 let leftovers = Leftovers::AllBut(kernel.programs);
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, leftovers, ..threads })
             }

@@ -68,12 +68,13 @@ impl Restore {
         section.entrances.extend(after);
     }
 
-    /// Writes it; empty: nothing is to be done. A table at a time changes: packets that are refused no more are let
+    /// Writes it, a text for each table that changes. A table at a time changes: packets that are refused no more are let
     /// through by `nat` before `filter` stops refusing, and the other way round.
-    pub(super) fn finish(self, used_by_others: &BTreeSet<(Table, String)>) -> String {
+    pub(super) fn finish(self, used_by_others: &BTreeSet<(Table, String)>) -> Vec<String> {
         let text = |table: Table, section: &Section| section.text(table, used_by_others);
         let (filter, nat) = (text(Table::Filter, &self.filter), text(Table::Nat, &self.nat));
-        if self.filter.only_removes() { nat + &filter } else { filter + &nat }
+        let texts = if self.filter.only_removes() { [nat, filter] } else { [filter, nat] };
+        texts.into_iter().filter(|text| !text.is_empty()).collect()
     }
 
     fn section(&mut self, table: Table) -> &mut Section {

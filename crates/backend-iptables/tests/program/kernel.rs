@@ -99,6 +99,31 @@ fn the_kernel_holds_what_is_wanted_after_every_change() {
     });
 }
 
+/// A name that no API server allows ends the text in which it stands.
+#[test]
+fn a_service_that_the_programs_refuse_is_left_out_and_the_rest_is_in_force() {
+    each(|family, flavour| {
+        let view = views(family).nth(3).unwrap();
+        let mut driver = driver(&view, host(family, &flavour));
+        driver.sync().unwrap();
+        let mut odd = view.services.iter().find(|service| !service.ports.is_empty()).unwrap().clone();
+        driver.set_service(&odd.key, None);
+        let gone = odd.key.clone();
+        odd.key = model::ServiceKey::new("odd", "x\"y");
+        driver.set_service(&odd.key, Some(&odd));
+        let refused = (0..3).find_map(|_| driver.sync().ok()).unwrap().refused;
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert_eq!(refused[0].owner, backend::Owner::Service(odd.key.clone()));
+        assert!(refused[0].reason.contains("odd/x\"y"), "{}", refused[0].reason);
+        driver.set_service(&odd.key, None);
+        driver.sync().unwrap();
+        assert_holds(&mut driver, family);
+        driver.set_service(&gone, view.services.iter().find(|service| service.key == gone));
+        driver.sync().unwrap();
+        assert_holds(&mut driver, family);
+    });
+}
+
 #[test]
 fn kube_proxys_rules_are_replaced_and_others_stay() {
     each(|family, flavour| {
