@@ -5,16 +5,19 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use backend::Driver;
-use backend_iptables::{HAIRPIN, HAIRPIN_V6, IptablesBackend};
+use backend_iptables::{Counter, HAIRPIN, HAIRPIN_V6, IptablesBackend};
 pub use backend_nftables::Counting;
 use backend_nftables::{NftablesBackend, TABLE};
 use model::Family;
 use sys::Error;
-use sys::iptables::{Host, Iptables, OwnWrite};
+use sys::iptables::{Host, Iptables, OwnWrite, Xtables};
+use sys::nfacct::Nfacct;
 use sys::nftables::{CommitError, Monitor, NftSocket};
+use telemetry::Metrics;
 use tokio::sync::mpsc::Sender;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
+use crate::counters::watch_counters;
 use crate::timed::{Timed, TransactionTimes, Transactions};
 use crate::{Event, guard};
 
@@ -62,7 +65,7 @@ pub fn open_kernel(counting: Counting, times: &TransactionTimes) -> Result<Kerne
 }
 
 /// The host's iptables as a back end.
-pub type XtablesBackend = IptablesBackend<Host>;
+pub type XtablesBackend = IptablesBackend<Timed<Host>>;
 
 /// What [`open_iptables`] opened.
 pub struct IptablesKernel {
@@ -76,9 +79,11 @@ pub struct IptablesKernel {
 
 /// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
 /// for IPv6, or without IPv6, is left without it.
-pub fn open_iptables() -> Result<IptablesKernel, Error> {
+pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
     let (tell, writes) = channel();
     let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new(), writes };
+    let times = TransactionTimes::register(metrics);
+    let mut counts = false;
     for family in Family::BOTH {
         let mut host = match (family, Host::open(family)) {
             (_, Ok(host)) => host,
@@ -90,13 +95,27 @@ pub fn open_iptables() -> Result<IptablesKernel, Error> {
         };
         host.tell_writes(tell.clone());
         kernel.programs.push(host.iptables().clone());
+        counts |= host.counts();
+        let host = Timed::new(host, family, &times, Transactions::default());
         kernel.drivers.push((family, Driver::new(IptablesBackend::new(family, host))));
+    }
+    if counts {
+        watch_counters(metrics)?;
+    } else {
+        info!(
+            "the kernel or the host's iptables has no nfacct; dropped packets and NodePorts on 127.0.0.1 are not counted"
+        );
     }
     Ok(kernel)
 }
 
-/// Removes what iptables mode has besides chains; a set that chains ask stays.
+/// Removes what iptables mode has besides chains: ipsets that no rule asks, and counters that no rule counts with.
 pub fn cleanup_ipsets() -> Result<(), Error> {
+    if let Some(mut nfacct) = Nfacct::open()? {
+        for counter in Counter::ALL {
+            nfacct.remove(counter.name())?;
+        }
+    }
     let mut ipset = sys::ipset::Ipset::open()?;
     ipset.remove(HAIRPIN)?;
     ipset.remove(HAIRPIN_V6)
@@ -193,7 +212,6 @@ mod tests {
     use super::*;
     use sys::nftables::{Batch, Nftables};
     use sys::testing::in_new_network_namespace;
-    use telemetry::Metrics;
 
     #[test]
     fn what_others_did_before_the_watch_began_is_noticed() {

@@ -149,12 +149,13 @@ impl<B: Backend> Plane<B> {
         if is_retry {
             self.driver.retry_refused();
         }
+        let reach = if self.driver.is_kernel_known() { Reach::Partial } else { Reach::Full };
         let result = self.driver.sync();
         let ended = Instant::now();
         match result {
             Ok(synced) => {
                 let recovered = self.pace.is_failing();
-                self.count(&synced, ended - started, ended);
+                self.count((ended - started, reach), ended);
                 self.health = FamilyHealth { waiting_since: None, last_synced: Some(SystemTime::now()) };
                 self.pace.succeeded(started, ended);
                 self.log_success(&synced, ended - started, recovered);
@@ -162,16 +163,16 @@ impl<B: Backend> Plane<B> {
                 self.sweep_flows();
             }
             Err(error) => {
-                self.log_failure(&error, ended);
+                self.log_failure(&error, (ended, reach));
             }
         }
     }
 
-    fn count(&mut self, synced: &backend::Synced, took: Duration, ended: Instant) {
+    fn count(&mut self, (took, reach): (Duration, Reach), ended: Instant) {
         let (metrics, now) = (&self.metrics, SystemTime::now());
-        let reach = if synced.read_back { Reach::Full } else { Reach::Partial };
         metrics.synced(took, reach, now);
-        metrics.holds(self.driver.installed(), self.driver.refused().count());
+        let rules = self.driver.backend().rules();
+        metrics.holds(self.driver.installed(), self.driver.refused().count(), &rules);
         if let Some(since) = self.health.waiting_since {
             metrics.delayed(ended.saturating_duration_since(since));
         }
@@ -225,10 +226,10 @@ impl<B: Backend> Plane<B> {
         self.retry_refused = (!self.refused.is_empty()).then(|| (now + wait, wait));
     }
 
-    fn log_failure(&mut self, error: &backend::Error, ended: Instant) {
+    fn log_failure(&mut self, error: &backend::Error, (ended, reach): (Instant, Reach)) {
         if !is_busy(error) {
             self.pace.failed(ended);
-            self.metrics.failed();
+            self.metrics.failed(reach);
             let again_in = self.pace.wait(ended);
             warn!(family = %self.family, %error, ?again_in, "the kernel was not written; its rules stay as they were");
             return;
@@ -236,7 +237,7 @@ impl<B: Backend> Plane<B> {
         self.pace.met_a_lock(ended);
         if self.said_busy.is_none_or(|said| ended.saturating_duration_since(said) >= SAY_BUSY) {
             self.said_busy = Some(ended);
-            self.metrics.failed();
+            self.metrics.failed(reach);
             warn!(family = %self.family, %error, "the kernel was not written; trying again until the lock is free");
         }
     }

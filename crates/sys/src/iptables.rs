@@ -75,6 +75,18 @@ pub trait Xtables {
     fn change_set(&mut self, set: &str, added: &[Element], removed: &[Element]) -> Result<(), Error>;
     /// Removes a set, if it is there.
     fn remove_set(&mut self, set: &str) -> Result<(), Error>;
+    /// Answers whether rules can count with named counters (`-m nfacct`).
+    fn counts(&self) -> bool {
+        false
+    }
+    /// Answers the names of the counters that there are.
+    fn counters(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+    /// Makes a counter unless it is there.
+    fn make_counter(&mut self, _name: &str) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 impl Iptables {
@@ -133,7 +145,16 @@ impl Iptables {
 
     /// Answers every table that exists, in the form of `iptables-save`.
     pub fn save(&self) -> Result<String, Error> {
-        let output = Command::new(&self.save).stdin(Stdio::null()).output();
+        self.run_save(&[])
+    }
+
+    /// Answers one table in that form, with what each rule counted.
+    pub fn save_counted(&self, table: &str) -> Result<String, Error> {
+        self.run_save(&["-c", "-t", table])
+    }
+
+    fn run_save(&self, words: &[&str]) -> Result<String, Error> {
+        let output = Command::new(&self.save).args(words).stdin(Stdio::null()).output();
         let output = output.map_err(|error| self.failed(&self.save, error.to_string()))?;
         if !output.status.success() {
             return Err(self.failed(&self.save, said(&output)));
@@ -146,11 +167,30 @@ impl Iptables {
         self.restore_telling(text, PATIENCE, |_| {})
     }
 
+    /// Answers whether the programs and the kernel know what a rule asks for; nothing is changed, and so nobody's lock is
+    /// waited for.
+    fn knows(&self, matches: &str) -> bool {
+        let text = format!("*filter\n-A FORWARD {matches}\nCOMMIT\n");
+        let mut command = Command::new(&self.restore);
+        command.args(["--test", "--noflush", "-w", "1"]).env("XTABLES_LOCKFILE", "/dev/null");
+        self.run_restore(command, &text, |_| {}).is_ok()
+    }
+
     /// Waits no longer than so many seconds for the lock. Tells the number of the process before it can change anything.
     fn restore_telling(&self, text: &str, patience: u32, tell: impl FnOnce(u32)) -> Result<(), RestoreError> {
+        let mut command = Command::new(&self.restore);
+        command.args(["--noflush", "-w", &patience.to_string()]);
+        self.run_restore(command, text, tell)
+    }
+
+    fn run_restore(
+        &self,
+        mut command: Command,
+        text: &str,
+        tell: impl FnOnce(u32),
+    ) -> Result<(), RestoreError> {
         let failed = |reason: String| self.failed(&self.restore, reason);
-        let mut child = Command::new(&self.restore)
-            .args(["--noflush", "-w", &patience.to_string()])
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -53,10 +53,26 @@ pub(super) fn changes(
     found
 }
 
-/// Answers whether one of the lines is behind a `COMMIT`: what is before that has happened.
+/// The parts of a text that are carried out as a whole or not.
+pub(super) fn transactions(text: &str) -> Vec<&str> {
+    let mut rest = text;
+    let mut parts = Vec::new();
+    while let Some(at) = rest.find("\nCOMMIT\n") {
+        let (part, behind) = rest.split_at(at + "\nCOMMIT\n".len());
+        parts.push(part);
+        rest = behind;
+    }
+    parts
+}
+
+/// Answers whether one of the lines is behind the first transaction, which then is done.
 pub(super) fn is_half_done(text: &str, refused: &[RefusedLine]) -> bool {
-    let first = text.lines().position(|line| line == "COMMIT").map_or(usize::MAX, |at| at + 1);
-    refused.iter().any(|line| line.number > first)
+    refused.iter().any(|line| line.number > end_of_first(text))
+}
+
+/// The number of the line that ends the first transaction.
+fn end_of_first(text: &str) -> usize {
+    text.lines().position(|line| line == "COMMIT").map_or(usize::MAX, |at| at + 1)
 }
 
 /// Answers whether the lines are no rules, but the end of a table.
@@ -66,11 +82,12 @@ pub(super) fn names_no_rule(text: &str, refused: &[RefusedLine]) -> bool {
         .all(|line| text.lines().nth(line.number.saturating_sub(1)).is_none_or(|text| text == "COMMIT"))
 }
 
-/// Finds the rules of a text of one table, or of the first of several, that are refused wherever they stand.
+/// Finds the rules of a text's first transaction that are refused wherever they stand.
 pub(super) fn bad_rules(text: &str, xtables: &mut impl Xtables) -> Result<Vec<RefusedLine>, Error> {
+    let end = end_of_first(text);
     let first = lines(text).next().map(|line| line.table);
-    let rules: Vec<Line<'_>> =
-        lines(text).filter(|line| Some(line.table) == first && line.text.starts_with("-A ")).collect();
+    let of_first = lines(text).take_while(|line| line.number < end);
+    let rules: Vec<Line<'_>> = of_first.filter(|line| line.text.starts_with("-A ")).collect();
     let mut trial = Trial { xtables, bad: BTreeMap::new() };
     let result = trial.judge(&rules);
     let cleared = first.map_or(Ok(()), |table| trial.clear(table));

@@ -9,10 +9,11 @@ mod parse;
 mod read;
 mod restore;
 mod saved;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backend::{ApplyError, Delta};
+use backend::{ApplyError, Delta, RuleCount};
 use model::Family;
 use sys::Error;
 use sys::ipset::Element;
@@ -22,9 +23,12 @@ pub(crate) use sys::iptables::Xtables;
 use crate::item::{Key, Value, rules};
 use crate::names::{Chain, Table};
 use crate::node::entrances;
-use crate::rule::{HAIRPIN, HAIRPIN_V6, Rule};
+use crate::rule::{Counter, HAIRPIN, HAIRPIN_V6, Rule};
 use restore::Restore;
 use saved::Saved;
+use tally::Tally;
+
+pub use tally::{ChainCount, connections};
 
 pub use saved::digest;
 
@@ -41,10 +45,11 @@ pub struct Kernel<X> {
     contributed: BTreeMap<(Table, Chain), Contributions>,
     /// Those that the write under way changes, as they were; `None`: not there.
     contributed_before: BTreeMap<(Table, Chain), Option<Contributions>>,
-    /// A text of two tables was refused without a word about where: the next is written a table at a time.
+    /// A text was refused without a word about where: the next is written a transaction at a time.
     one_by_one: bool,
     /// Chains that others lead to: they are emptied and stay.
     used_by_others: BTreeSet<(Table, String)>,
+    tally: Tally,
 }
 
 impl<X: Xtables> Kernel<X> {
@@ -57,12 +62,22 @@ impl<X: Xtables> Kernel<X> {
             contributed_before: BTreeMap::new(),
             one_by_one: false,
             used_by_others: BTreeSet::new(),
+            tally: Tally::default(),
         }
     }
 
     /// Answers the programs through which it works.
     pub fn xtables_mut(&mut self) -> &mut X {
         &mut self.xtables
+    }
+
+    /// Answers whether the kernel has counters.
+    pub(crate) fn counts(&self) -> bool {
+        self.xtables.counts()
+    }
+
+    pub(crate) fn rules(&self) -> Vec<RuleCount> {
+        self.tally.rules()
     }
 
     pub(crate) fn replaces_everything(&self) -> bool {
@@ -88,6 +103,10 @@ impl<X: Xtables> Kernel<X> {
                 present(Key::Hairpin(Box::new((endpoint, element.protocol))))
             }));
         }
+        let counters = self.xtables.counters()?;
+        let is_there = |counter: &Counter| counters.iter().any(|name| name == counter.name());
+        items.extend(Counter::ALL.into_iter().filter(is_there).map(|counter| present(Key::Counter(counter))));
+        self.tally.read(&items);
         self.used_by_others = saved.used;
         self.contributed.clear();
         self.contributed_before.clear();
@@ -115,7 +134,10 @@ impl<X: Xtables> Kernel<X> {
                 Key::HairpinSet if change.after.is_some() => {
                     self.xtables.make_set(set(self.family)).map_err(failed)?;
                 }
-                Key::HairpinSet => {}
+                Key::Counter(counter) if change.after.is_some() => {
+                    self.xtables.make_counter(counter.name()).map_err(failed)?;
+                }
+                Key::HairpinSet | Key::Counter(_) => {}
                 Key::Hairpin(of) => {
                     let element = Element { address: of.0.address, protocol: of.1, port: of.0.port };
                     if change.after.is_some() { &mut added } else { &mut removed }.push(element);
@@ -139,9 +161,10 @@ impl<X: Xtables> Kernel<X> {
             }
         }
         self.xtables.change_set(set(self.family), &added, &[]).map_err(failed)?;
-        let texts = restore.finish(&self.used_by_others);
+        let written = restore.rules();
+        let text = restore.finish(&self.used_by_others);
         let before = if self.is_first { None } else { self.xtables.entries() };
-        if let Err(error) = self.restore(&texts, delta) {
+        if let Err(error) = self.restore(&text, delta) {
             self.take_back();
             if matches!(error, ApplyError::Refused(_)) {
                 // Elements that are there but not known to be would never go.
@@ -153,6 +176,7 @@ impl<X: Xtables> Kernel<X> {
         self.contributed_before.clear();
         self.xtables.change_set(set(self.family), &[], &removed).map_err(failed)?;
         self.is_first = false;
+        self.tally.wrote(delta, written);
         let grown =
             before.zip(self.xtables.entries()).map(|(before, after)| i64::from(after) - i64::from(before));
         if grown.is_some_and(|grown| growth(delta).is_some_and(|wanted| wanted != grown)) {
@@ -161,18 +185,18 @@ impl<X: Xtables> Kernel<X> {
         Ok(())
     }
 
-    /// Carries these texts out. What is refused although nothing has changed yet is traced to its changes.
-    fn restore(&mut self, texts: &[String], delta: &Delta<'_, Key, Value>) -> Result<(), ApplyError> {
-        let texts = if std::mem::take(&mut self.one_by_one) { texts.to_vec() } else { vec![texts.concat()] };
-        for (at, text) in texts.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+    /// Carries a text out. What is refused although nothing has changed yet is traced to its changes.
+    fn restore(&mut self, text: &str, delta: &Delta<'_, Key, Value>) -> Result<(), ApplyError> {
+        let one_by_one = std::mem::take(&mut self.one_by_one);
+        let texts = if one_by_one { blame::transactions(text) } else { vec![text] };
+        for (at, text) in texts.into_iter().enumerate().filter(|(_, text)| !text.is_empty()) {
             let (lines, error) = match self.xtables.restore(text) {
                 Ok(()) => continue,
                 Err(RestoreError::Refused { lines, error }) => (lines, error),
                 Err(RestoreError::Failed(error)) => return Err(failed(error)),
             };
-            let is_one_table = text.matches("\nCOMMIT\n").count() == 1;
-            self.one_by_one = lines.is_empty() && !is_one_table;
-            // What is before the refused table has changed. The next pass reads that, and then finds this table only.
+            self.one_by_one = lines.is_empty() && blame::transactions(text).len() > 1;
+            // What is before the refused transaction is done. The next pass reads that, and then this one is the first.
             if self.one_by_one || at > 0 || blame::is_half_done(text, &lines) {
                 return Err(failed(error));
             }
@@ -295,7 +319,7 @@ pub fn cleanup(family: Family, xtables: &mut impl Xtables) -> Result<usize, Erro
     for (table, name) in &saved.chains {
         restore.remove_chain(*table, name);
     }
-    let text = restore.finish(&saved.used).concat();
+    let text = restore.finish(&saved.used);
     if !text.is_empty() {
         xtables.restore(&text)?;
     }

@@ -68,13 +68,21 @@ impl Restore {
         section.entrances.extend(after);
     }
 
-    /// Writes it, a text for each table that changes. A table at a time changes: packets that are refused no more are let
+    /// Answers how many rules it gives to each table.
+    pub(super) fn rules(&self) -> BTreeMap<Table, usize> {
+        let count = |section: &Section| {
+            let lines = section.written.values().map(|text| text.lines().count()).sum::<usize>();
+            lines + section.entrances.len()
+        };
+        [(Table::Filter, count(&self.filter)), (Table::Nat, count(&self.nat))].into()
+    }
+
+    /// Writes it; empty: nothing is to be done. A table at a time changes: packets that are refused no more are let
     /// through by `nat` before `filter` stops refusing, and the other way round.
-    pub(super) fn finish(self, used_by_others: &BTreeSet<(Table, String)>) -> Vec<String> {
+    pub(super) fn finish(self, used_by_others: &BTreeSet<(Table, String)>) -> String {
         let text = |table: Table, section: &Section| section.text(table, used_by_others);
         let (filter, nat) = (text(Table::Filter, &self.filter), text(Table::Nat, &self.nat));
-        let texts = if self.filter.only_removes() { [nat, filter] } else { [filter, nat] };
-        texts.into_iter().filter(|text| !text.is_empty()).collect()
+        if self.filter.only_removes() { nat + &filter } else { filter + &nat }
     }
 
     fn section(&mut self, table: Table) -> &mut Section {

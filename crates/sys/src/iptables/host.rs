@@ -7,6 +7,7 @@ use model::Family;
 use super::{Iptables, RestoreError, State, Tables, Xtables, lock};
 use crate::Error;
 use crate::ipset::{Element, Ipset};
+use crate::nfacct::Nfacct;
 
 /// How many seconds a program waits for the lock, which nobody had a moment ago.
 const PATIENCE: u32 = 1;
@@ -40,6 +41,8 @@ pub struct Host {
     iptables: Iptables,
     tables: Tables,
     ipset: Ipset,
+    /// `None`: the kernel or the programs have no counters.
+    nfacct: Option<Nfacct>,
     writes: Option<Sender<(Family, Write)>>,
 }
 
@@ -55,7 +58,8 @@ impl Host {
     /// Takes this one.
     pub fn with(family: Family, iptables: Iptables) -> Result<Self, Error> {
         let tables = Tables::open(&iptables)?;
-        Ok(Self { family, iptables, tables, ipset: Ipset::open()?, writes: None })
+        let nfacct = Nfacct::open()?.filter(|_| iptables.knows("-m nfacct --nfacct-name any"));
+        Ok(Self { family, iptables, tables, ipset: Ipset::open()?, nfacct, writes: None })
     }
 
     /// Answers the programs that it runs.
@@ -126,6 +130,19 @@ impl Xtables for Host {
 
     fn remove_set(&mut self, set: &str) -> Result<(), Error> {
         self.ipset.remove(set)
+    }
+
+    fn counts(&self) -> bool {
+        self.nfacct.is_some()
+    }
+
+    fn counters(&mut self) -> Result<Vec<String>, Error> {
+        let all = self.nfacct.as_mut().map_or(Ok(Vec::new()), Nfacct::counters)?;
+        Ok(all.into_iter().map(|counter| counter.name).collect())
+    }
+
+    fn make_counter(&mut self, name: &str) -> Result<(), Error> {
+        self.nfacct.as_mut().map_or(Ok(()), |nfacct| nfacct.make(name))
     }
 }
 
