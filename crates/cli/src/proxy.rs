@@ -83,10 +83,10 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     start_log(&told.settings);
     told.warn();
     apply_settings(&told.settings.kernel);
-    if told.settings.mode == Mode::Iptables && told.settings.localhost_node_ports {
-        route_localnet();
-    }
     if flags.init_only {
+        if told.settings.mode == Mode::Iptables && told.settings.localhost_node_ports {
+            route_localnet();
+        }
         return Ok(());
     }
     let health = watch::channel(Snapshot::default());
@@ -258,7 +258,8 @@ impl Programmed {
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, ..threads })
             }
             Self::Iptables(kernel) => {
-                let kernel_watch = Some(KernelWatch::of_iptables(kernel.programs.clone(), events));
+                let kernel_watch =
+                    Some(KernelWatch::of_iptables(kernel.programs.clone(), kernel.writes, events));
                 let leftovers = Leftovers::AllBut(kernel.programs);
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, leftovers, ..threads })
             }
