@@ -32,6 +32,8 @@ pub trait Xtables {
     fn save(&mut self) -> Result<String, Error>;
     /// Carries out a text in that form and leaves everything else as it is.
     fn restore(&mut self, text: &str) -> Result<(), Error>;
+    /// Answers whether a transaction costs what it changes. The legacy flavour replaces a table as a whole each time.
+    fn changes_single_rules(&self) -> bool;
     /// Answers the elements of a set; `None`: there is no such set.
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error>;
     /// Makes a set unless it is there.
@@ -46,18 +48,19 @@ pub trait Xtables {
 pub struct Host {
     family: Family,
     iptables: Iptables,
+    is_legacy: bool,
     ipset: Ipset,
 }
 
 impl Host {
     /// Takes the flavour of iptables that is in use here.
     pub fn open(family: Family) -> Result<Self, Error> {
-        Ok(Self { family, iptables: Iptables::in_use(family)?, ipset: Ipset::open()? })
+        Self::with(family, Iptables::in_use(family)?)
     }
 
     /// Takes this one.
     pub fn with(family: Family, iptables: Iptables) -> Result<Self, Error> {
-        Ok(Self { family, iptables, ipset: Ipset::open()? })
+        Ok(Self { family, is_legacy: iptables.is_legacy(), iptables, ipset: Ipset::open()? })
     }
 
     /// Answers the programs that it runs.
@@ -73,6 +76,10 @@ impl Xtables for Host {
 
     fn restore(&mut self, text: &str) -> Result<(), Error> {
         self.iptables.restore(text)
+    }
+
+    fn changes_single_rules(&self) -> bool {
+        !self.is_legacy
     }
 
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error> {
