@@ -33,6 +33,8 @@ pub trait Xtables {
     fn save(&mut self) -> Result<String, Error>;
     /// Carries out a text in that form and leaves everything else as it is.
     fn restore(&mut self, text: &str) -> Result<(), Error>;
+    /// Answers whether a transaction costs what it changes. The legacy flavour replaces a table as a whole each time.
+    fn changes_single_rules(&self) -> bool;
     /// Answers the elements of a set; `None`: there is no such set.
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error>;
     /// Makes a set unless it is there.
@@ -59,6 +61,7 @@ pub trait Xtables {
 pub struct Host {
     family: Family,
     iptables: Iptables,
+    is_legacy: bool,
     ipset: Ipset,
     /// `None`: the kernel or the programs have no counters.
     nfacct: Option<Nfacct>,
@@ -72,8 +75,9 @@ impl Host {
 
     /// Takes this one.
     pub fn with(family: Family, iptables: Iptables) -> Result<Self, Error> {
+        let is_legacy = iptables.is_legacy();
         let nfacct = Nfacct::open()?.filter(|_| iptables.knows("-m nfacct --nfacct-name any"));
-        Ok(Self { family, iptables, ipset: Ipset::open()?, nfacct })
+        Ok(Self { family, iptables, is_legacy, ipset: Ipset::open()?, nfacct })
     }
 
     /// Answers the programs that it runs.
@@ -89,6 +93,10 @@ impl Xtables for Host {
 
     fn restore(&mut self, text: &str) -> Result<(), Error> {
         self.iptables.restore(text)
+    }
+
+    fn changes_single_rules(&self) -> bool {
+        !self.is_legacy
     }
 
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error> {
