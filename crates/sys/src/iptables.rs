@@ -75,9 +75,8 @@ impl Host {
 
     /// Takes this one.
     pub fn with(family: Family, iptables: Iptables) -> Result<Self, Error> {
-        let is_legacy = iptables.is_legacy();
         let nfacct = Nfacct::open()?.filter(|_| iptables.knows("-m nfacct --nfacct-name any"));
-        Ok(Self { family, iptables, is_legacy, ipset: Ipset::open()?, nfacct })
+        Ok(Self { family, is_legacy: iptables.is_legacy(), iptables, ipset: Ipset::open()?, nfacct })
     }
 
     /// Answers the programs that it runs.
@@ -134,6 +133,9 @@ impl Iptables {
     /// the one with more rules, else the host's usual one.
     pub fn in_use(family: Family) -> Result<Self, Error> {
         let installed = Self::installed(family);
+        if let [only] = installed.as_slice() {
+            return Ok(only.clone());
+        }
         let weight = |flavour: &Self| {
             let saved = flavour.save().unwrap_or_default();
             let has = |name: &str| saved.contains(&format!(":{name} "));

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use backend_iptables::{HAIRPIN, IptablesBackend};
 use desired::Options;
 use model::{Family, Manners};
+use objects::Event;
 use sys::ipset::Element;
 use sys::iptables::{Host, Iptables, Xtables};
 use testkit::world::OneNode;
@@ -134,6 +135,11 @@ fn writes(flavour: &Iptables, size: Size, rounds: u32) -> Result<()> {
             if round == 0 {
                 print_size(&texts, size);
                 changes = single_changes(&mut agent, flavour, size)?;
+                drop(agent);
+                println!(
+                    "  started again: what is there read, nothing written {:>9}",
+                    ms(restart(flavour, size)?)
+                );
             }
             Ok((texts, took))
         })?;
@@ -163,11 +169,14 @@ fn print_size(texts: &[String], size: Size) {
 }
 
 /// Each replaces one endpoint of another Service.
+fn changed(cluster: &Cluster, size: Size) -> impl Iterator<Item = Event> {
+    let one = move |change: u32| cluster.slice(change.wrapping_mul(7919) % size.services.max(1), 1 + change);
+    (0..size.changes).map(one)
+}
+
 fn single_changes(agent: &mut Kernel, flavour: &Iptables, size: Size) -> Result<Times> {
-    let cluster = Cluster::new(size);
     let mut times = Times::default();
-    for change in 0..size.changes {
-        let event = cluster.slice(change.wrapping_mul(7919) % size.services.max(1), 1 + change);
+    for event in changed(&Cluster::new(size), size) {
         let begin = Instant::now();
         let touched = agent.apply([event]);
         agent.decide(&touched);
@@ -178,8 +187,21 @@ fn single_changes(agent: &mut Kernel, flavour: &Iptables, size: Size) -> Result<
     Ok(times)
 }
 
-/// New connections a second straight to the pod and through the Service, of each mode.
+/// New connections a second, straight to the pod and through the Service, of each mode.
 type Round = Vec<(f64, f64)>;
+
+/// Wants what the last of the changes left.
+fn restart(flavour: &Iptables, size: Size) -> Result<Duration> {
+    let mut agent = agent(flavour)?;
+    let cluster = Cluster::new(size);
+    let touched = agent.apply(cluster.events().chain(changed(&cluster, size)));
+    let begin = Instant::now();
+    agent.decide(&touched);
+    agent.sync()?;
+    let took = begin.elapsed();
+    anyhow::ensure!(take_texts(&mut agent).is_empty(), "something was written again");
+    Ok(took)
+}
 
 /// A node for each mode, all of them measured in turn.
 fn traffic(flavours: &[Iptables], size: Size) -> Result<()> {
@@ -195,10 +217,10 @@ fn traffic(flavours: &[Iptables], size: Size) -> Result<()> {
     }
     println!("new connections of a pod, medians of {ROUNDS} rounds");
     // The first is for warming up.
-    measured(&modes)?;
+    measured(&modes, size)?;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        rounds.push(measured(&modes)?);
+        rounds.push(measured(&modes, size)?);
     }
     for (at, (mode, _)) in modes.iter().enumerate() {
         let of = |value: &dyn Fn(&Round) -> f64| median(&mut rounds.iter().map(value).collect::<Vec<_>>());
@@ -215,8 +237,9 @@ fn traffic(flavours: &[Iptables], size: Size) -> Result<()> {
 }
 
 /// Straight and through, for each mode.
-fn measured(modes: &[(String, OneNode)]) -> Result<Round> {
-    let each = |(mode, node): &(String, OneNode)| path::new_connections(node).with_context(|| mode.clone());
+fn measured(modes: &[(String, OneNode)], size: Size) -> Result<Round> {
+    let each =
+        |(mode, node): &(String, OneNode)| path::new_connections(node, size).with_context(|| mode.clone());
     modes.iter().map(each).collect()
 }
 

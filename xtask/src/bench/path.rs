@@ -28,8 +28,6 @@ pub(super) const ROUNDS: usize = 9;
 const CLIENTS: usize = 2;
 
 const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 1, 11));
-/// The first Service of the cluster, whose only endpoint is made the pod.
-const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 80);
 pub(super) const CONNECTIONS: u16 = 8080;
 const REQUESTS: u16 = 8081;
 
@@ -47,7 +45,7 @@ pub(super) fn run(size: Size) -> Result<()> {
         [("requests on open connections", REQUESTS, ask), ("new connections", CONNECTIONS, connect)]
     {
         program(&node, size, port, (nftables, options()))?;
-        compare(&node, (name, port), measure)?;
+        compare(&node, (service(size), name, port), measure)?;
     }
     Ok(())
 }
@@ -67,7 +65,16 @@ pub(super) fn nftables() -> Result<NftablesBackend<NftSocket>> {
     Ok(NftablesBackend::new(Family::V4, nft))
 }
 
-/// Sets the rules of a whole cluster on the node; the first Service leads to this port of the pod.
+/// The Service whose only endpoint is made the pod. A tree of chains is searched from its beginning, so it is no early one.
+fn middle(size: Size) -> u32 {
+    size.services / 2
+}
+
+fn service(size: Size) -> SocketAddr {
+    SocketAddr::new(Cluster::new(size).cluster_ip(middle(size)), 80)
+}
+
+/// Sets the rules of a whole cluster on the node; one Service leads to this port of the pod.
 pub(super) fn program<B: Backend>(
     node: &OneNode,
     size: Size,
@@ -76,8 +83,8 @@ pub(super) fn program<B: Backend>(
 ) -> Result<()> {
     let write = move || {
         let mut agent = Agent::new(backend()?, options);
-        let first = ServiceKey::new("load", "s0");
-        let touched = agent.apply(Cluster::new(size).events().map(|event| to_pod(event, &first, port)));
+        let key = ServiceKey::new("load", &format!("s{}", middle(size)));
+        let touched = agent.apply(Cluster::new(size).events().map(|event| to_pod(event, &key, port)));
         agent.decide(&touched);
         agent.sync()
     };
@@ -85,9 +92,9 @@ pub(super) fn program<B: Backend>(
 }
 
 /// How many new connections a second the client makes, straight to the pod and through the Service.
-pub(super) fn new_connections(node: &OneNode) -> Result<(f64, f64)> {
+pub(super) fn new_connections(node: &OneNode, size: Size) -> Result<(f64, f64)> {
     let straight = per_second(node, SocketAddr::new(POD, CONNECTIONS), connections)?;
-    Ok((straight, per_second(node, SERVICE, connections)?))
+    Ok((straight, per_second(node, service(size), connections)?))
 }
 
 fn to_pod(event: Event, service: &ServiceKey, port: u16) -> Event {
@@ -138,14 +145,18 @@ fn serve(node: &OneNode) -> Result<()> {
     Ok(())
 }
 
-fn compare(node: &OneNode, (name, port): (&str, u16), measure: fn(SocketAddr) -> Result<u64>) -> Result<()> {
+fn compare(
+    node: &OneNode,
+    (service, name, port): (SocketAddr, &str, u16),
+    measure: fn(SocketAddr) -> Result<u64>,
+) -> Result<()> {
     let straight_to = SocketAddr::new(POD, port);
     let per_second = |to| per_second(node, to, measure);
     per_second(straight_to)?;
-    per_second(SERVICE)?;
+    per_second(service)?;
     let (mut straight, mut through, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let (a, b) = (per_second(straight_to)?, per_second(SERVICE)?);
+        let (a, b) = (per_second(straight_to)?, per_second(service)?);
         straight.push(a);
         through.push(b);
         ratios.push(b / a);

@@ -86,7 +86,7 @@ impl Restore {
     /// Answers how many rules it gives to each table.
     pub(super) fn rules(&self) -> BTreeMap<Table, usize> {
         let count = |section: &Section| {
-            let lines = section.written.values().map(|text| text.rules.lines().count()).sum::<usize>();
+            let lines = section.written.values().map(|chain| chain.rules.lines().count()).sum::<usize>();
             lines + section.entrances.len()
         };
         [(Table::Filter, count(&self.filter)), (Table::Nat, count(&self.nat))].into()
