@@ -10,6 +10,7 @@ use model::Family;
 use crate::Error;
 use crate::ipset::{Element, Ipset};
 use crate::nfacct::Nfacct;
+use crate::process::die_with_parent;
 
 /// Where the programs are, when `PATH` does not say.
 const USUAL_PLACES: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
@@ -205,7 +206,10 @@ impl Iptables {
 
     fn run_restore(&self, words: &[&str], text: &str) -> Result<(), Error> {
         let failed = |reason: String| self.failed(&self.restore, reason);
-        let mut child = Command::new(&self.restore)
+        let mut command = Command::new(&self.restore);
+        // What a killed process had begun must not be carried out when the next one has looked already.
+        die_with_parent(&mut command);
+        let mut child = command
             .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -246,10 +250,9 @@ impl Iptables {
 
     /// Answers whether both have the same tables in the kernel.
     pub fn is_same(&self, other: &Self) -> bool {
-        let real =
-            |flavour: &Self| flavour.restore.canonicalize().unwrap_or_else(|_| flavour.restore.clone());
-        // Both names of a flavour are links to one program, which decides by the name it is called with.
-        self.restore == other.restore || (real(self) == real(other) && self.is_v6() == other.is_v6())
+        // By what they say: a host may wrap its usual one in a script.
+        self.restore == other.restore
+            || (self.is_v6() == other.is_v6() && self.is_legacy() == other.is_legacy())
     }
 
     fn is_v6(&self) -> bool {
