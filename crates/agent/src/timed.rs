@@ -104,6 +104,10 @@ impl<X: Xtables> Xtables for Timed<X> {
         result
     }
 
+    fn changes_single_rules(&self) -> bool {
+        self.kernel.changes_single_rules()
+    }
+
     fn entries(&mut self) -> Option<u32> {
         self.kernel.entries()
     }

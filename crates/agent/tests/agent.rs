@@ -102,6 +102,10 @@ impl Xtables for Programs {
         self.0.lock().unwrap().restore(text)
     }
 
+    fn changes_single_rules(&self) -> bool {
+        self.0.lock().unwrap().changes_single_rules()
+    }
+
     fn elements(&mut self, set: &str) -> Result<Option<Vec<ipset::Element>>, Error> {
         self.0.lock().unwrap().elements(set)
     }

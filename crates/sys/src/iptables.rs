@@ -64,6 +64,8 @@ pub trait Xtables {
     fn save(&mut self) -> Result<String, Error>;
     /// Carries out a text in that form and leaves everything else as it is. Each table is changed as a whole or not.
     fn restore(&mut self, text: &str) -> Result<(), RestoreError>;
+    /// Answers whether a transaction costs what it changes. The legacy flavour replaces a table as a whole each time.
+    fn changes_single_rules(&self) -> bool;
     /// Answers how many entries the tables have, rules and ends of chains; `None`: that is not known without reading all.
     fn entries(&mut self) -> Option<u32> {
         None

@@ -264,6 +264,10 @@ impl Xtables for FakeXtables {
         if fault == Fault::LoseAnswer { Err(injected().into()) } else { Ok(()) }
     }
 
+    fn changes_single_rules(&self) -> bool {
+        self.naming != Naming::Commit
+    }
+
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error> {
         self.fail_or_go_on()?;
         Ok(self.sets.get(set).map(|elements| elements.iter().copied().collect()))

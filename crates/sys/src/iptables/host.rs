@@ -112,6 +112,10 @@ impl Xtables for Host {
         result
     }
 
+    fn changes_single_rules(&self) -> bool {
+        matches!(self.tables, Tables::Nft(_))
+    }
+
     fn entries(&mut self) -> Option<u32> {
         self.tables.state().ok()?.entries()
     }
