@@ -158,7 +158,10 @@ impl Node {
 
     fn path(&self) -> String {
         let usual = std::env::var("PATH").unwrap_or_default();
-        format!("{}:{usual}", self.folder.join("bin").display())
+        match self.mode {
+            Mode::Nftables => usual,
+            Mode::Legacy | Mode::Nft => format!("{}:{usual}", self.folder.join("bin").display()),
+        }
     }
 
     /// The program that the kernel has, of both families, in the words of `nft` or `iptables-save`.
@@ -259,12 +262,12 @@ impl Mode {
 
     /// Makes the host's usual iptables one of this flavour, for who has the folder in `PATH`.
     fn make_programs(self, folder: &Path) {
-        fs::create_dir_all(folder).unwrap();
         let flavour = match self {
             Self::Nftables => return,
             Self::Legacy => "legacy",
             Self::Nft => "nft",
         };
+        fs::create_dir_all(folder).unwrap();
         for (family, action) in [("ip", "save"), ("ip", "restore"), ("ip6", "save"), ("ip6", "restore")] {
             let program = format!("/usr/sbin/{family}tables-{flavour}-{action}");
             std::os::unix::fs::symlink(program, folder.join(format!("{family}tables-{action}"))).unwrap();
