@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::dns::serve::CookieSecret;
 use ::dns::wire::Name;
 use ::dns::{Policy, Settings, Sockets};
 use anyhow::{Context, anyhow};
@@ -70,6 +71,10 @@ pub(crate) struct Args {
     /// How many answers a second one client gets over UDP [default: any number]
     #[arg(long, value_name = "NUMBER")]
     rate_limit: Option<u32>,
+    /// Whether clients that have cookies (RFC 7873) get the server's half; the rate limit does not apply to those that show it
+    /// [default: true; with --config as the file says, false for a Corefile]
+    #[arg(long, value_name = "BOOLEAN")]
+    cookies: Option<bool>,
     /// The longest message over UDP
     #[arg(long, value_name = "BYTES", default_value_t = 1232, value_parser = clap::value_parser!(u16).range(512..=4096))]
     udp_size: u16,
@@ -139,8 +144,13 @@ fn threads(args: &Args) -> usize {
     args.threads.unwrap_or_else(processors).max(1)
 }
 
-fn policy(args: &Args) -> Policy {
-    Policy { recursion: args.allow_recursion.clone(), udp_size: args.udp_size, rate: args.rate_limit }
+fn policy(args: &Args, has_cookies: bool) -> Policy {
+    Policy {
+        recursion: args.allow_recursion.clone(),
+        udp_size: args.udp_size,
+        rate: args.rate_limit,
+        cookies: args.cookies.unwrap_or(has_cookies).then(CookieSecret::random),
+    }
 }
 
 /// What the flags mean, with open sockets and where they are.
@@ -165,7 +175,7 @@ fn settings(args: &Args) -> anyhow::Result<(Settings, Vec<SocketAddr>)> {
     let settings = Settings {
         zone,
         sockets,
-        policy: policy(args),
+        policy: policy(args, true),
         health: page("--health", &args.health)?,
         ready: page("--ready", &args.ready)?,
         metrics: None,

@@ -3,8 +3,7 @@
 //! What this does *not* do: ask anybody else. It says so where somebody has to, and puts the result of an alias together.
 
 use crate::wire::{
-    HEADER, IN, LONGEST, Malformed, Message, Name, NameBuffer, Query, Rcode, Reply, Section, Type,
-    Unanswerable, flag,
+    HEADER, IN, Malformed, Message, Name, NameBuffer, Query, Rcode, Reply, Section, Type, Unanswerable, flag,
 };
 use crate::zone::{Absence, Entry, Search, Set, Zone};
 
@@ -61,7 +60,7 @@ pub fn answer(zone: &Zone, message: &[u8], asking: &Asking, out: &mut [u8]) -> O
 }
 
 fn begin<'b>(query: &Query<'_>, asking: &Asking, out: &'b mut [u8]) -> Option<Reply<'b>> {
-    let limit = if asking.is_udp { query.udp_size().min(usize::from(asking.udp_size)) } else { LONGEST };
+    let limit = query.room(asking.is_udp, asking.udp_size);
     let mut reply = Reply::to(query, out, limit, asking.udp_size)?;
     if asking.may_recurse {
         reply.set(flag::RECURSION_AVAILABLE);
@@ -383,6 +382,7 @@ fn push_theirs(reply: &mut Reply<'_>, theirs: Message<'_>) -> Result<bool, Malfo
 mod tests {
     use super::*;
     use crate::script::{ASKING, ask, query, render, settings, zone};
+    use crate::wire::LONGEST;
 
     /// A headless Service of so many endpoints.
     fn crowd(count: usize) -> Zone {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use telemetry::Counter;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info};
@@ -31,6 +32,7 @@ pub struct Blocks {
     has_before: bool,
     /// Where queries are counted, and what the counted blocks are called.
     counted: Option<(Arc<Queries>, Labels)>,
+    panics: Option<Counter>,
 }
 
 /// Servers and zones as metrics call them.
@@ -74,12 +76,17 @@ impl Blocks {
             .iter()
             .any(|block| block.logs_queries || block.hosts.is_some() || !block.rewrites.is_empty());
         let counted = Some((metrics.queries.clone(), labels)).filter(|(_, labels)| !labels.is_empty());
-        Ok(Self { blocks, has_before, counted })
+        Ok(Self { blocks, has_before, counted, panics: Some(metrics.panics.clone()) })
     }
 
     /// Answers where the core of this number counts; `None`: nothing is counted.
     pub fn counts(&self, core: usize) -> Option<CoreCounts> {
         self.counted.as_ref().map(|(queries, labels)| queries.core(core, labels))
+    }
+
+    /// Answers where panics are counted.
+    pub fn panics(&self) -> Option<&Counter> {
+        self.panics.as_ref()
     }
 
     /// Answers which of the counted zones a name is in.

@@ -91,7 +91,7 @@ fn settings(args: &Args, plan: &Plan, written: &Written) -> anyhow::Result<(Sett
     let settings = Settings {
         zone,
         sockets,
-        policy: policy(args),
+        policy: policy(args, written.has_cookies),
         health: health.map(|health| listen(health.address)).transpose()?,
         ready: written.ready.map(listen).transpose()?,
         metrics: None,

@@ -19,6 +19,8 @@ pub struct Settings {
     pub metrics: Vec<SocketAddr>,
     /// How often the file is looked at; `None`: never again.
     pub reload: Option<Duration>,
+    /// Whether clients get cookies.
+    pub has_cookies: bool,
 }
 
 /// Where `/health` is served.

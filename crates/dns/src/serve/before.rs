@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Front;
+use super::panics::{caught, failure};
 use crate::answer::{Asking, Outcome, answer};
 use crate::blocks::Blocks;
 use crate::metrics::{CoreCounts, Protocol};
@@ -13,12 +14,9 @@ use crate::zone::Zone;
 
 /// Answers a message out of what comes before the zone, or out of the zone. A name that stands for another one is left to
 /// [`Front::ask`].
-pub(super) fn answer_all(
-    (zone, blocks): (&Zone, &Blocks),
-    message: &[u8],
-    asking: &Asking,
-    out: &mut [u8],
-) -> Outcome {
+fn answer_all((zone, blocks): (&Zone, &Blocks), message: &[u8], asking: &Asking, out: &mut [u8]) -> Outcome {
+    #[cfg(test)]
+    super::tests::panic_where_wanted(message);
     if blocks.has_before()
         && let Ok(query) = Query::read(message)
     {
@@ -30,6 +28,17 @@ pub(super) fn answer_all(
         }
     }
     answer(zone, message, asking, out)
+}
+
+/// The same, where a panic is answered with SERVFAIL.
+pub(super) fn answer_safely(
+    (zone, blocks): (&Zone, &Blocks),
+    message: &[u8],
+    asking: &Asking,
+    out: &mut [u8],
+) -> Outcome {
+    let answered = caught(blocks.panics(), || answer_all((zone, blocks), message, asking, out));
+    answered.unwrap_or_else(|| Outcome::Reply(failure(message, asking, out)))
 }
 
 /// The number under which tasks count; those of threads begin with 0.
@@ -62,8 +71,7 @@ impl Front {
 }
 
 fn limits(query: &Query<'_>, asking: &Asking) -> (usize, u16) {
-    let limit = if asking.is_udp { query.udp_size().min(usize::from(asking.udp_size)) } else { LONGEST };
-    (limit, asking.udp_size)
+    (query.room(asking.is_udp, asking.udp_size), asking.udp_size)
 }
 
 impl Front {

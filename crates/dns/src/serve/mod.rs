@@ -4,9 +4,11 @@
 //! a task. What this does *not* do: know what is true (`zone`), or ask other servers: it hands an [`Asked`] on.
 
 mod before;
+mod cookies;
 mod elsewhere;
 mod limit;
 mod pages;
+mod panics;
 mod sockets;
 mod tcp;
 #[cfg(test)]
@@ -26,11 +28,13 @@ use tracing::info;
 use crate::answer::{Asking, Outcome};
 use crate::blocks::Blocks;
 use crate::source;
-use crate::wire::{Query, Reply, flag};
+use crate::wire::{Query, Rcode, Reply, flag};
 use crate::zone::{Builder, Zone};
+use cookies::{Cookies, Shown, cookie_of};
 use limit::Limit;
 use pages::Page;
 
+pub use cookies::CookieSecret;
 pub use sockets::{Error, Sockets};
 
 /// How many queries may wait for others at a time. More are answered with SERVFAIL.
@@ -58,6 +62,8 @@ pub struct Policy {
     pub udp_size: u16,
     /// How many answers a second one client gets over UDP; `None` for any number.
     pub rate: Option<u32>,
+    /// What cookies are made with; `None`: clients get none. The rate does not apply to those that show theirs.
+    pub cookies: Option<CookieSecret>,
 }
 
 /// Everything that a server needs but its source of objects.
@@ -114,6 +120,7 @@ pub async fn serve(
     let front = Front {
         zone: zone.clone(),
         limit: settings.policy.rate.map(|rate| Arc::new(Limit::new(rate))),
+        cookies: settings.policy.cookies.as_ref().map(Cookies::new),
         policy: Arc::new(settings.policy),
         elsewhere: settings.elsewhere,
         blocks: settings.blocks,
@@ -178,6 +185,7 @@ struct Front {
     zone: watch::Receiver<Zone>,
     policy: Arc<Policy>,
     limit: Option<Arc<Limit>>,
+    cookies: Option<Cookies>,
     elsewhere: Option<mpsc::Sender<Asked>>,
     blocks: watch::Receiver<Arc<Blocks>>,
     waiting: Arc<Semaphore>,
@@ -195,21 +203,34 @@ impl Front {
     }
 
     /// Answers whether a client may have another answer over UDP, and counts it.
-    fn admits(&self, client: IpAddr) -> bool {
-        self.limit.as_ref().is_none_or(|limit| limit.admits(client, self.begun.elapsed()))
+    fn admits(&self, client: IpAddr, shown: Option<&Shown<'_>>) -> bool {
+        let is_within = |limit: &Arc<Limit>| limit.admits(client, self.begun.elapsed());
+        self.limit.as_ref().is_none_or(is_within) || shown.is_some_and(Shown::is_known)
+    }
+
+    /// Answers the cookie of a message, where cookies are given.
+    fn shown<'a>(&'a self, message: &'a [u8], client: IpAddr) -> Option<Shown<'a>> {
+        let cookies = self.cookies.as_ref()?;
+        let cookie = cookie_of(message)?;
+        Some(Shown { cookies, cookie, who: (client, source::now()) })
     }
 }
 
-/// Answers one of two queries over the limit with "ask over TCP", which a forged address cannot, and none of the others.
-fn over_limit(message: &[u8], asking: &Asking, out: &mut [u8]) -> Outcome {
+/// Answers one of two queries over the limit with what a forged address cannot do, and none of the others: to ask again over
+/// TCP or, where the client has cookies, with the one of this answer.
+fn over_limit(message: &[u8], (asking, has_cookie): (&Asking, bool), out: &mut [u8]) -> Outcome {
     const SILENCE: Outcome = Outcome::Silence("over the limit");
     if asking.turn.is_multiple_of(2) {
         return SILENCE;
     }
     let Ok(query) = Query::read(message) else { return SILENCE };
-    let Some(mut reply) = Reply::to(&query, out, usize::from(asking.udp_size), asking.udp_size) else {
+    let Some(mut reply) = Reply::to(&query, out, query.room(true, asking.udp_size), asking.udp_size) else {
         return SILENCE;
     };
-    reply.set(flag::TRUNCATED);
+    if has_cookie {
+        reply.set_rcode(Rcode::BAD_COOKIE);
+    } else {
+        reply.set(flag::TRUNCATED);
+    }
     Outcome::Reply(reply.finish())
 }

@@ -32,7 +32,12 @@ fn start_with(recursion: &str, rate: Option<u32>, blocks: watch::Receiver<Arc<Bl
     let settings = Settings {
         zone: settings(),
         sockets,
-        policy: Policy { recursion: vec![recursion.parse().unwrap()], udp_size: 1232, rate },
+        policy: Policy {
+            recursion: vec![recursion.parse().unwrap()],
+            udp_size: 1232,
+            rate,
+            cookies: Some(CookieSecret::random()),
+        },
         health: Some(health),
         ready: Some(ready),
         metrics: None,
@@ -201,6 +206,74 @@ async fn a_greedy_client_is_sent_to_tcp() {
     .await;
     // Ten, and one more for every tenth of a second that it takes; half of the rest is told, half meets silence.
     assert!((10..=20).contains(&answers[0]) && (10..=15).contains(&answers[1]), "{answers:?}");
+}
+
+/// What stands for faults in answering: a name that nobody else asks for.
+pub(super) fn panic_where_wanted(message: &[u8]) {
+    assert!(!message.windows(6).any(|part| part == b"\x05fault"), "a test");
+}
+
+#[tokio::test]
+async fn a_panic_is_one_answer_that_fails() {
+    let configured = crate::config::Settings::parse(". {\n}", &|_| None).unwrap();
+    let metrics = crate::metrics::DnsMetrics::register(&telemetry::Metrics::default(), "");
+    let (_keep, told) = watch::channel(Arc::new(Blocks::new(&configured.servers, &metrics).unwrap()));
+    let stage = start_with("127.0.0.0/8", None, told);
+    stage.sync().await;
+    stage.expect("A default.svc.cluster.local", "NXDOMAIN aa").await;
+    for _ in 0..3 {
+        assert_eq!(stage.ask("A fault.cluster.local").await, "SERVFAIL");
+        assert_eq!(stage.ask("A cluster.local").await.lines().next(), Some("NOERROR aa"));
+    }
+    assert_eq!(metrics.panics.get(), 3.0);
+}
+
+#[tokio::test]
+async fn who_shows_a_cookie_has_no_limit() {
+    let stage = start("127.0.0.0/8", Some(2));
+    stage.sync().await;
+    let server = stage.server;
+    let with_cookie = |cookie: &[u8]| {
+        let mut message = query("A cluster.local", Some((1232, false)));
+        let len = message.len();
+        message[len - 1] = cookie.len() as u8 + 4;
+        message.extend([0, 10, 0, cookie.len() as u8]);
+        message.extend(cookie);
+        message
+    };
+    let ask = async |message: Vec<u8>| {
+        blocking(move || {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            client.connect(server).unwrap();
+            client.send(&message).unwrap();
+            let mut buffer = [0; 4096];
+            let len = client.recv(&mut buffer).ok()?;
+            let code = render(&buffer[..len]).split_whitespace().next().unwrap().to_owned();
+            // Both halves are the last 24 bytes.
+            Some((code, buffer[len - 24..len].to_vec()))
+        })
+        .await
+    };
+    // Over the limit a client is told what would be a cookie, if not with every answer.
+    let refused = async |shown: &[u8]| {
+        let begun = Instant::now();
+        loop {
+            let answer = ask(with_cookie(shown)).await;
+            if let Some((_, cookie)) = answer.filter(|(code, _)| code == "BADCOOKIE") {
+                assert_eq!(&cookie[..8], b"abcdefgh");
+                return cookie;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20));
+        }
+    };
+    let cookie = refused(b"abcdefgh").await;
+    for _ in 0..20 {
+        assert_eq!(ask(with_cookie(&cookie)).await, Some(("NOERROR".to_owned(), cookie.clone())));
+    }
+    let mut wrong = cookie.clone();
+    wrong[23] ^= 1;
+    refused(&wrong).await;
 }
 
 #[tokio::test]

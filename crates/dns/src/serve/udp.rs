@@ -10,7 +10,7 @@ use sys::datagram::{Batch, Peer, set_patience};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
-use super::before::{answer_all, tally};
+use super::before::{answer_safely, tally};
 use super::sockets::Error;
 use super::{Front, over_limit};
 use crate::answer::{Asking, Outcome};
@@ -96,9 +96,10 @@ impl Worker {
                 let (message, peer, room) = batch.get(number);
                 let Some(client) = peer.ip() else { continue };
                 let asking = self.front.asking(client, true, turn);
-                let outcome = match self.front.admits(client) {
-                    true => answer_all((&zone, &blocks), message, &asking, room),
-                    false => over_limit(message, &asking, room),
+                let shown = self.front.shown(message, client);
+                let outcome = match self.front.admits(client, shown.as_ref()) {
+                    true => answer_safely((&zone, &blocks), message, &asking, room),
+                    false => over_limit(message, (&asking, shown.is_some()), room),
                 };
                 let len = match outcome {
                     Outcome::Reply(len) => len,
@@ -111,6 +112,7 @@ impl Worker {
                         0
                     }
                 };
+                let len = shown.map_or(len, |shown| shown.stamp(room, len));
                 if let Some(counts) = counts.as_ref().filter(|_| len > 0) {
                     tally((&blocks, counts), (message, &room[..len]), (client, true), begun.elapsed());
                 }

@@ -81,6 +81,7 @@ fn kubeadm() -> Settings {
         ready: Some("[::]:8181".parse().expect("an address")),
         metrics: vec!["[::]:9153".parse().expect("an address")],
         reload: Some(RELOAD),
+        has_cookies: false,
     }
 }
 

@@ -27,7 +27,7 @@ const API_VERSION: &str = "signalbox.dev/v1alpha1";
 /// What the file says it is.
 const KIND: &str = "DNSConfiguration";
 
-const TOP: &[&str] = &["apiVersion", "kind", "health", "ready", "metrics", "reload", "servers"];
+const TOP: &[&str] = &["apiVersion", "kind", "health", "ready", "metrics", "reload", "cookies", "servers"];
 const SERVER: &[&str] = &[
     "zones",
     "port",
@@ -109,6 +109,7 @@ fn settings(fields: &Fields<'_>) -> Settings {
         ready: fields.read("ready", words::listen),
         metrics: fields.list("metrics", words::listen),
         reload: fields.read("reload", words::time).filter(|interval| !interval.is_zero()),
+        has_cookies: fields.flag("cookies", true),
         servers: fields.objects("servers", SERVER).iter().map(server).collect(),
     }
 }

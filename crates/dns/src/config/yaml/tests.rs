@@ -57,8 +57,10 @@ servers:
         forward b.org 1.1.1.1 tls://9.9.9.9 {\nexcept c.b.org\npolicy round_robin\nmax_fails 3\nmax_concurrent 9\n\
         health_check 1s no_rec domain x.org\nexpire 1m\nforce_tcp\nprefer_udp\ntls c k a\ntls_servername s\n}\n\
         cache {\nsuccess 10 20 3\ndenial 5\nservfail 1m\nprefetch 2 1m 20%\nserve_stale 2h verify\ndisable success cluster.local\nkeepttl\n}\n}";
-    assert_eq!(read(yaml), read(corefile));
-    assert!(read(yaml).is_ok());
+    let mut settings = read(corefile).expect("it is right");
+    settings.has_cookies = true;
+    assert_eq!(read(yaml), Ok(settings));
+    assert_eq!(read(&format!("{yaml}cookies: false\n")), read(corefile));
 }
 
 #[test]
@@ -69,6 +71,7 @@ fn what_is_left_out_is_usual() {
     let corefile =
         read(". {\nerrors\nloop\nloadbalance\ncache\nforward . /etc/resolv.conf\n}").map(|mut settings| {
             settings.servers[0].is_counted = true;
+            settings.has_cookies = true;
             settings
         });
     assert_eq!(settings, corefile);
@@ -94,7 +97,7 @@ servers:
 - nothing
 ";
     let wanted = [
-        "port: is no field; there are apiVersion, kind, health, ready, metrics, reload, servers",
+        "port: is no field; there are apiVersion, kind, health, ready, metrics, reload, cookies, servers",
         "apiVersion: must be `signalbox.dev/v1alpha1`",
         "ready: `8181` is not a text",
         "servers[1]: `\"nothing\"` is not an object",
