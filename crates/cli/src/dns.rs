@@ -28,12 +28,12 @@ pub(crate) struct Args {
     /// The URL of the API server, in place of the kubeconfig's
     #[arg(long, value_name = "URL")]
     master: Option<String>,
-    /// A Corefile, a ConfigMap with one, or a DNSConfiguration. It says what --zone, --reverse, --fallthrough, --pods, --ttl,
+    /// A Corefile, a ConfigMap with one, or a DNSConfiguration. It says what --zone, --reverse, --fallthrough, --pods, --answer-searches, --ttl,
     /// --listen, --health, --ready and --lameduck say otherwise, and who is asked for other names
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["zone", "reverse", "fallthrough", "pods", "ttl", "listen", "health", "ready", "lameduck"]
+        conflicts_with_all = ["zone", "reverse", "fallthrough", "pods", "answer_searches", "ttl", "listen", "health", "ready", "lameduck"]
     )]
     config: Option<PathBuf>,
     /// The domain of the cluster
@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// Whether 10-0-0-1.NAMESPACE.pod.DOMAIN is a name
     #[arg(long, value_enum, default_value_t = Pods::Insecure)]
     pods: Pods,
+    /// Which searches through the domains of a resolv.conf have the answer of their last query at the first one
+    #[arg(long, value_enum, default_value_t = Searches::Never)]
+    answer_searches: Searches,
     /// How many seconds an answer may be kept
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     ttl: u32,
@@ -101,6 +104,17 @@ enum Pods {
     Insecure,
     /// Where a Pod has it
     Verified,
+}
+
+/// As `autopath` of CoreDNS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Searches {
+    /// None
+    Never,
+    /// Those of a pod that begin in its own namespace; with --pods verified
+    Pods,
+    /// Those that begin in any namespace
+    Any,
 }
 
 /// Runs until a signal ends it.
@@ -164,6 +178,16 @@ fn settings(args: &Args) -> anyhow::Result<(Settings, Vec<SocketAddr>)> {
         Pods::Insecure => ::dns::zone::Pods::Insecure,
         Pods::Verified => ::dns::zone::Pods::Verified,
     };
+    zone.searches = match args.answer_searches {
+        Searches::Never => ::dns::zone::Searches::Never,
+        Searches::Pods => ::dns::zone::Searches::OfPods,
+        Searches::Any => ::dns::zone::Searches::Any,
+    };
+    if args.answer_searches == Searches::Pods && zone.pods != ::dns::zone::Pods::Verified {
+        return Err(anyhow!(
+            "--answer-searches pods: pods are known by their addresses with --pods verified only"
+        ));
+    }
     let mut sockets = Sockets::default();
     let mut addresses = Vec::new();
     for address in &args.listen {

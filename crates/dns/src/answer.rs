@@ -2,6 +2,8 @@
 //!
 //! What this does *not* do: ask anybody else. It says so where somebody has to, and puts the result of an alias together.
 
+use std::net::IpAddr;
+
 use crate::wire::{
     HEADER, IN, Malformed, Message, Name, NameBuffer, Query, Rcode, Reply, Section, Type, Unanswerable, flag,
 };
@@ -23,6 +25,8 @@ pub struct Asking {
     pub turn: u32,
     /// What this server takes over UDP, and the most that it sends.
     pub udp_size: u16,
+    /// The client, as far as the address tells.
+    pub client: IpAddr,
 }
 
 /// What becomes of a message.
@@ -109,10 +113,10 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
     match zone.absence(&query.name, own) {
         Absence::Pod(address) => {
             let is_pushed = match (address, query.kind) {
-                (std::net::IpAddr::V4(address), Type::A) => {
+                (IpAddr::V4(address), Type::A) => {
                     push_pod(&mut reply, (query, settings.ttl), &address.octets())
                 }
-                (std::net::IpAddr::V6(address), Type::AAAA) => {
+                (IpAddr::V6(address), Type::AAAA) => {
                     push_pod(&mut reply, (query, settings.ttl), &address.octets())
                 }
                 (_, Type(_)) => push_soa(&mut reply, zone, (query, Section::Authority)),
@@ -129,7 +133,7 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
             push_soa(&mut reply, zone, (query, Section::Authority));
             Outcome::Reply(reply.finish())
         }
-        Absence::Unknown => match search(zone, query) {
+        Absence::Unknown => match search(zone, query, asking.client) {
             Some(Search::Here(found)) => {
                 push_search(&mut reply, zone, (query, &found));
                 follow_alias(zone, (query, Some(found)), asking, reply)
@@ -147,9 +151,9 @@ fn answer_nothing(zone: &Zone, query: &Query<'_>, mut reply: Reply<'_>) -> Outco
 }
 
 /// Answers where the search ends that begins with this query.
-fn search(zone: &Zone, query: &Query<'_>) -> Option<Search> {
-    let is_search = zone.settings().answers_searches && (query.kind == Type::A || query.kind == Type::AAAA);
-    if is_search { zone.search(&query.name) } else { None }
+fn search(zone: &Zone, query: &Query<'_>, client: IpAddr) -> Option<Search> {
+    let is_search = query.kind == Type::A || query.kind == Type::AAAA;
+    if is_search { zone.search(&query.name, client) } else { None }
 }
 
 /// Adds that the question is an alias of what the search found, so that the records after it belong to the question.
@@ -277,10 +281,8 @@ fn answer_dead_end(zone: &Zone, query: &Query<'_>, target: &Name, mut reply: Rep
     let absence = zone.settings().zone_of(&buffer).map_or(Absence::Unknown, |own| zone.absence(&buffer, own));
     let head = (target.as_wire(), query.kind, zone.settings().ttl);
     let is_pushed = match (absence, query.kind) {
-        (Absence::Pod(std::net::IpAddr::V4(address)), Type::A) => {
-            reply.push(Section::Answer, head, &address.octets())
-        }
-        (Absence::Pod(std::net::IpAddr::V6(address)), Type::AAAA) => {
+        (Absence::Pod(IpAddr::V4(address)), Type::A) => reply.push(Section::Answer, head, &address.octets()),
+        (Absence::Pod(IpAddr::V6(address)), Type::AAAA) => {
             reply.push(Section::Answer, head, &address.octets())
         }
         (Absence::Pod(_) | Absence::Empty, Type(_)) => {
@@ -333,7 +335,7 @@ pub fn complete(
     let mut owner = query.name.to_name();
     let mut next = zone.entry(owner.as_wire()).and_then(|entry| entry.set(Type::CNAME));
     if next.is_none() {
-        let Some(Search::Here(found) | Search::Elsewhere(found)) = search(zone, &query) else {
+        let Some(Search::Here(found) | Search::Elsewhere(found)) = search(zone, &query, asking.client) else {
             return refuse(reply, Rcode::SERV_FAIL);
         };
         next = zone.entry(found.as_wire()).and_then(|entry| entry.set(Type::CNAME));
@@ -484,8 +486,11 @@ mod tests {
             service b/web 10.96.0.1
             alias b/own web.b.svc.cluster.local
             alias b/www www.example.org";
-        let searching =
-            crate::zone::Settings { answers_searches: true, pods: crate::zone::Pods::Insecure, ..settings() };
+        let searching = crate::zone::Settings {
+            searches: crate::zone::Searches::Any,
+            pods: crate::zone::Pods::Insecure,
+            ..settings()
+        };
         let zone = zone(searching, objects);
         let check = |question: &str, expected: &str| {
             let lines: Vec<&str> = expected.lines().map(str::trim).collect();

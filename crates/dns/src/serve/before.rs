@@ -26,6 +26,9 @@ fn answer_all((zone, blocks): (&Zone, &Blocks), message: &[u8], asking: &Asking,
         if let Some(len) = blocks.hosts(&query, out, limits(&query, asking)) {
             return Outcome::Reply(len);
         }
+        if let Some(zone) = blocks.zone_of(&query.name) {
+            return answer(&zone, message, asking, out);
+        }
     }
     answer(zone, message, asking, out)
 }
@@ -52,8 +55,11 @@ pub(super) fn tally(
     time: Duration,
 ) {
     let Ok(query) = Query::read(message) else { return };
-    let Some(zone) = blocks.number(&query.name) else { return };
+    let Some(zone) = blocks.number(&query) else { return };
     let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
+    if query.is_dnssec_ok() {
+        counts.signed(zone);
+    }
     counts.request(zone, (protocol, client), (query.kind, message.len()));
     if let Some(low) = answer.get(3) {
         counts.response(zone, (protocol, time), (Rcode(u16::from(low & 0xf)), answer.len()));
@@ -124,7 +130,7 @@ impl Front {
             Query::read(own).ok().and_then(|query| blocks.hosts(&query, out, (LONGEST, asking.udp_size)));
         match hosts {
             Some(len) => Outcome::Reply(len),
-            None => answer(&self.zone.borrow().clone(), own, asking, out),
+            None => answer(&self.zone_for(own), own, asking, out),
         }
     }
 }

@@ -70,7 +70,7 @@ impl Front {
         let mut out = vec![0; LONGEST];
         let len = match outcome {
             Outcome::Alias(_) => {
-                let zone = self.zone.borrow().clone();
+                let zone = self.zone_for(&message);
                 match complete(&zone, &message, theirs.as_deref(), (&asking, &mut out)) {
                     Outcome::Reply(len) => len,
                     Outcome::Silence(_) | Outcome::Elsewhere | Outcome::Alias(_) => return None,

@@ -4,11 +4,14 @@
 //! a task. What this does *not* do: know what is true (`zone`), or ask other servers: it hands an [`Asked`] on.
 
 mod before;
+mod clusters;
+mod configured;
 mod cookies;
 mod elsewhere;
 mod limit;
 mod pages;
 mod panics;
+mod places;
 mod sockets;
 mod tcp;
 #[cfg(test)]
@@ -34,6 +37,7 @@ use cookies::{Cookies, Shown, cookie_of};
 use limit::Limit;
 use pages::Page;
 
+pub use configured::{Configured, Failure, run_configured};
 pub use cookies::CookieSecret;
 pub use sockets::{Error, Sockets};
 
@@ -117,17 +121,7 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let builder = Builder::new(settings.zone, source::now());
     let (publish, zone) = watch::channel(builder.zone());
-    let front = Front {
-        zone: zone.clone(),
-        limit: settings.policy.rate.map(|rate| Arc::new(Limit::new(rate))),
-        cookies: settings.policy.cookies.as_ref().map(Cookies::new),
-        policy: Arc::new(settings.policy),
-        elsewhere: settings.elsewhere,
-        blocks: settings.blocks,
-        waiting: Arc::new(Semaphore::new(MOST_WAITING)),
-        turn: Arc::default(),
-        begun: Instant::now(),
-    };
+    let front = Front::new(settings.policy, zone.clone(), (settings.elsewhere, settings.blocks));
     let is_stopped = Arc::new(AtomicBool::new(false));
     let end = End(Arc::clone(&is_stopped));
     let (udp, tcp) = settings.sockets.into_parts();
@@ -194,12 +188,42 @@ struct Front {
 }
 
 impl Front {
+    fn new(
+        policy: Policy,
+        zone: watch::Receiver<Zone>,
+        (elsewhere, blocks): (Option<mpsc::Sender<Asked>>, watch::Receiver<Arc<Blocks>>),
+    ) -> Self {
+        Self {
+            zone,
+            limit: policy.rate.map(|rate| Arc::new(Limit::new(rate))),
+            cookies: policy.cookies.as_ref().map(Cookies::new),
+            policy: Arc::new(policy),
+            elsewhere,
+            blocks,
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+            turn: Arc::default(),
+            begun: Instant::now(),
+        }
+    }
+
     fn asking(&self, client: IpAddr, is_udp: bool, turn: u32) -> Asking {
-        Asking { is_udp, may_recurse: self.may_recurse(client), turn, udp_size: self.policy.udp_size }
+        Asking { is_udp, may_recurse: self.may_recurse(client), turn, udp_size: self.policy.udp_size, client }
     }
 
     fn may_recurse(&self, client: IpAddr) -> bool {
         self.elsewhere.is_some() && self.policy.recursion.iter().any(|network| network.contains(&client))
+    }
+
+    /// Answers the zone that is looked at for every name, unless blocks have zones of their own.
+    fn zone_at(&self, blocks: &Blocks) -> watch::Receiver<Zone> {
+        blocks.zone().unwrap_or(&self.zone).clone()
+    }
+
+    /// Answers the zone that is looked at for this message.
+    fn zone_for(&self, message: &[u8]) -> Zone {
+        let blocks = self.blocks.borrow().clone();
+        let other = Query::read(message).ok().and_then(|query| blocks.zone_of(&query.name));
+        other.unwrap_or_else(|| self.zone_at(&blocks).borrow().clone())
     }
 
     /// Answers whether a client may have another answer over UDP, and counts it.

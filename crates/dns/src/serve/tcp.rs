@@ -82,8 +82,8 @@ async fn read_queries(
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let asking = front.asking(client, false, front.turn.fetch_add(1, Ordering::Relaxed));
         let mut out = vec![0; LONGEST];
-        let zone = front.zone.borrow().clone();
         let blocks = front.blocks.borrow().clone();
+        let zone = front.zone_at(&blocks).borrow().clone();
         let begun = Instant::now();
         match answer_safely((&zone, &blocks), &message, &asking, &mut out) {
             Outcome::Reply(len) => {

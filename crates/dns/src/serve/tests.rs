@@ -361,3 +361,48 @@ async fn names_are_given_or_stand_for_others() {
     let ((), answer) = tokio::join!(others, asking);
     assert_eq!(answer, "NOERROR\nfar.org. 5 A 192.0.2.1");
 }
+
+#[tokio::test]
+async fn blocks_show_zones_of_their_own() {
+    let zone = |name: &str, objects: &str| {
+        let settings = crate::zone::Settings { zone: name.parse().unwrap(), ..settings() };
+        watch::channel(crate::script::zone(settings, objects)).1
+    };
+    let one = zone("one.local", "service default/web 10.96.0.1\nalias default/far web.default.svc.two.local");
+    let two = zone("two.local", "service default/web 10.97.0.1");
+    let text = "one.local {\n kubernetes\n}\ntwo.local in-addr.arpa {\n kubernetes\n}\n. {\n hosts /nonexistent {\n \
+                10.0.0.9 a.org web.default.svc.one.local\n fallthrough\n }\n}\n";
+    let configured = crate::config::Settings::parse(text, &|_| None).unwrap();
+    let metrics = crate::metrics::DnsMetrics::register(&telemetry::Metrics::default(), "");
+    let made = crate::blocks::Made::new(&configured.servers, &metrics).unwrap();
+    let blocks = made.at("dns://:53", &[(0, vec![one]), (1, vec![two]), (2, Vec::new())]);
+    let (_keep, told) = watch::channel(Arc::new(blocks));
+    let (asked, questions) = mpsc::channel(10);
+    tokio::spawn(crate::blocks::attend(questions, told.clone()));
+    let Stage { server, asked: mut from, stop: _stop, .. } = start_with("127.0.0.0/8", None, told);
+    tokio::spawn(async move {
+        while let Some(question) = from.recv().await {
+            asked.send(question).await.unwrap();
+        }
+    });
+    let ask = async |text: &'static str| blocking(move || ask_udp(server, &query(text, None))).await;
+    for (text, expected) in [
+        ("A web.default.svc.one.local", "NOERROR aa\nweb.default.svc.one.local. 5 A 10.96.0.1"),
+        ("A web.default.svc.two.local", "NOERROR aa\nweb.default.svc.two.local. 5 A 10.97.0.1"),
+        (
+            "PTR 1.0.97.10.in-addr.arpa",
+            "NOERROR aa\n1.0.97.10.in-addr.arpa. 5 PTR web.default.svc.two.local.",
+        ),
+        ("A a.org", "NOERROR aa\na.org. 3600 A 10.0.0.9"),
+        (
+            "A far.default.svc.one.local",
+            "NOERROR aa\nfar.default.svc.one.local. 5 CNAME web.default.svc.two.local.\n\
+             web.default.svc.two.local. 5 A 10.97.0.1",
+        ),
+        ("A web.default.svc.three.local", "REFUSED"),
+    ] {
+        let found = ask(text).await;
+        assert_eq!(found.replace("NOERROR\n", "NOERROR aa\n"), expected, "{text}");
+    }
+    assert!(ask("A none.default.svc.one.local").await.starts_with("NXDOMAIN aa"));
+}

@@ -66,10 +66,10 @@ struct Worker {
 impl Worker {
     fn work(self) {
         let mut batch = Batch::new(LONGEST_QUERY, usize::from(self.front.policy.udp_size));
-        let mut zones = self.front.zone.clone();
-        let mut zone = zones.borrow_and_update().clone();
         let mut blocks_told = self.front.blocks.clone();
         let mut blocks = blocks_told.borrow_and_update().clone();
+        let mut zones = self.front.zone_at(&blocks);
+        let mut zone = zones.borrow_and_update().clone();
         let mut counts = blocks.counts(self.number);
         let mut turn = 0u32;
         while !self.is_stopped.load(Ordering::Relaxed) {
@@ -89,6 +89,8 @@ impl Worker {
             if blocks_told.has_changed().unwrap_or(false) {
                 blocks = blocks_told.borrow_and_update().clone();
                 counts = blocks.counts(self.number);
+                zones = self.front.zone_at(&blocks);
+                zone = zones.borrow_and_update().clone();
             }
             let begun = Instant::now();
             for number in 0..count {

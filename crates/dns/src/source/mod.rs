@@ -23,36 +23,47 @@ const MOST_AT_ONCE: usize = 4096;
 
 /// Follows everything that a zone needs from an API server, until nobody listens any more.
 pub async fn follow_cluster(client: Client, settings: &Settings, changes: mpsc::Sender<Change>) {
-    let kind = |kind, path: &'static str, read| Followed { kind, path, fields: "", read };
+    let labels = settings.labels.as_str();
+    let kind = |kind, path: &'static str, read| Followed { kind, path, selector: ("", labels), read };
     let pods = async {
         if settings.pods == Pods::Verified {
             let fields = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown";
-            let pods = Followed { kind: Kind::Pod, path: "/api/v1/pods", fields, read: decode::pod };
+            let selector = (fields, labels);
+            let pods = Followed { kind: Kind::Pod, path: "/api/v1/pods", selector, read: decode::pod };
             pods.follow(client.clone(), changes.clone()).await;
         }
     };
+    // Labels are those of what has names, not of where it is.
+    let path = "/api/v1/namespaces";
+    let namespaces = Followed { kind: Kind::Namespace, path, selector: ("", ""), read: decode::namespace };
     tokio::join!(
         kind(Kind::Service, "/api/v1/services", decode::service).follow(client.clone(), changes.clone()),
-        kind(Kind::Slice, "/apis/discovery.k8s.io/v1/endpointslices", decode::slice)
-            .follow(client.clone(), changes.clone()),
-        kind(Kind::Namespace, "/api/v1/namespaces", decode::namespace)
-            .follow(client.clone(), changes.clone()),
+        async {
+            if settings.has_endpoints {
+                let slices = kind(Kind::Slice, "/apis/discovery.k8s.io/v1/endpointslices", decode::slice);
+                slices.follow(client.clone(), changes.clone()).await;
+            }
+        },
+        namespaces.follow(client.clone(), changes.clone()),
         pods,
     );
 }
 
 /// One kind to follow.
-struct Followed {
+struct Followed<'a> {
     kind: Kind,
     path: &'static str,
-    fields: &'static str,
+    /// Of fields, and of labels; empty: all.
+    selector: (&'a str, &'a str),
     read: fn(&[u8]) -> Result<Object, String>,
 }
 
-impl Followed {
+impl Followed<'_> {
     async fn follow(self, client: Client, changes: mpsc::Sender<Change>) {
         let (tell, mut told) = mpsc::channel(64);
-        let collection = Collection { fields: self.fields.to_owned(), ..Collection::all(self.path) };
+        let (fields, labels) = self.selector;
+        let collection =
+            Collection { fields: fields.to_owned(), labels: labels.to_owned(), ..Collection::all(self.path) };
         let hand_on = async {
             while let Some(told) = told.recv().await {
                 let change = match told {
