@@ -68,7 +68,8 @@ impl Server {
     /// Asks for addresses; answers the last one, or the response code.
     fn ask(&self, name: &str) -> String {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        // Longer than a server waits for others.
+        socket.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
         socket.connect(self.dns).unwrap();
         let (mut message, mut room) = ([0; 300], [0; 2048]);
         let name: Name = name.parse().unwrap();

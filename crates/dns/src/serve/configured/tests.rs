@@ -58,7 +58,7 @@ impl Stage {
 /// The last word of the answer: an address, or what was said instead.
 fn ask(server: SocketAddr, name: &str) -> String {
     let client = UdpSocket::bind((server.ip(), 0)).unwrap();
-    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     client.connect(server).unwrap();
     let mut room = [0; 2048];
     let answered = client.send(&query(&format!("A {name}"), None)).and_then(|_| client.recv(&mut room));
