@@ -104,6 +104,9 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
     };
     // What is not known yet may exist.
     if !zone.is_synced() {
+        if settings.asks_until_synced {
+            return Outcome::Elsewhere;
+        }
         return refuse(reply, Rcode::SERV_FAIL);
     }
     reply.set(flag::AUTHORITATIVE);

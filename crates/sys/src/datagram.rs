@@ -2,11 +2,11 @@
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
 /// How many datagrams a batch has at most.
 pub const BATCH: usize = 32;
@@ -42,44 +42,12 @@ pub struct Batch {
 ///
 /// One on a wildcard address answers from the address that was asked.
 pub fn open(address: SocketAddr) -> io::Result<UdpSocket> {
-    open_with(address, false)
-}
-
-/// The same at an address that this machine need not have yet.
-pub fn open_anywhere(address: SocketAddr) -> io::Result<UdpSocket> {
-    open_with(address, true)
-}
-
-/// Opens a TCP listener at an address that this machine need not have yet.
-pub fn listen_anywhere(address: SocketAddr) -> io::Result<TcpListener> {
-    const BACKLOG: i32 = 1024;
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    set_anywhere(&socket, address)?;
-    bind(&socket, &address)?;
-    listen(&socket, BACKLOG)?;
-    Ok(TcpListener::from(socket))
-}
-
-fn set_anywhere(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
-    match address {
-        SocketAddr::V4(_) => sockopt::set_ip_freebind(socket, true)?,
-        SocketAddr::V6(_) => sockopt::set_ipv6_freebind(socket, true)?,
-    }
-    Ok(())
-}
-
-fn open_with(address: SocketAddr, anywhere: bool) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     if let SocketAddr::V6(address) = address {
         // As other servers do: `::` is for both families.
         sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
-    }
-    if anywhere {
-        set_anywhere(&socket, address)?;
     }
     bind(&socket, &address)?;
     let socket = UdpSocket::from(socket);

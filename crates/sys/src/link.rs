@@ -281,12 +281,7 @@ impl Links {
     /// Makes an address one of this machine, without giving it to a link: a local route, through loopback.
     ///
     /// `protocol` says whose it is. What this machine sends there has the source, unless it chose another.
-    pub fn add_local(
-        &mut self,
-        address: IpAddr,
-        source: Option<IpAddr>,
-        protocol: u8,
-    ) -> Result<(), Error> {
+    pub fn add_local(&mut self, address: IpAddr, source: Option<IpAddr>, protocol: u8) -> Result<(), Error> {
         const PREFERRED_SOURCE: u16 = 7;
         let message = local_route(NEW_ROUTE, address, protocol)?;
         let message = message.attributes(|out| {
@@ -352,8 +347,20 @@ fn local_route(kind: u16, address: IpAddr, protocol: u8) -> Result<Message, Erro
     const HOST: u8 = 254;
     const LOCAL: u8 = 2;
     let loopback = index("lo")?;
-    let header =
-        [family(address), IpNet::from(address).prefix_len(), 0, 0, LOCAL_TABLE, protocol, HOST, LOCAL, 0, 0, 0, 0];
+    let header = [
+        family(address),
+        IpNet::from(address).prefix_len(),
+        0,
+        0,
+        LOCAL_TABLE,
+        protocol,
+        HOST,
+        LOCAL,
+        0,
+        0,
+        0,
+        0,
+    ];
     Ok(Message::new(kind, &header).attributes(|out| {
         put(out, 1, &octets(address));
         put(out, 4, &loopback.to_ne_bytes());

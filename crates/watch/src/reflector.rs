@@ -345,9 +345,7 @@ impl Reflector {
     async fn apply(&mut self, form: Form, meta: &Meta, object: &Bytes) -> Result<(), Stop> {
         let decoded = match &self.naming {
             Naming::Unwanted => self.decoder.decode(self.kind, form, object).map(|object| (object, None)),
-            Naming::Wanted(_) | Naming::Abandoned => {
-                self.decoder.decode_with_names(self.kind, form, object)
-            }
+            Naming::Wanted(_) | Naming::Abandoned => self.decoder.decode_with_names(self.kind, form, object),
         };
         match decoded {
             Ok((object, named)) => {

@@ -62,11 +62,11 @@ pub(super) async fn serve(args: &Args, file: &Path) -> anyhow::Result<()> {
     running.await
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn make(written: &Written, metrics: &DnsMetrics) -> anyhow::Result<Blocks> {
+pub(crate) fn make(written: &Written, metrics: &DnsMetrics) -> anyhow::Result<Blocks> {
     Blocks::new(&written.servers, metrics).map_err(|error| anyhow!("failed to {error}"))
 }
 
@@ -108,11 +108,11 @@ fn settings(args: &Args, plan: &Plan, written: &Written) -> anyhow::Result<(Sett
     Ok((settings, at))
 }
 
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))
 }
 
-fn listeners(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+pub(crate) fn listeners(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
     addresses.iter().copied().map(listen).collect()
 }
 
@@ -141,7 +141,7 @@ async fn run(
 }
 
 /// Takes over what a changed file says of names elsewhere, and follows the files that it names.
-async fn take_over(
+pub(crate) async fn take_over(
     mut changes: watch::Receiver<Written>,
     (plan, metrics): (Plan, DnsMetrics),
     blocks: watch::Sender<Arc<Blocks>>,

@@ -5,6 +5,7 @@
 mod apiserver;
 mod bad_input;
 mod configuration;
+mod names;
 mod node;
 mod node_object;
 mod own_apiserver;

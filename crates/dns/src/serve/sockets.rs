@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use sys::datagram;
+use sys::{anywhere, datagram};
 
 /// Why a server cannot start. Reads after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,20 @@ impl Sockets {
             self.udp.push(datagram::open(address).map_err(failed("listen on UDP"))?);
         }
         Ok(address)
+    }
+
+    /// Opens an address that this machine need not have yet.
+    pub fn open_anywhere(&mut self, address: SocketAddr, count: usize) -> Result<(), Error> {
+        let failed = |what: &str| {
+            let what = format!("{what} {address}");
+            move |source| Error { what, source }
+        };
+        // It is shared with nobody, so it fails where another server is.
+        let listener = anywhere::tcp(address).map_err(failed("listen on TCP"))?;
+        let udp: io::Result<Vec<UdpSocket>> = (0..count).map(|_| anywhere::udp(address)).collect();
+        self.udp.extend(udp.map_err(failed("listen on UDP"))?);
+        self.tcp.push(listener);
+        Ok(())
     }
 
     pub(super) fn into_parts(self) -> (Vec<UdpSocket>, Vec<TcpListener>) {

@@ -51,6 +51,8 @@ pub struct Settings {
     pub ignores_empty_services: bool,
     /// Whether the first query of a search is answered as the last one would be ([`Zone::search`]).
     pub answers_searches: bool,
+    /// Whether somebody else is asked for names of the zone until everything was told once. Else they are SERVFAIL.
+    pub asks_until_synced: bool,
 }
 
 /// What becomes of names of Pods, which are addresses: `10-0-0-1.default.pod.cluster.local`.
@@ -79,6 +81,7 @@ impl Settings {
             names_endpoints_after_pods: false,
             ignores_empty_services: false,
             answers_searches: false,
+            asks_until_synced: false,
         }
     }
 
