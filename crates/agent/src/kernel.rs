@@ -6,17 +6,20 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use backend::Driver;
-use backend_iptables::{HAIRPIN, HAIRPIN_V6, IptablesBackend};
+use backend_iptables::{Counter, HAIRPIN, HAIRPIN_V6, IptablesBackend};
 pub use backend_nftables::Counting;
 use backend_nftables::{NftablesBackend, TABLE};
 use model::Family;
 use sys::Error;
-use sys::iptables::{Host, Iptables};
+use sys::iptables::{Host, Iptables, Xtables};
+use sys::nfacct::Nfacct;
 use sys::nftables::{CommitError, Monitor, NftSocket};
 use sys::sysctl;
+use telemetry::Metrics;
 use tokio::sync::mpsc::Sender;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
+use crate::counters::watch_counters;
 use crate::timed::{Timed, TransactionTimes, Transactions};
 use crate::{Event, guard};
 
@@ -69,7 +72,7 @@ pub fn open_kernel(counting: Counting, times: &TransactionTimes) -> Result<Kerne
 }
 
 /// The host's iptables as a back end.
-pub type XtablesBackend = IptablesBackend<Host>;
+pub type XtablesBackend = IptablesBackend<Timed<Host>>;
 
 /// What [`open_iptables`] opened.
 pub struct IptablesKernel {
@@ -81,8 +84,10 @@ pub struct IptablesKernel {
 
 /// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
 /// for IPv6 is left without it. `localhost_node_ports`: packets from loopback may be sent on.
-pub fn open_iptables(localhost_node_ports: bool) -> Result<IptablesKernel, Error> {
+pub fn open_iptables(localhost_node_ports: bool, metrics: &Metrics) -> Result<IptablesKernel, Error> {
     let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new() };
+    let times = TransactionTimes::register(metrics);
+    let mut counts = false;
     for family in Family::BOTH {
         let host = match (family, Host::open(family)) {
             (_, Ok(host)) => host,
@@ -93,7 +98,16 @@ pub fn open_iptables(localhost_node_ports: bool) -> Result<IptablesKernel, Error
             }
         };
         kernel.programs.push(host.iptables().clone());
+        counts |= host.counts();
+        let host = Timed::new(host, family, &times, Transactions::default());
         kernel.drivers.push((family, Driver::new(IptablesBackend::new(family, host))));
+    }
+    if counts {
+        watch_counters(metrics)?;
+    } else {
+        info!(
+            "the kernel or the host's iptables has no nfacct; dropped packets and NodePorts on 127.0.0.1 are not counted"
+        );
     }
     const ROUTE_LOCALNET: &str = "net/ipv4/conf/all/route_localnet";
     if localhost_node_ports && let Err(error) = sysctl::write(ROUTE_LOCALNET, "1") {
@@ -102,8 +116,13 @@ pub fn open_iptables(localhost_node_ports: bool) -> Result<IptablesKernel, Error
     Ok(kernel)
 }
 
-/// Removes what iptables mode has besides chains.
+/// Removes what iptables mode has besides chains: ipsets, and counters that no rule counts with.
 pub fn cleanup_ipsets() -> Result<(), Error> {
+    if let Some(mut nfacct) = Nfacct::open()? {
+        for counter in Counter::ALL {
+            nfacct.remove(counter.name())?;
+        }
+    }
     let mut ipset = sys::ipset::Ipset::open()?;
     ipset.remove(HAIRPIN)?;
     ipset.remove(HAIRPIN_V6)
@@ -195,7 +214,6 @@ mod tests {
     use super::*;
     use sys::nftables::{Batch, Nftables};
     use sys::testing::in_new_network_namespace;
-    use telemetry::Metrics;
 
     #[test]
     fn what_others_did_before_the_watch_began_is_noticed() {

@@ -8,6 +8,7 @@
 
 mod agent;
 mod connections;
+mod counters;
 mod event;
 mod flows;
 mod guard;
@@ -21,7 +22,7 @@ mod settings;
 mod timed;
 
 pub use agent::{Agent, Threads};
-pub use connections::watch_connections;
+pub use connections::{watch_chain_connections, watch_connections};
 pub use event::{Event, Settings};
 pub use flows::FlowSweeper;
 pub use kernel::{

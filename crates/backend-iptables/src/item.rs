@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use model::{Endpoint, Family, IpNet, Protocol, TrafficPolicy};
 
 use crate::names::{Chain, Hash, Hook, Spot, Table, Tree};
-use crate::rule::{Match, Rule, Target};
+use crate::rule::{Counter, Match, Rule, Target};
 
 /// Names an item.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub enum Key {
     HairpinSet,
     /// Element of the set.
     Hairpin(Box<(Endpoint, Protocol)>),
+    /// A counter.
+    Counter(Counter),
     /// A chain that is there and is not known to be what is wanted.
     Found(Table, Box<str>),
     /// A rule of a built-in chain that leads to such a chain.
@@ -119,7 +121,26 @@ impl Key {
             Self::Branch(tree, spot) => Some((tree.table(), Chain::Branch(*tree, spot.parent()))),
             Self::Leaf(tree, place) => Some((tree.table(), Chain::Branch(*tree, Spot::leaf(place)))),
             Self::HealthPort(_) => Some((Table::Filter, Chain::HealthPorts)),
-            Self::HairpinSet | Self::Hairpin(_) | Self::Found(..) | Self::FoundEntrance(..) => None,
+            Self::HairpinSet
+            | Self::Hairpin(_)
+            | Self::Counter(_)
+            | Self::Found(..)
+            | Self::FoundEntrance(..) => None,
+        }
+    }
+
+    /// Answers the table of that chain.
+    pub(crate) fn table(&self) -> Option<Table> {
+        match self {
+            Self::Entrance(table, ..) | Self::Chain(table, _) => Some(*table),
+            Self::External(_) => Some(Table::Nat),
+            Self::Branch(tree, _) | Self::Leaf(tree, _) => Some(tree.table()),
+            Self::HealthPort(_) => Some(Table::Filter),
+            Self::HairpinSet
+            | Self::Hairpin(_)
+            | Self::Counter(_)
+            | Self::Found(..)
+            | Self::FoundEntrance(..) => None,
         }
     }
 
@@ -134,6 +155,7 @@ impl Key {
             | Self::HealthPort(_)
             | Self::HairpinSet
             | Self::Hairpin(_)
+            | Self::Counter(_)
             | Self::Found(..)
             | Self::FoundEntrance(..) => None,
         }
@@ -154,6 +176,18 @@ pub(crate) fn rules(key: &Key, value: &Value) -> Vec<Rule> {
             vec![Rule::new(matches, Target::Accept)]
         }
         (_, Value::Present | Value::Leaf(_)) => Vec::new(),
+    }
+}
+
+/// How many those are.
+pub(crate) fn rule_count(key: &Key, value: &Value) -> usize {
+    match (key, value) {
+        (_, Value::Rules(rules)) => rules.len(),
+        (_, Value::Balance(balance)) => balance.endpoints.len() * (1 + usize::from(balance.sticky.is_some())),
+        (Key::Leaf(..), Value::Leaf(leaf)) => leaf.then.len(),
+        (Key::Branch(_, spot), Value::Present) => usize::from(*spot != Spot::Root),
+        (Key::HealthPort(_), Value::Present) => 1,
+        (_, Value::Present | Value::Leaf(_)) => 0,
     }
 }
 
@@ -257,6 +291,7 @@ impl fmt::Display for Key {
             }
             Self::HealthPort(port) => write!(f, "-t filter KUBE-NODEPORTS tcp/{port}"),
             Self::HairpinSet => f.write_str("the ipset of endpoints on this node"),
+            Self::Counter(counter) => write!(f, "the counter {}", counter.name()),
             Self::Hairpin(element) => write!(f, "{}/{} in the ipset of endpoints", element.1, element.0),
             Self::Found(table, name) => write!(f, "-t {} {name}", table.name()),
             Self::FoundEntrance(table, rule) => write!(f, "-t {} {rule}", table.name()),

@@ -109,7 +109,7 @@ impl NodeNames {
         let node = Node { service, addresses: self.told.addresses.clone(), own, threads: THREADS, writes };
         let metrics = metrics.clone();
         let work = move || {
-            if let Err(error) = self.serve(node, api, (objects, metrics), stopping) {
+            if let Err(error) = self.serve((node, api), (objects, metrics), stopping) {
                 error!(
                     error = format!("{error:#}"),
                     "names are not answered on this node; the cluster's DNS does it"
@@ -122,8 +122,7 @@ impl NodeNames {
 
     fn serve(
         self,
-        node: Node,
-        api: ApiConfig,
+        (node, api): (Node, ApiConfig),
         (objects, metrics): (mpsc::Receiver<objects::naming::Event>, Metrics),
         stopping: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use std::thread;
 use ::watch::{ApiConfig, EventRecorder, Progress, record_events, watch_progress};
 use agent::{
     Agent, Counting, Event, FlowSweeper, IptablesKernel, Kernel, KernelWatch, Leftovers, Threads,
-    TransactionTimes, apply_settings, open_iptables, open_kernel, watch_connections,
+    TransactionTimes, apply_settings, open_iptables, open_kernel, watch_chain_connections, watch_connections,
 };
 use anyhow::{Context, anyhow, bail};
 use backend::{Backend, Driver};
@@ -115,8 +115,8 @@ pub(crate) fn keep_in_step(
     let kernel = Programmed::open(&settings, counting, &metrics)?;
     let writes = kernel.writes();
     info!(version = VERSION, node = %settings.node_name, mode = settings.mode.name(), "starting");
-    if counting == Counting::Connections && settings.mode == Mode::Nftables {
-        watch_connections(&metrics).map_err(|error| anyhow!("failed to {error}"))?;
+    if counting == Counting::Connections {
+        kernel.watch_connections(&metrics)?;
     }
     let (events, queue) = mpsc::channel(QUEUE);
     let agent = kernel.start(&settings, (events.clone(), queue), (health, metrics.clone()))?;
@@ -237,7 +237,7 @@ enum Programmed {
 impl Programmed {
     fn open(settings: &Settings, counting: Counting, metrics: &Metrics) -> anyhow::Result<Self> {
         let kernel = match settings.mode {
-            Mode::Iptables => open_iptables(settings.localhost_node_ports).map(Self::Iptables),
+            Mode::Iptables => open_iptables(settings.localhost_node_ports, metrics).map(Self::Iptables),
             Mode::Nftables | Mode::Ipvs => {
                 open_kernel(counting, &TransactionTimes::register(metrics)).map(Self::Nftables)
             }
@@ -253,6 +253,16 @@ impl Programmed {
         }
     }
 
+    fn watch_connections(&self, metrics: &Metrics) -> anyhow::Result<()> {
+        match self {
+            Self::Nftables(_) => watch_connections(metrics).map_err(|error| anyhow!("failed to {error}")),
+            Self::Iptables(kernel) => {
+                watch_chain_connections(metrics, kernel.programs.clone());
+                Ok(())
+            }
+        }
+    }
+
     fn start(
         self,
         settings: &Settings,
@@ -263,6 +273,7 @@ impl Programmed {
             flow_sweeper: Some(FlowSweeper::start(&metrics)),
             health: Some(health),
             metrics,
+            mode: settings.mode,
             ..Threads::default()
         };
         match self {

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod nfacct;
 pub mod nftables;
 pub mod process;
 pub mod sysctl;

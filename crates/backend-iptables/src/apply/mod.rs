@@ -8,10 +8,11 @@ mod parse;
 mod read;
 mod restore;
 mod saved;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backend::Delta;
+use backend::{Delta, RuleCount};
 use model::Family;
 use sys::Error;
 use sys::ipset::Element;
@@ -20,9 +21,12 @@ pub(crate) use sys::iptables::Xtables;
 use crate::item::{Key, Value, rules};
 use crate::names::{Chain, Table};
 use crate::node::entrances;
-use crate::rule::{HAIRPIN, HAIRPIN_V6, Rule};
+use crate::rule::{Counter, HAIRPIN, HAIRPIN_V6, Rule};
 use restore::Restore;
 use saved::Saved;
+use tally::Tally;
+
+pub use tally::{ChainCount, connections};
 
 type Change<'a> = backend::Change<'a, Key, Value>;
 
@@ -36,6 +40,7 @@ pub struct Kernel<X> {
     contributed: BTreeMap<(Table, Chain), BTreeMap<Key, Vec<Rule>>>,
     /// Chains that others lead to: they are emptied and stay.
     used_by_others: BTreeSet<(Table, String)>,
+    tally: Tally,
 }
 
 impl<X: Xtables> Kernel<X> {
@@ -46,12 +51,22 @@ impl<X: Xtables> Kernel<X> {
             is_first: true,
             contributed: BTreeMap::new(),
             used_by_others: BTreeSet::new(),
+            tally: Tally::default(),
         }
     }
 
     /// Answers the programs through which it works.
     pub fn xtables_mut(&mut self) -> &mut X {
         &mut self.xtables
+    }
+
+    /// Answers whether the kernel has counters.
+    pub(crate) fn counts(&self) -> bool {
+        self.xtables.counts()
+    }
+
+    pub(crate) fn rules(&self) -> Vec<RuleCount> {
+        self.tally.rules()
     }
 
     pub(crate) fn replaces_everything(&self) -> bool {
@@ -74,6 +89,10 @@ impl<X: Xtables> Kernel<X> {
                 present(Key::Hairpin(Box::new((endpoint, element.protocol))))
             }));
         }
+        let counters = self.xtables.counters()?;
+        let is_there = |counter: &Counter| counters.iter().any(|name| name == counter.name());
+        items.extend(Counter::ALL.into_iter().filter(is_there).map(|counter| present(Key::Counter(counter))));
+        self.tally.read(&items);
         self.used_by_others = saved.used;
         self.contributed.clear();
         for (key, value) in &items {
@@ -98,7 +117,10 @@ impl<X: Xtables> Kernel<X> {
         for change in gone.into_iter().chain(there) {
             match change.key {
                 Key::HairpinSet if change.after.is_some() => self.xtables.make_set(set(self.family))?,
-                Key::HairpinSet => {}
+                Key::Counter(counter) if change.after.is_some() => {
+                    self.xtables.make_counter(counter.name())?;
+                }
+                Key::HairpinSet | Key::Counter(_) => {}
                 Key::Hairpin(of) => {
                     let element = Element { address: of.0.address, protocol: of.1, port: of.0.port };
                     if change.after.is_some() { &mut added } else { &mut removed }.push(element);
@@ -122,12 +144,14 @@ impl<X: Xtables> Kernel<X> {
             }
         }
         self.xtables.change_set(set(self.family), &added, &[])?;
+        let written = restore.rules();
         let text = restore.finish(&self.used_by_others);
         if !text.is_empty() {
             self.xtables.restore(&text)?;
         }
         self.xtables.change_set(set(self.family), &[], &removed)?;
         self.is_first = false;
+        self.tally.wrote(delta, written);
         Ok(())
     }
 

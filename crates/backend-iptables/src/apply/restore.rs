@@ -68,6 +68,15 @@ impl Restore {
         section.entrances.extend(after);
     }
 
+    /// Answers how many rules it gives to each table.
+    pub(super) fn rules(&self) -> BTreeMap<Table, usize> {
+        let count = |section: &Section| {
+            let lines = section.written.values().map(|text| text.lines().count()).sum::<usize>();
+            lines + section.entrances.len()
+        };
+        [(Table::Filter, count(&self.filter)), (Table::Nat, count(&self.nat))].into()
+    }
+
     /// Writes it; empty: nothing is to be done. A table at a time changes: packets that are refused no more are let
     /// through by `nat` before `filter` stops refusing, and the other way round.
     pub(super) fn finish(self, used_by_others: &BTreeSet<(Table, String)>) -> String {

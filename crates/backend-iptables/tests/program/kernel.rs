@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use backend::Driver;
+use backend::{Backend, Driver};
 use backend_iptables::{HAIRPIN, HAIRPIN_V6, IptablesBackend, Key, cleanup, render};
 use model::{Family, View};
 use sys::iptables::{Host, Iptables, Xtables};
@@ -57,6 +57,14 @@ fn assert_holds(driver: &mut Driver<IptablesBackend<Host>>, family: Family) {
     let (missing, foreign): (Vec<_>, Vec<_>) =
         (rendered.difference(&saved).collect(), saved.difference(&rendered).collect());
     assert!(missing.is_empty() && foreign.is_empty(), "missing: {missing:#?}\nforeign: {foreign:#?}");
+    let mut counted = [("filter", 0), ("nat", 0)];
+    for line in saved.iter().filter(|line| line.contains(" -A ")) {
+        let table = counted.iter_mut().find(|(table, _)| line.starts_with(&format!("*{table} ")));
+        table.unwrap().1 += 1;
+    }
+    let mut told = driver.backend().rules();
+    told.sort_by_key(|count| count.table);
+    assert_eq!(told.iter().map(|count| (count.table, count.held)).collect::<Vec<_>>(), counted);
     let set = if family == Family::V4 { HAIRPIN } else { HAIRPIN_V6 };
     let elements = driver.backend_mut().kernel_mut().xtables_mut().elements(set).unwrap().unwrap();
     let hairpin = wanted.iter().filter(|(key, _)| matches!(key, Key::Hairpin(_))).count();
@@ -86,6 +94,7 @@ fn the_kernel_holds_what_is_wanted_after_every_change() {
         let mut restarted = self::driver(&before, host(family, &flavour));
         let synced = restarted.sync().unwrap();
         assert_eq!((synced.added, synced.removed, synced.replaced), (0, 0, 0), "{synced:?}");
+        assert_holds(&mut restarted, family);
         // And goes on from there.
         restarted.set_service(&before.services[0].key, None);
         restarted.sync().unwrap();

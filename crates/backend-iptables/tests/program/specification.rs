@@ -43,6 +43,10 @@ impl Xtables for Nowhere {
     fn remove_set(&mut self, _: &str) -> Result<(), Error> {
         Ok(())
     }
+
+    fn counts(&self) -> bool {
+        true
+    }
 }
 
 /// Options of every kind, with the manners of iptables mode.

@@ -312,3 +312,44 @@ fn what_is_not_known_here_is_asked_of_the_clusters_dns() {
     comes_to(&node, ("client", LOCAL), "SERVFAIL");
     proxy.terminate();
 }
+
+/// A server that asks itself would ask for ever.
+#[test]
+fn queries_that_come_back_leave_names_to_the_clusters_dns() {
+    let Some(mut node) = Node::build() else { return };
+    let server = ApiServer::start(&node);
+    let kubeconfig = kubeconfig(&node);
+    fill(&server);
+    let _stand_in = StandIn::start(&node);
+    let file = node.folder.join("names");
+    let corefile = ". {\n kubernetes cluster.local\n forward . 169.254.20.10\n loop\n}\n";
+    fs::write(&file, corefile).unwrap();
+    let config = format!("--dns-config={}", file.display());
+    let proxy = node.proxy_with(&["--dns", LISTEN, &config, "--kubeconfig", &kubeconfig]);
+    proxy.await_log(&["ERROR", "a server that is asked asks this one"]);
+    proxy.await_log(&["IPv6", "in step"]);
+    comes_to(&node, ("client", CLUSTER), THERE);
+    is_everywhere(&node, &[CLUSTER, CLUSTER_SIX], THERE);
+    assert_eq!(left(&node), "0 tables, 0 and 0 routes");
+    proxy.terminate();
+}
+
+#[test]
+fn a_file_of_names_that_is_for_another_server_is_refused() {
+    let Some(node) = Node::build() else { return };
+    let file = node.folder.join("names").display().to_string();
+    let words =
+        ["proxy", "--hostname-override=node", "--kubeconfig=/nowhere", "--dns", "--dns-config", &file];
+    for (corefile, expected) in [
+        (". {\n kubernetes a\n bind 10.0.0.1\n}\n", "has addresses or another port"),
+        (".:54 {\n kubernetes a\n}\n", "has addresses or another port"),
+        (". {\n forward . 10.0.0.1\n}\n", "has no names of the cluster"),
+        (". {\n kubernetes a {\n endpoint http://10.0.0.1\n }\n}\n", "names an API server"),
+        (". {\n kubernetes a {\n labels b\n }\n}\n", "3:2: `labels` is not understood"),
+    ] {
+        fs::write(&file, corefile).unwrap();
+        let output = node.run(&signalbox().display().to_string(), &words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(expected), "{corefile}\n{said}");
+    }
+}
