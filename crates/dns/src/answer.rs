@@ -126,6 +126,7 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
             }
             Outcome::Reply(reply.finish())
         }
+        Absence::Empty | Absence::Unknown if zone.is_left(&query.name) => Outcome::Elsewhere,
         Absence::Empty | Absence::Unknown if settings.falls_through(&query.name) && asking.may_recurse => {
             Outcome::Elsewhere
         }

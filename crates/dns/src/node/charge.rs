@@ -91,7 +91,6 @@ impl Charge {
 
     async fn end(&mut self) {
         self.kernel = None;
-        self.shown.set(0.0);
         info!("leaving names to the cluster's DNS");
         tokio::time::sleep(DRAIN).await;
     }
@@ -151,6 +150,12 @@ impl Charge {
             self.failed.insert(about.to_owned(), error);
         }
         false
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.shown.set(0.0);
     }
 }
 

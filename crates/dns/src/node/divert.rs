@@ -1,5 +1,4 @@
-//! Where questions go that nobody here can answer: names of the cluster to the cluster's DNS until they are known, all others
-//! where the configuration says.
+//! Where questions go that nobody here can answer: to the cluster's DNS, or where the configuration says.
 
 use std::sync::Arc;
 
@@ -34,10 +33,10 @@ impl Divert {
         let keeping = keep_blocks(self.cluster.clone(), tell, metrics);
         let handing = async {
             while let Some(asked) = questions.recv().await {
-                let way = if self.is_clusters(&asked.message) {
-                    Some(&to_cluster).filter(|_| !self.cluster.borrow().endpoints.is_empty())
-                } else {
-                    self.elsewhere.as_ref()
+                let way = match self.way(&asked.message) {
+                    Way::Cluster => Some(&to_cluster),
+                    Way::World => self.elsewhere.as_ref(),
+                    Way::Nobody => None,
                 };
                 if let Some(way) = way {
                     // A server that has ended answers nothing.
@@ -52,12 +51,31 @@ impl Divert {
         }
     }
 
-    /// Answers whether the cluster's DNS is to be asked. A question may come here although everything is known by now.
-    fn is_clusters(&self, message: &[u8]) -> bool {
-        let Ok(query) = Query::read(message) else { return false };
-        let is_ours = self.zone.zone_of(&query.name).is_some();
-        is_ours && !(*self.synced.borrow() && self.zone.falls_through(&query.name))
+    /// Names of the cluster are never asked of the world, unless the configuration says so of those that do not exist. A question
+    /// may come here although everything is known by now.
+    fn way(&self, message: &[u8]) -> Way {
+        let Ok(query) = Query::read(message) else { return Way::Nobody };
+        if self.zone.zone_of(&query.name).is_none() {
+            return Way::World;
+        }
+        let has_cluster = !self.cluster.borrow().endpoints.is_empty();
+        let is_known_elsewhere = *self.synced.borrow() && self.zone.falls_through(&query.name);
+        let is_left = self.zone.leaves_endpoints && self.zone.is_reverse(&query.name);
+        match (is_known_elsewhere, has_cluster) {
+            (true, true) if is_left => Way::Cluster,
+            (true, true | false) => Way::World,
+            (false, true) => Way::Cluster,
+            (false, false) => Way::Nobody,
+        }
     }
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Cluster,
+    World,
+    Nobody,
 }
 
 async fn keep_blocks(
@@ -95,21 +113,23 @@ mod tests {
 
     #[test]
     fn names_of_the_cluster_are_never_asked_of_the_world() {
-        for (is_synced, text, expected) in [
-            (false, "A web.shop.svc.cluster.local", true),
-            (false, "PTR 1.0.96.10.in-addr.arpa", true),
-            (false, "A www.example.org", false),
-            (true, "A web.shop.svc.cluster.local", true),
-            (true, "PTR 1.0.96.10.in-addr.arpa", false),
-            (true, "A www.example.org", false),
+        let all = ["A web.shop.svc.cluster.local", "PTR 1.0.96.10.in-addr.arpa", "A www.example.org"];
+        for (is_synced, has_cluster, expected) in [
+            (false, false, [Way::Nobody, Way::Nobody, Way::World]),
+            (false, true, [Way::Cluster, Way::Cluster, Way::World]),
+            (true, false, [Way::Nobody, Way::World, Way::World]),
+            (true, true, [Way::Cluster, Way::Cluster, Way::World]),
         ] {
+            let mut zone = zone::Settings::new("cluster.local".parse().unwrap());
+            zone.leaves_endpoints = true;
+            let endpoints = if has_cluster { vec!["10.0.0.1:53".parse().unwrap()] } else { Vec::new() };
             let divert = Divert {
-                zone: zone::Settings::new("cluster.local".parse().unwrap()),
+                zone,
                 synced: watch::channel(is_synced).1,
                 elsewhere: None,
-                cluster: watch::channel(ClusterDns::default()).1,
+                cluster: watch::channel(ClusterDns { endpoints, ..ClusterDns::default() }).1,
             };
-            assert_eq!(divert.is_clusters(&query(text, None)), expected, "{is_synced} {text}");
+            assert_eq!(all.map(|text| divert.way(&query(text, None))), expected, "{is_synced} {has_cluster}");
         }
     }
 }

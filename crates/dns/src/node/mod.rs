@@ -115,6 +115,7 @@ fn diverted(
     metrics: DnsMetrics,
 ) -> (Settings, impl Future<Output = ()>) {
     settings.zone.asks_until_synced = true;
+    settings.zone.leaves_endpoints = true;
     let (ask, questions) = mpsc::channel(BACKLOG);
     let elsewhere = settings.elsewhere.replace(ask);
     let divert = Divert { zone: settings.zone.clone(), synced, elsewhere, cluster };
@@ -147,4 +148,41 @@ async fn share(
 
 fn at(address: IpAddr) -> SocketAddr {
     SocketAddr::new(address, PORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::script::{ASKING, ask, settings, zone};
+
+    /// Everything else is as ever, down to names below a Service that no endpoint has.
+    #[test]
+    fn names_of_endpoints_are_left_to_the_clusters_dns_where_they_are_many() {
+        let objects = "namespace shop
+            service shop/web 10.96.0.1 http/tcp:80
+            slice shop/web-1 web http/tcp:8080 | one=10.0.0.1 10.0.0.2
+            headless shop/db pg/tcp:5432
+            slice shop/db-1 db pg/tcp:5432 | one=10.0.0.3";
+        let mut settings = settings();
+        settings.fallthrough.clear();
+        settings.leaves_endpoints = true;
+        let zone = zone(settings, objects);
+        for (question, expected) in [
+            ("A web.shop.svc.cluster.local", "NOERROR aa\nweb"),
+            ("SRV _http._tcp.web.shop.svc.cluster.local", "NOERROR aa\n_http"),
+            ("PTR 1.0.96.10.in-addr.arpa", "NOERROR aa\n1.0"),
+            ("A one.db.shop.svc.cluster.local", "NOERROR aa\none"),
+            ("PTR 3.0.0.10.in-addr.arpa", "NOERROR aa\n3.0"),
+            ("A 10-0-0-2.web.shop.svc.cluster.local", "elsewhere"),
+            ("A one.web.shop.svc.cluster.local", "elsewhere"),
+            ("PTR 1.0.0.10.in-addr.arpa", "elsewhere"),
+            ("A two.one.web.shop.svc.cluster.local", "NXDOMAIN aa"),
+            ("A one.nothing.shop.svc.cluster.local", "NXDOMAIN aa"),
+            ("A nothing.shop.svc.cluster.local", "NXDOMAIN aa"),
+            ("SRV _x._tcp.web.shop.svc.cluster.local", "NXDOMAIN aa"),
+            ("A _x.web.shop.svc.cluster.local", "NXDOMAIN aa"),
+        ] {
+            let found = ask(&zone, &ASKING, question);
+            assert!(found.starts_with(expected), "{question}: {found}");
+        }
+    }
 }

@@ -53,6 +53,9 @@ pub struct Settings {
     pub answers_searches: bool,
     /// Whether somebody else is asked for names of the zone until everything was told once. Else they are SERVFAIL.
     pub asks_until_synced: bool,
+    /// Whether names of single endpoints of Services with a ClusterIP, and names for endpoints' addresses, are left to somebody
+    /// else. They are nearly all names of a cluster and hardly ever asked for; the specification does not have the former.
+    pub leaves_endpoints: bool,
 }
 
 /// What becomes of names of Pods, which are addresses: `10-0-0-1.default.pod.cluster.local`.
@@ -82,6 +85,7 @@ impl Settings {
             ignores_empty_services: false,
             answers_searches: false,
             asks_until_synced: false,
+            leaves_endpoints: false,
         }
     }
 
@@ -89,6 +93,11 @@ impl Settings {
     pub fn zone_of(&self, name: &NameBuffer) -> Option<&Name> {
         let zones = std::iter::once(&self.zone).chain(&self.reverse);
         zones.filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.as_wire().len())
+    }
+
+    /// Answers whether a name, in lower case, is one for an address.
+    pub fn is_reverse(&self, name: &NameBuffer) -> bool {
+        self.zone_of(name).is_some_and(|zone| *zone != self.zone)
     }
 
     /// Answers whether an unknown name, in lower case, may be known elsewhere.
@@ -191,6 +200,22 @@ impl Zone {
         let service = Name::of_labels(labels().chain([&b"svc"[..]]), zone).filter(|name| self.is_known(name));
         let here = service.or_else(|| Name::of_labels(labels(), zone).filter(|name| self.is_known(name)));
         Some(here.map_or(Search::Elsewhere(whole), Search::Here))
+    }
+
+    /// Answers whether an unknown name, in lower case, may be that of an endpoint which is left to somebody else: it is right below
+    /// the name of a Service, or is one for an address.
+    pub fn is_left(&self, name: &NameBuffer) -> bool {
+        let settings = &self.settings;
+        if !settings.leaves_endpoints || settings.is_reverse(name) {
+            return settings.leaves_endpoints;
+        }
+        let mut labels = name.labels();
+        let first = labels.next().unwrap_or_default();
+        let is_below_service =
+            labels.nth(2) == Some(b"svc") && labels.count() == settings.zone.labels().count();
+        is_below_service
+            && !first.starts_with(b"_")
+            && self.entry(&name.as_wire()[first.len() + 1..]).is_some()
     }
 
     fn is_known(&self, name: &Name) -> bool {
