@@ -108,7 +108,7 @@ pub(crate) fn service(raw: &raw::Service<'_>) -> Object {
     let spec = &raw.spec;
     let specs = spec.ports.as_deref().unwrap_or_default();
     let ports = specs.iter().filter_map(|spec| port(&spec.name, &spec.protocol, &spec.port));
-    Object::Service(Service { key: key(&raw.metadata), target: target(spec), ports: ports.collect() })
+    Object::Service(Service { key: key(&raw.metadata), target: target(spec), ports: exactly(ports) })
 }
 
 fn target(spec: &raw::ServiceSpec<'_>) -> Target {
@@ -122,7 +122,7 @@ fn target(spec: &raw::ServiceSpec<'_>) -> Target {
     let several = spec.cluster_ips.as_deref().unwrap_or_default();
     let texts: Vec<&str> =
         if several.is_empty() { vec![single] } else { several.iter().map(|text| &**text).collect() };
-    Target::Addresses(texts.into_iter().filter_map(|text| text.parse().ok()).collect())
+    Target::Addresses(exactly(texts.into_iter().filter_map(|text| text.parse().ok())))
 }
 
 /// What of an EndpointSlice names follow from.
@@ -136,19 +136,26 @@ pub(crate) fn slice(raw: &raw::EndpointSlice<'_>) -> Object {
     Object::Slice(Slice {
         key: key(&raw.metadata),
         service,
-        ports: ports.iter().filter_map(|spec| port(&spec.name, &spec.protocol, &spec.port)).collect(),
-        endpoints: endpoints.iter().filter(is_ready).filter_map(endpoint).collect(),
+        ports: exactly(ports.iter().filter_map(|spec| port(&spec.name, &spec.protocol, &spec.port))),
+        endpoints: exactly(endpoints.iter().filter(is_ready).filter_map(endpoint)),
     })
 }
 
 fn endpoint(raw: &raw::Endpoint<'_>) -> Option<Endpoint> {
     let texts = raw.addresses.as_deref().unwrap_or_default();
-    let addresses: Vec<IpAddr> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+    let addresses: Vec<IpAddr> = exactly(texts.iter().filter_map(|text| text.parse().ok()));
     if addresses.is_empty() {
         return None;
     }
     let pod = raw.target_ref.as_ref().map(|reference| &reference.name);
     Some(Endpoint { addresses, hostname: some(raw.hostname.as_ref()), pod: some(pod) })
+}
+
+/// Without room for more: there are very many of these, and most have one element.
+fn exactly<T>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
+    all.shrink_to_fit();
+    all
 }
 
 fn some(text: Option<&Text<'_>>) -> Option<Box<str>> {
