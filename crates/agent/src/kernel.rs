@@ -14,7 +14,6 @@ use sys::Error;
 use sys::iptables::{Host, Iptables, Xtables};
 use sys::nfacct::Nfacct;
 use sys::nftables::{CommitError, Monitor, NftSocket};
-use sys::sysctl;
 use telemetry::Metrics;
 use tokio::sync::mpsc::Sender;
 use tracing::{error, info, warn};
@@ -83,8 +82,8 @@ pub struct IptablesKernel {
 }
 
 /// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
-/// for IPv6 is left without it. `localhost_node_ports`: packets from loopback may be sent on.
-pub fn open_iptables(localhost_node_ports: bool, metrics: &Metrics) -> Result<IptablesKernel, Error> {
+/// for IPv6 is left without it.
+pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
     let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new() };
     let times = TransactionTimes::register(metrics);
     let mut counts = false;
@@ -109,23 +108,16 @@ pub fn open_iptables(localhost_node_ports: bool, metrics: &Metrics) -> Result<Ip
             "the kernel or the host's iptables has no nfacct; dropped packets and NodePorts on 127.0.0.1 are not counted"
         );
     }
-    const ROUTE_LOCALNET: &str = "net/ipv4/conf/all/route_localnet";
-    if localhost_node_ports && let Err(error) = sysctl::write(ROUTE_LOCALNET, "1") {
-        warn!(name = ROUTE_LOCALNET, %error, "NodePorts do not answer on 127.0.0.1");
-    }
     Ok(kernel)
 }
 
 /// Removes what iptables mode has besides chains: ipsets, and counters that no rule counts with.
 pub fn cleanup_ipsets() -> Result<(), Error> {
-    if let Some(mut nfacct) = Nfacct::open()? {
-        for counter in Counter::ALL {
-            nfacct.remove(counter.name())?;
-        }
-    }
     let mut ipset = sys::ipset::Ipset::open()?;
     ipset.remove(HAIRPIN)?;
-    ipset.remove(HAIRPIN_V6)
+    ipset.remove(HAIRPIN_V6)?;
+    let Some(mut nfacct) = Nfacct::open()? else { return Ok(()) };
+    Counter::ALL.into_iter().try_for_each(|counter| nfacct.remove(counter.name()))
 }
 
 /// Removes everything of ours from the kernel, and nothing else. Answers of which families.

@@ -218,27 +218,30 @@ impl Leaf {
 }
 
 impl Balance {
-    /// Known clients first, then everybody to one of those that are left, with the same chance for each.
+    /// Known clients first, then everybody to one of those that are left, with the same chance for each. The first rule says
+    /// for whom; a comment takes as much memory as the rest of a rule.
     pub(crate) fn rules(&self) -> Vec<Rule> {
-        let comment = || Match::Comment(self.comment.clone());
-        let protocol = Match::Protocol(self.protocol);
         let list = |endpoint: &Endpoint| -> Box<str> {
             format!("KUBE-SEP-{}", Hash::of(&format!("{}{}{endpoint}", self.comment, self.protocol))).into()
         };
-        let mut rules = Vec::with_capacity(self.endpoints.len());
-        for endpoint in self.endpoints.iter().filter(|_| self.sticky.is_some()) {
-            let known = self.sticky.map(|seconds| Match::Known(list(endpoint), seconds));
-            let matches = [protocol.clone(), comment()].into_iter().chain(known);
-            rules.push(Rule::new(matches, Target::Dnat(*endpoint)));
-        }
-        for (index, endpoint) in self.endpoints.iter().enumerate() {
+        let known = |endpoint: &Endpoint| {
+            let seconds = self.sticky?;
+            Some((vec![Match::Known(list(endpoint), seconds)], *endpoint))
+        };
+        let chosen = |(index, endpoint): (usize, &Endpoint)| {
             let left = (self.endpoints.len() - index) as u32;
             let chance = (left > 1).then_some(Match::OneIn(left));
             let remember = self.sticky.map(|_| Match::Remember(list(endpoint)));
-            let matches = [protocol.clone(), comment()].into_iter().chain(chance).chain(remember);
-            rules.push(Rule::new(matches, Target::Dnat(*endpoint)));
-        }
-        rules
+            (chance.into_iter().chain(remember).collect(), *endpoint)
+        };
+        let known = self.endpoints.iter().filter_map(known);
+        let all = known.chain(self.endpoints.iter().enumerate().map(chosen));
+        let rule = |(index, (questions, endpoint)): (usize, (Vec<Match>, Endpoint))| {
+            let comment = (index == 0).then(|| Match::Comment(self.comment.clone()));
+            let matches = std::iter::once(Match::Protocol(self.protocol)).chain(comment).chain(questions);
+            Rule::new(matches, Target::Dnat(endpoint))
+        };
+        all.enumerate().map(rule).collect()
     }
 }
 

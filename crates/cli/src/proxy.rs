@@ -12,7 +12,8 @@ use std::thread;
 use ::watch::{ApiConfig, EventRecorder, Progress, record_events, watch_progress};
 use agent::{
     Agent, Counting, Event, FlowSweeper, IptablesKernel, Kernel, KernelWatch, Leftovers, Threads,
-    TransactionTimes, apply_settings, open_iptables, open_kernel, watch_chain_connections, watch_connections,
+    TransactionTimes, apply_settings, open_iptables, open_kernel, route_localnet, watch_chain_connections,
+    watch_connections,
 };
 use anyhow::{Context, anyhow, bail};
 use backend::{Backend, Driver};
@@ -85,6 +86,9 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     start_log(&told.settings);
     told.warn();
     apply_settings(&told.settings.kernel);
+    if told.settings.mode == Mode::Iptables && told.settings.localhost_node_ports {
+        route_localnet();
+    }
     if flags.init_only {
         return Ok(());
     }
@@ -237,7 +241,7 @@ enum Programmed {
 impl Programmed {
     fn open(settings: &Settings, counting: Counting, metrics: &Metrics) -> anyhow::Result<Self> {
         let kernel = match settings.mode {
-            Mode::Iptables => open_iptables(settings.localhost_node_ports, metrics).map(Self::Iptables),
+            Mode::Iptables => open_iptables(metrics).map(Self::Iptables),
             Mode::Nftables | Mode::Ipvs => {
                 open_kernel(counting, &TransactionTimes::register(metrics)).map(Self::Nftables)
             }

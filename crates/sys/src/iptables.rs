@@ -10,6 +10,7 @@ use model::Family;
 use crate::Error;
 use crate::ipset::{Element, Ipset};
 use crate::nfacct::Nfacct;
+use crate::process::die_with_parent;
 
 /// Where the programs are, when `PATH` does not say.
 const USUAL_PLACES: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
@@ -33,6 +34,8 @@ pub trait Xtables {
     fn save(&mut self) -> Result<String, Error>;
     /// Carries out a text in that form and leaves everything else as it is.
     fn restore(&mut self, text: &str) -> Result<(), Error>;
+    /// Answers whether a transaction costs what it changes. The legacy flavour replaces a table as a whole each time.
+    fn changes_single_rules(&self) -> bool;
     /// Answers the elements of a set; `None`: there is no such set.
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error>;
     /// Makes a set unless it is there.
@@ -59,6 +62,7 @@ pub trait Xtables {
 pub struct Host {
     family: Family,
     iptables: Iptables,
+    is_legacy: bool,
     ipset: Ipset,
     /// `None`: the kernel or the programs have no counters.
     nfacct: Option<Nfacct>,
@@ -73,7 +77,7 @@ impl Host {
     /// Takes this one.
     pub fn with(family: Family, iptables: Iptables) -> Result<Self, Error> {
         let nfacct = Nfacct::open()?.filter(|_| iptables.knows("-m nfacct --nfacct-name any"));
-        Ok(Self { family, iptables, ipset: Ipset::open()?, nfacct })
+        Ok(Self { family, is_legacy: iptables.is_legacy(), iptables, ipset: Ipset::open()?, nfacct })
     }
 
     /// Answers the programs that it runs.
@@ -89,6 +93,10 @@ impl Xtables for Host {
 
     fn restore(&mut self, text: &str) -> Result<(), Error> {
         self.iptables.restore(text)
+    }
+
+    fn changes_single_rules(&self) -> bool {
+        !self.is_legacy
     }
 
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error> {
@@ -126,6 +134,9 @@ impl Iptables {
     /// the one with more rules, else the host's usual one.
     pub fn in_use(family: Family) -> Result<Self, Error> {
         let installed = Self::installed(family);
+        if let [only] = installed.as_slice() {
+            return Ok(only.clone());
+        }
         let weight = |flavour: &Self| {
             let saved = flavour.save().unwrap_or_default();
             let has = |name: &str| saved.contains(&format!(":{name} "));
@@ -195,7 +206,10 @@ impl Iptables {
 
     fn run_restore(&self, words: &[&str], text: &str) -> Result<(), Error> {
         let failed = |reason: String| self.failed(&self.restore, reason);
-        let mut child = Command::new(&self.restore)
+        let mut command = Command::new(&self.restore);
+        // What a killed process had begun must not be carried out when the next one has looked already.
+        die_with_parent(&mut command);
+        let mut child = command
             .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -236,10 +250,9 @@ impl Iptables {
 
     /// Answers whether both have the same tables in the kernel.
     pub fn is_same(&self, other: &Self) -> bool {
-        let real =
-            |flavour: &Self| flavour.restore.canonicalize().unwrap_or_else(|_| flavour.restore.clone());
-        // Both names of a flavour are links to one program, which decides by the name it is called with.
-        self.restore == other.restore || (real(self) == real(other) && self.is_v6() == other.is_v6())
+        // By what they say: a host may wrap its usual one in a script.
+        self.restore == other.restore
+            || (self.is_v6() == other.is_v6() && self.is_legacy() == other.is_legacy())
     }
 
     fn is_v6(&self) -> bool {

@@ -109,8 +109,8 @@ impl<X: Xtables> Kernel<X> {
 
     pub(crate) fn apply(&mut self, delta: &Delta<'_, Key, Value>) -> Result<(), Error> {
         let (mut added, mut removed) = (Vec::new(), Vec::new());
-        let mut restore = Restore::new(self.family);
-        let mut touched = BTreeSet::new();
+        let mut restore = Restore::new(self.family, self.xtables.changes_single_rules());
+        let mut touched = BTreeMap::new();
         // What goes first: an item may go from one owner to another, and then appears twice.
         let (gone, there): (Vec<&Change<'_>>, Vec<_>) =
             delta.changes.iter().partition(|change| change.after.is_none());
@@ -138,9 +138,9 @@ impl<X: Xtables> Kernel<X> {
                 }
             }
         }
-        for (table, chain) in touched {
-            if let Some(rules) = self.contributed.get(&(table, chain.clone())) {
-                restore.write_chain(table, &chain, rules.values().flatten());
+        for (at, is_new) in touched {
+            if let Some(rules) = self.contributed.get(&at) {
+                restore.write_chain(&at, rules.values().flatten(), is_new);
             }
         }
         self.xtables.change_set(set(self.family), &added, &[])?;
@@ -155,12 +155,18 @@ impl<X: Xtables> Kernel<X> {
         Ok(())
     }
 
-    fn chain(&mut self, change: &Change<'_>, restore: &mut Restore, touched: &mut BTreeSet<(Table, Chain)>) {
-        let key = change.key;
+    /// What is touched is written later; it may be new.
+    fn chain(
+        &mut self,
+        change: &Change<'_>,
+        restore: &mut Restore,
+        touched: &mut BTreeMap<(Table, Chain), bool>,
+    ) {
+        let (key, is_new) = (change.key, change.before.is_none());
         if let Some(made) = key.makes() {
             if change.after.is_some() {
                 self.contributed.entry(made.clone()).or_default();
-                touched.insert(made);
+                *touched.entry(made).or_default() |= is_new;
             } else {
                 restore.remove_chain(made.0, &made.1.to_string());
                 self.contributed.remove(&made);
@@ -175,11 +181,11 @@ impl<X: Xtables> Kernel<X> {
                 }
                 None => drop(self.contributed.get_mut(&at).map(|rules| rules.remove(key))),
             }
-            touched.insert(at);
+            touched.entry(at).or_default();
             return;
         }
         match rules {
-            Some(rules) => restore.write_chain(at.0, &at.1, &rules),
+            Some(rules) => restore.write_chain(&at, &rules, is_new),
             None => restore.remove_chain(at.0, &at.1.to_string()),
         }
     }
@@ -228,7 +234,7 @@ fn set(family: Family) -> &'static str {
 /// Removes everything of ours and of kube-proxy's from one family, and nothing else. Answers how many chains there were.
 pub fn cleanup(family: Family, xtables: &mut impl Xtables) -> Result<usize, Error> {
     let saved = Saved::read(&xtables.save()?);
-    let mut restore = Restore::new(family);
+    let mut restore = Restore::new(family, xtables.changes_single_rules());
     for (table, rule) in &saved.entrances {
         restore.remove_entrance(*table, rule);
     }

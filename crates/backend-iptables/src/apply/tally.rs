@@ -70,20 +70,21 @@ pub fn connections(saved: &str) -> Vec<ChainCount<'_>> {
     for (chain, port, packets) in saved.lines().filter_map(counted) {
         match counts.last_mut() {
             Some(last) if last.chain == chain => last.connections += packets,
-            _ => counts.push(ChainCount { chain, port, connections: packets }),
+            _ => counts.extend(port.map(|port| ChainCount { chain, port, connections: packets })),
         }
     }
     counts
 }
 
-/// Chain, comment and packets of a line such as `[7:420] -A KUBE-SVC-X -p tcp -m comment --comment "a/b:c" -j DNAT ..`.
-fn counted(line: &str) -> Option<(&str, &str, u64)> {
+/// Chain, comment and packets of a line such as `[7:420] -A KUBE-SVC-X -p tcp -m comment --comment "a/b:c" -j DNAT ..`. Only the first
+/// rule of a chain has a comment.
+fn counted(line: &str) -> Option<(&str, Option<&str>, u64)> {
     let (counters, rule) = line.strip_prefix('[')?.split_once("] -A ")?;
     let (chain, rest) = rule.split_once(' ')?;
     if !(chain.starts_with("KUBE-SVC-") || chain.starts_with("KUBE-SVL-")) {
         return None;
     }
-    let port = rest.split_once("--comment \"")?.1.split('"').next()?;
+    let port = rest.split_once("--comment \"").and_then(|(_, rest)| rest.split('"').next());
     Some((chain, port, counters.split(':').next()?.parse().ok()?))
 }
 
@@ -95,7 +96,7 @@ mod tests {
     fn connections_are_summed_for_each_chain_that_balances() {
         let saved = "*nat\n:KUBE-SVC-ABCDEFGHIJKLMNOP - [0:0]\n[9:9] -A PREROUTING -j KUBE-SERVICES\n\
             [3:180] -A KUBE-SVC-ABCDEFGHIJKLMNOP -p tcp -m comment --comment \"a/b:c\" -m statistic --mode random --probability 0.5 -j DNAT --to-destination 10.0.0.1:80\n\
-            [4:240] -A KUBE-SVC-ABCDEFGHIJKLMNOP -p tcp -m comment --comment \"a/b:c\" -j DNAT --to-destination 10.0.0.2:80\n\
+            [4:240] -A KUBE-SVC-ABCDEFGHIJKLMNOP -p tcp -j DNAT --to-destination 10.0.0.2:80\n\
             [5:300] -A KUBE-SVL-ABCDEFGHIJKLMNOP -p tcp -m comment --comment \"a/b:c\" -j DNAT --to-destination 10.0.0.2:80\n\
             [6:360] -A KUBE-EXT-ABCDEFGHIJKLMNOP -m comment --comment \"a/b:c\" -j KUBE-SVC-ABCDEFGHIJKLMNOP\n\
             [1:60] -A KUBE-SVC-QRSTUVWXYZ234567 -p udp -m comment --comment \"a/d\" -j DNAT --to-destination 10.0.0.2:80\nCOMMIT\n";

@@ -9,9 +9,8 @@ use sys::iptables::{Host, Iptables, Xtables};
 use sys::testing::in_new_network_namespace;
 use testkit::generate::{cluster, sample, view};
 
-use crate::specification::options;
-
-use crate::specification::driver;
+use crate::cost;
+use crate::specification::{Nowhere, driver, options};
 
 fn views(family: Family) -> impl Iterator<Item = View> {
     (0..12).map(move |seed| view(&sample(&options(), seed), sample(&cluster(), seed).events(), family))
@@ -106,6 +105,64 @@ fn the_kernel_holds_what_is_wanted_after_every_change() {
         let saved = host(family, &flavour).save().unwrap();
         assert!(!saved.contains("KUBE-"), "{saved}");
     });
+}
+
+/// So many that the nft flavour makes and removes their chains in several transactions.
+#[test]
+fn many_services_come_change_and_go() {
+    each(|family, flavour| {
+        // Their addresses are of one family.
+        if family == Family::V6 {
+            return;
+        }
+        let (view, other) = (cost::view(700, (3, true)), cost::view(700, (2, false)));
+        let mut driver = driver(&view, host(family, &flavour));
+        driver.sync().unwrap();
+        assert_holds(&mut driver, family);
+        for services in [&other.services, &view.services] {
+            for service in services {
+                driver.set_service(&service.key, Some(service));
+            }
+            driver.sync().unwrap();
+            assert_holds(&mut driver, family);
+        }
+        for service in &view.services[1..] {
+            driver.set_service(&service.key, None);
+        }
+        driver.sync().unwrap();
+        assert_holds(&mut driver, family);
+        for service in &view.services {
+            driver.set_service(&service.key, Some(service));
+        }
+        driver.sync().unwrap();
+        assert_holds(&mut driver, family);
+        assert!(cleanup(family, &mut host(family, &flavour)).unwrap() > 1400);
+        assert!(!host(family, &flavour).save().unwrap().contains("KUBE-"));
+    });
+}
+
+/// A packet meets the old program or the new one: what others lead to is there before, and nothing leads to it.
+#[test]
+fn only_one_transaction_of_a_text_changes_what_is_reachable() {
+    let view = cost::view(700, (3, true));
+    let mut driver = driver(&view, Nowhere { is_nft: true, ..Nowhere::default() });
+    driver.sync().unwrap();
+    let text = driver.backend_mut().kernel_mut().xtables_mut().restored.concat();
+    let nat: Vec<&str> = text.split("COMMIT\n").filter(|part| part.starts_with("*nat")).collect();
+    assert!(nat.len() > 3, "{} transactions", nat.len());
+    let mut there = BTreeSet::new();
+    for (number, part) in nat.iter().enumerate() {
+        for line in part.lines() {
+            if let Some(declared) = line.strip_prefix(':') {
+                assert!(there.insert(declared.split(' ').next().unwrap()), "twice: {line}");
+            }
+            let leads_to = line.split([' ']).skip_while(|word| !matches!(*word, "-j" | "-g")).nth(1);
+            if let Some(chain) = leads_to.filter(|target| target.starts_with("KUBE-")) {
+                assert!(there.contains(chain), "not there yet: {line}");
+            }
+            assert!(!line.starts_with("-I") || number + 1 == nat.len(), "not the last: {line}");
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use model::Family;
 use serde_json::{Value, json};
 use sys::conntrack::Conntrack;
 
-use crate::node::{Node, PATIENCE, signalbox};
+use crate::node::{Mode, Node, PATIENCE, in_modes, signalbox};
 use crate::own_apiserver::{ApiServer, kubeconfig};
 
 const NAME: &str = "web.shop.svc.cluster.local";
@@ -214,16 +214,16 @@ fn fill(server: &ApiServer) {
 }
 
 /// All that happens to a node in its life, in one mode.
-fn life(mode: &str) {
-    let Some(mut node) = Node::build() else { return };
+fn names_are_answered_on_the_node_without_a_trace_in_connection_tracking(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let server = ApiServer::start(&node);
     let kubeconfig = kubeconfig(&node);
     fill(&server);
     let _stand_in = StandIn::start(&node);
-    let words = [mode, "--dns", LISTEN, "--kubeconfig", &kubeconfig];
+    let words = ["--dns", LISTEN, "--kubeconfig", &kubeconfig];
 
     // Before, the cluster's DNS answers, and is tracked.
-    let plain = node.proxy_with(&[mode, "--kubeconfig", &kubeconfig]);
+    let plain = node.proxy_with(&["--kubeconfig", &kubeconfig]);
     comes_to(&node, ("client", CLUSTER), THERE);
     comes_to(&node, ("client", CLUSTER_SIX), THERE);
     assert!(tracked(&node) > 0);
@@ -277,14 +277,8 @@ fn life(mode: &str) {
     assert_eq!(left(&node), "0 tables, 0 and 0 routes");
 }
 
-#[test]
-fn names_are_answered_on_the_node_without_a_trace_in_connection_tracking() {
-    life("--proxy-mode=nftables");
-}
-
-#[test]
-fn names_are_answered_on_the_node_in_iptables_mode() {
-    life("--proxy-mode=iptables");
+in_modes! {
+    names_are_answered_on_the_node_without_a_trace_in_connection_tracking: Nftables Legacy Nft;
 }
 
 /// Names of Pods that are to be verified, by an account that may not see them: nothing is ever known.

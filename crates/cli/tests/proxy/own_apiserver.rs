@@ -11,7 +11,11 @@ use sys::netns::Namespace;
 use testkit::answers::{Access, Call, Client};
 
 use crate::apiserver::slice;
-use crate::node::{Node, PATIENCE, signalbox};
+use crate::node::{Mode, Node, PATIENCE, in_modes, signalbox};
+
+in_modes! {
+    traffic_follows_the_objects_of_our_own_api_server_also_after_a_crash: Nftables Legacy;
+}
 
 const ADDRESS: &str = "192.168.77.100:6443";
 const CLUSTER_IP: &str = "tcp/10.96.0.10:80";
@@ -96,9 +100,8 @@ pub(crate) fn kubeconfig(node: &Node) -> String {
     file
 }
 
-#[test]
-fn traffic_follows_the_objects_of_our_own_api_server_also_after_a_crash() {
-    let Some(mut node) = Node::build() else { return };
+fn traffic_follows_the_objects_of_our_own_api_server_also_after_a_crash(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let server = ApiServer::start(&node);
     let kubeconfig = kubeconfig(&node);
     server.send(
