@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ::health::Snapshot;
 use backend::{Backend, Driver};
+use config::Mode;
 use desired::Desired;
 use model::{Family, Problem, ServiceKey};
 use objects::{Kind, Name, Object, Objects, Touched};
@@ -35,6 +36,8 @@ pub struct Threads {
     pub health: Option<Sender<Snapshot>>,
     /// What the agent counts and times.
     pub metrics: Metrics,
+    /// The mode whose metrics those are.
+    pub mode: Mode,
 }
 
 /// The node agent. Owns all state; everything reaches it as an [`Event`].
@@ -61,7 +64,7 @@ impl<B: Backend> Agent<B> {
     /// Makes an agent that has seen nothing yet; one driver for each family it shall program.
     pub fn new(settings: Settings, drivers: Vec<(Family, Driver<B>)>, threads: Threads) -> Self {
         let Settings { options, sync_period, min_sync_period } = settings;
-        let metrics = PlaneMetricsOfAll::register(&threads.metrics);
+        let metrics = PlaneMetricsOfAll::register(&threads.metrics, threads.mode);
         let plane = |(family, driver)| {
             let sweeper = threads.flow_sweeper.clone();
             Plane::new((family, driver), sweeper, metrics.of(family), min_sync_period)

@@ -141,12 +141,13 @@ impl<B: Backend> Plane<B> {
         if self.retry_refused.is_some_and(|at| at <= started) {
             self.driver.retry_refused();
         }
+        let reach = if self.driver.is_kernel_known() { Reach::Partial } else { Reach::Full };
         let result = self.driver.sync();
         let ended = Instant::now();
         match result {
             Ok(synced) => {
                 let recovered = self.pace.is_failing();
-                self.count(&synced, ended - started, ended);
+                self.count((ended - started, reach), ended);
                 self.health = FamilyHealth { waiting_since: None, last_synced: Some(SystemTime::now()) };
                 self.pace.succeeded(started, ended);
                 self.log_success(&synced, ended - started, recovered);
@@ -154,18 +155,18 @@ impl<B: Backend> Plane<B> {
             }
             Err(error) => {
                 self.pace.failed(ended);
-                self.metrics.failed();
+                self.metrics.failed(reach);
                 let again_in = self.pace.wait(ended);
                 warn!(family = %self.family, %error, ?again_in, "the kernel was not written; its rules stay as they were");
             }
         }
     }
 
-    fn count(&mut self, synced: &backend::Synced, took: Duration, ended: Instant) {
+    fn count(&mut self, (took, reach): (Duration, Reach), ended: Instant) {
         let (metrics, now) = (&self.metrics, SystemTime::now());
-        let reach = if synced.read_back { Reach::Full } else { Reach::Partial };
         metrics.synced(took, reach, now);
-        metrics.holds(self.driver.installed(), self.driver.refused().count());
+        let rules = self.driver.backend().rules();
+        metrics.holds(self.driver.installed(), self.driver.refused().count(), &rules);
         if let Some(since) = self.health.waiting_since {
             metrics.delayed(ended.saturating_duration_since(since));
         }

@@ -1,6 +1,6 @@
 //! `signalbox dns`: the names of a cluster's Services, for pods and nodes.
 
-mod configured;
+pub(crate) mod configured;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -18,6 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use watch::ApiConfig;
 use watch::client::Client;
+
+/// Networks that are nobody's in the world.
+pub(crate) const PRIVATE: &str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,::1/128,fc00::/7,fe80::/10";
 
 /// Where the API server is, which names there are, and who may ask.
 #[derive(Debug, Arguments)]
@@ -68,7 +71,7 @@ pub(crate) struct Args {
         long,
         value_name = "NETWORKS",
         value_delimiter = ',',
-        default_value = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,::1/128,fc00::/7,fe80::/10"
+        default_value = PRIVATE
     )]
     allow_recursion: Vec<IpNet>,
     /// How many answers a second one client gets over UDP [default: any number]

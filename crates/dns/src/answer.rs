@@ -107,6 +107,9 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
     };
     // What is not known yet may exist.
     if !zone.is_synced() {
+        if settings.asks_until_synced {
+            return Outcome::Elsewhere;
+        }
         return refuse(reply, Rcode::SERV_FAIL);
     }
     reply.set(flag::AUTHORITATIVE);
@@ -126,6 +129,7 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
             }
             Outcome::Reply(reply.finish())
         }
+        Absence::Empty | Absence::Unknown if zone.is_left(&query.name) => Outcome::Elsewhere,
         Absence::Empty | Absence::Unknown if settings.falls_through(&query.name) && asking.may_recurse => {
             Outcome::Elsewhere
         }

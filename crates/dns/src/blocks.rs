@@ -146,13 +146,16 @@ impl Made {
 
     /// Follows the files that blocks name, for ever.
     pub async fn follow(&self) {
-        let mut all = JoinSet::new();
-        for block in &self.blocks {
-            let block = block.clone();
-            all.spawn(async move { tokio::join!(block.elsewhere.follow(), block.follow_hosts()) });
-        }
-        while all.join_next().await.is_some() {}
+        follow(self.blocks.iter().cloned()).await;
     }
+}
+
+async fn follow(blocks: impl Iterator<Item = Arc<Block>>) {
+    let mut all = JoinSet::new();
+    for block in blocks {
+        all.spawn(async move { tokio::join!(block.elsewhere.follow(), block.follow_hosts()) });
+    }
+    while all.join_next().await.is_some() {}
 }
 
 /// CoreDNS' names of what a server does with queries.
@@ -210,6 +213,11 @@ impl Blocks {
     /// Answers where the core of this number counts; `None`: nothing is counted.
     pub fn counts(&self, core: usize) -> Option<CoreCounts> {
         self.counted.as_ref().map(|(queries, labels)| queries.core(core, labels))
+    }
+
+    /// Follows the files that these blocks name, for ever.
+    pub async fn follow(self: Arc<Self>) {
+        follow(self.placed.iter().map(|placed| placed.block.clone())).await;
     }
 
     /// Notes what the counted blocks do with queries.

@@ -9,6 +9,8 @@ use model::Family;
 
 use crate::Error;
 use crate::ipset::{Element, Ipset};
+use crate::nfacct::Nfacct;
+use crate::process::die_with_parent;
 
 /// Where the programs are, when `PATH` does not say.
 const USUAL_PLACES: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
@@ -32,6 +34,8 @@ pub trait Xtables {
     fn save(&mut self) -> Result<String, Error>;
     /// Carries out a text in that form and leaves everything else as it is.
     fn restore(&mut self, text: &str) -> Result<(), Error>;
+    /// Answers whether a transaction costs what it changes. The legacy flavour replaces a table as a whole each time.
+    fn changes_single_rules(&self) -> bool;
     /// Answers the elements of a set; `None`: there is no such set.
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error>;
     /// Makes a set unless it is there.
@@ -40,24 +44,40 @@ pub trait Xtables {
     fn change_set(&mut self, set: &str, added: &[Element], removed: &[Element]) -> Result<(), Error>;
     /// Removes a set, if it is there.
     fn remove_set(&mut self, set: &str) -> Result<(), Error>;
+    /// Answers whether rules can count with named counters (`-m nfacct`).
+    fn counts(&self) -> bool {
+        false
+    }
+    /// Answers the names of the counters that there are.
+    fn counters(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+    /// Makes a counter unless it is there.
+    fn make_counter(&mut self, _name: &str) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// The host's programs, and the kernel's sets.
 pub struct Host {
     family: Family,
     iptables: Iptables,
+    is_legacy: bool,
     ipset: Ipset,
+    /// `None`: the kernel or the programs have no counters.
+    nfacct: Option<Nfacct>,
 }
 
 impl Host {
     /// Takes the flavour of iptables that is in use here.
     pub fn open(family: Family) -> Result<Self, Error> {
-        Ok(Self { family, iptables: Iptables::in_use(family)?, ipset: Ipset::open()? })
+        Self::with(family, Iptables::in_use(family)?)
     }
 
     /// Takes this one.
     pub fn with(family: Family, iptables: Iptables) -> Result<Self, Error> {
-        Ok(Self { family, iptables, ipset: Ipset::open()? })
+        let nfacct = Nfacct::open()?.filter(|_| iptables.knows("-m nfacct --nfacct-name any"));
+        Ok(Self { family, is_legacy: iptables.is_legacy(), iptables, ipset: Ipset::open()?, nfacct })
     }
 
     /// Answers the programs that it runs.
@@ -75,6 +95,10 @@ impl Xtables for Host {
         self.iptables.restore(text)
     }
 
+    fn changes_single_rules(&self) -> bool {
+        !self.is_legacy
+    }
+
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error> {
         self.ipset.elements(set)
     }
@@ -90,6 +114,19 @@ impl Xtables for Host {
     fn remove_set(&mut self, set: &str) -> Result<(), Error> {
         self.ipset.remove(set)
     }
+
+    fn counts(&self) -> bool {
+        self.nfacct.is_some()
+    }
+
+    fn counters(&mut self) -> Result<Vec<String>, Error> {
+        let all = self.nfacct.as_mut().map_or(Ok(Vec::new()), Nfacct::counters)?;
+        Ok(all.into_iter().map(|counter| counter.name).collect())
+    }
+
+    fn make_counter(&mut self, name: &str) -> Result<(), Error> {
+        self.nfacct.as_mut().map_or(Ok(()), |nfacct| nfacct.make(name))
+    }
 }
 
 impl Iptables {
@@ -97,6 +134,9 @@ impl Iptables {
     /// the one with more rules, else the host's usual one.
     pub fn in_use(family: Family) -> Result<Self, Error> {
         let installed = Self::installed(family);
+        if let [only] = installed.as_slice() {
+            return Ok(only.clone());
+        }
         let weight = |flavour: &Self| {
             let saved = flavour.save().unwrap_or_default();
             let has = |name: &str| saved.contains(&format!(":{name} "));
@@ -136,7 +176,16 @@ impl Iptables {
 
     /// Answers every table that exists, in the form of `iptables-save`.
     pub fn save(&self) -> Result<String, Error> {
-        let output = Command::new(&self.save).stdin(Stdio::null()).output();
+        self.run_save(&[])
+    }
+
+    /// Answers one table in that form, with what each rule counted.
+    pub fn save_counted(&self, table: &str) -> Result<String, Error> {
+        self.run_save(&["-c", "-t", table])
+    }
+
+    fn run_save(&self, words: &[&str]) -> Result<String, Error> {
+        let output = Command::new(&self.save).args(words).stdin(Stdio::null()).output();
         let output = output.map_err(|error| self.failed(&self.save, error.to_string()))?;
         if !output.status.success() {
             return Err(self.failed(&self.save, said(&output.stderr)));
@@ -146,9 +195,22 @@ impl Iptables {
 
     /// Carries out a text in that form and leaves everything else as it is. Each table is changed as a whole or not.
     pub fn restore(&self, text: &str) -> Result<(), Error> {
+        self.run_restore(&["--noflush", "-w", LOCK], text)
+    }
+
+    /// Answers whether the programs and the kernel know what a rule asks for; nothing is changed.
+    fn knows(&self, matches: &str) -> bool {
+        let text = format!("*filter\n-A FORWARD {matches}\nCOMMIT\n");
+        self.run_restore(&["--test", "--noflush", "-w", LOCK], &text).is_ok()
+    }
+
+    fn run_restore(&self, words: &[&str], text: &str) -> Result<(), Error> {
         let failed = |reason: String| self.failed(&self.restore, reason);
-        let mut child = Command::new(&self.restore)
-            .args(["--noflush", "-w", LOCK])
+        let mut command = Command::new(&self.restore);
+        // What a killed process had begun must not be carried out when the next one has looked already.
+        die_with_parent(&mut command);
+        let mut child = command
+            .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -188,10 +250,9 @@ impl Iptables {
 
     /// Answers whether both have the same tables in the kernel.
     pub fn is_same(&self, other: &Self) -> bool {
-        let real =
-            |flavour: &Self| flavour.restore.canonicalize().unwrap_or_else(|_| flavour.restore.clone());
-        // Both names of a flavour are links to one program, which decides by the name it is called with.
-        self.restore == other.restore || (real(self) == real(other) && self.is_v6() == other.is_v6())
+        // By what they say: a host may wrap its usual one in a script.
+        self.restore == other.restore
+            || (self.is_v6() == other.is_v6() && self.is_legacy() == other.is_legacy())
     }
 
     fn is_v6(&self) -> bool {

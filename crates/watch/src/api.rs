@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use objects::{Event, Kind};
+use objects::{Event, Kind, naming};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -28,6 +28,9 @@ pub struct ApiConfig {
     pub kinds: Vec<Kind>,
     /// How long things may take.
     pub timing: Timing,
+    /// Who is told as well what names follow from. Then headless Services and those of other proxies are watched, too; the
+    /// sink gets none of them.
+    pub naming: Option<mpsc::Sender<naming::Event>>,
 }
 
 impl ApiConfig {
@@ -40,6 +43,7 @@ impl ApiConfig {
             node_name: node_name.to_owned(),
             kinds: Kind::ALL.to_vec(),
             timing: Timing::default(),
+            naming: None,
         }
     }
 }

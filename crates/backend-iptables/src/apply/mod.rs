@@ -8,10 +8,11 @@ mod parse;
 mod read;
 mod restore;
 mod saved;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backend::Delta;
+use backend::{Delta, RuleCount};
 use model::Family;
 use sys::Error;
 use sys::ipset::Element;
@@ -20,9 +21,12 @@ pub(crate) use sys::iptables::Xtables;
 use crate::item::{Key, Value, rules};
 use crate::names::{Chain, Table};
 use crate::node::entrances;
-use crate::rule::{HAIRPIN, HAIRPIN_V6, Rule};
+use crate::rule::{Counter, HAIRPIN, HAIRPIN_V6, Rule};
 use restore::Restore;
 use saved::Saved;
+use tally::Tally;
+
+pub use tally::{ChainCount, connections};
 
 type Change<'a> = backend::Change<'a, Key, Value>;
 
@@ -36,6 +40,7 @@ pub struct Kernel<X> {
     contributed: BTreeMap<(Table, Chain), BTreeMap<Key, Vec<Rule>>>,
     /// Chains that others lead to: they are emptied and stay.
     used_by_others: BTreeSet<(Table, String)>,
+    tally: Tally,
 }
 
 impl<X: Xtables> Kernel<X> {
@@ -46,12 +51,22 @@ impl<X: Xtables> Kernel<X> {
             is_first: true,
             contributed: BTreeMap::new(),
             used_by_others: BTreeSet::new(),
+            tally: Tally::default(),
         }
     }
 
     /// Answers the programs through which it works.
     pub fn xtables_mut(&mut self) -> &mut X {
         &mut self.xtables
+    }
+
+    /// Answers whether the kernel has counters.
+    pub(crate) fn counts(&self) -> bool {
+        self.xtables.counts()
+    }
+
+    pub(crate) fn rules(&self) -> Vec<RuleCount> {
+        self.tally.rules()
     }
 
     pub(crate) fn replaces_everything(&self) -> bool {
@@ -74,6 +89,10 @@ impl<X: Xtables> Kernel<X> {
                 present(Key::Hairpin(Box::new((endpoint, element.protocol))))
             }));
         }
+        let counters = self.xtables.counters()?;
+        let is_there = |counter: &Counter| counters.iter().any(|name| name == counter.name());
+        items.extend(Counter::ALL.into_iter().filter(is_there).map(|counter| present(Key::Counter(counter))));
+        self.tally.read(&items);
         self.used_by_others = saved.used;
         self.contributed.clear();
         for (key, value) in &items {
@@ -90,15 +109,18 @@ impl<X: Xtables> Kernel<X> {
 
     pub(crate) fn apply(&mut self, delta: &Delta<'_, Key, Value>) -> Result<(), Error> {
         let (mut added, mut removed) = (Vec::new(), Vec::new());
-        let mut restore = Restore::new(self.family);
-        let mut touched = BTreeSet::new();
+        let mut restore = Restore::new(self.family, self.xtables.changes_single_rules());
+        let mut touched = BTreeMap::new();
         // What goes first: an item may go from one owner to another, and then appears twice.
         let (gone, there): (Vec<&Change<'_>>, Vec<_>) =
             delta.changes.iter().partition(|change| change.after.is_none());
         for change in gone.into_iter().chain(there) {
             match change.key {
                 Key::HairpinSet if change.after.is_some() => self.xtables.make_set(set(self.family))?,
-                Key::HairpinSet => {}
+                Key::Counter(counter) if change.after.is_some() => {
+                    self.xtables.make_counter(counter.name())?;
+                }
+                Key::HairpinSet | Key::Counter(_) => {}
                 Key::Hairpin(of) => {
                     let element = Element { address: of.0.address, protocol: of.1, port: of.0.port };
                     if change.after.is_some() { &mut added } else { &mut removed }.push(element);
@@ -116,27 +138,35 @@ impl<X: Xtables> Kernel<X> {
                 }
             }
         }
-        for (table, chain) in touched {
-            if let Some(rules) = self.contributed.get(&(table, chain.clone())) {
-                restore.write_chain(table, &chain, rules.values().flatten());
+        for (at, is_new) in touched {
+            if let Some(rules) = self.contributed.get(&at) {
+                restore.write_chain(&at, rules.values().flatten(), is_new);
             }
         }
         self.xtables.change_set(set(self.family), &added, &[])?;
+        let written = restore.rules();
         let text = restore.finish(&self.used_by_others);
         if !text.is_empty() {
             self.xtables.restore(&text)?;
         }
         self.xtables.change_set(set(self.family), &[], &removed)?;
         self.is_first = false;
+        self.tally.wrote(delta, written);
         Ok(())
     }
 
-    fn chain(&mut self, change: &Change<'_>, restore: &mut Restore, touched: &mut BTreeSet<(Table, Chain)>) {
-        let key = change.key;
+    /// What is touched is written later; it may be new.
+    fn chain(
+        &mut self,
+        change: &Change<'_>,
+        restore: &mut Restore,
+        touched: &mut BTreeMap<(Table, Chain), bool>,
+    ) {
+        let (key, is_new) = (change.key, change.before.is_none());
         if let Some(made) = key.makes() {
             if change.after.is_some() {
                 self.contributed.entry(made.clone()).or_default();
-                touched.insert(made);
+                *touched.entry(made).or_default() |= is_new;
             } else {
                 restore.remove_chain(made.0, &made.1.to_string());
                 self.contributed.remove(&made);
@@ -151,11 +181,11 @@ impl<X: Xtables> Kernel<X> {
                 }
                 None => drop(self.contributed.get_mut(&at).map(|rules| rules.remove(key))),
             }
-            touched.insert(at);
+            touched.entry(at).or_default();
             return;
         }
         match rules {
-            Some(rules) => restore.write_chain(at.0, &at.1, &rules),
+            Some(rules) => restore.write_chain(&at, &rules, is_new),
             None => restore.remove_chain(at.0, &at.1.to_string()),
         }
     }
@@ -204,7 +234,7 @@ fn set(family: Family) -> &'static str {
 /// Removes everything of ours and of kube-proxy's from one family, and nothing else. Answers how many chains there were.
 pub fn cleanup(family: Family, xtables: &mut impl Xtables) -> Result<usize, Error> {
     let saved = Saved::read(&xtables.save()?);
-    let mut restore = Restore::new(family);
+    let mut restore = Restore::new(family, xtables.changes_single_rules());
     for (table, rule) in &saved.entrances {
         restore.remove_entrance(*table, rule);
     }

@@ -16,6 +16,7 @@ use testkit::generate::{self, cluster_and_packets, view};
 #[derive(Default)]
 pub(crate) struct Nowhere {
     pub(crate) restored: Vec<String>,
+    pub(crate) is_nft: bool,
 }
 
 impl Xtables for Nowhere {
@@ -26,6 +27,10 @@ impl Xtables for Nowhere {
     fn restore(&mut self, text: &str) -> Result<(), Error> {
         self.restored.push(text.to_owned());
         Ok(())
+    }
+
+    fn changes_single_rules(&self) -> bool {
+        self.is_nft
     }
 
     fn elements(&mut self, _: &str) -> Result<Option<Vec<Element>>, Error> {
@@ -42,6 +47,10 @@ impl Xtables for Nowhere {
 
     fn remove_set(&mut self, _: &str) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn counts(&self) -> bool {
+        true
     }
 }
 

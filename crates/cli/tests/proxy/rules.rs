@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::node::{Node, service, slice};
+use crate::node::{Mode, Node, in_modes, service, slice};
+
+in_modes! {
+    changes_are_followed_and_both_families_are_served: Nftables Legacy Nft;
+}
 
 const WEB: &str = "tcp/10.96.0.10:80";
 
@@ -11,9 +15,8 @@ fn web(node: &Node, addresses: &[&str]) {
     node.write("slice.yaml", &slice("web", addresses));
 }
 
-#[test]
-fn changes_are_followed_and_both_families_are_served() {
-    let Some(mut node) = Node::build() else { return };
+fn changes_are_followed_and_both_families_are_served(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     web(&node, &["10.244.1.11", "10.244.1.12"]);
     let six = "{clusterIPs: ['fd00:10:96::10'], ipFamilies: [IPv6], ports: [{port: 80}]}";
     node.write("six.yaml", &(service("six", six) + "---\n" + &slice("six", &["fd00:10:244:1::13"])));

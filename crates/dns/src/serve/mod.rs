@@ -21,6 +21,7 @@ mod udp;
 use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use model::IpNet;
@@ -43,6 +44,9 @@ pub use sockets::{Error, Sockets};
 
 /// How many queries may wait for others at a time. More are answered with SERVFAIL.
 const MOST_WAITING: usize = 4096;
+
+/// How often threads are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A query that only others can answer. Who gets it sends a whole message as the answer, or drops the sender.
 #[derive(Debug)]
@@ -113,24 +117,44 @@ pub async fn run(
     }
 }
 
+/// What goes on beside a server while it runs.
+#[derive(Debug)]
+pub struct Live {
+    /// Where else to answer from now on.
+    pub more: mpsc::Receiver<Sockets>,
+    /// Who is told that everything was told once.
+    pub synced: watch::Sender<bool>,
+}
+
 /// Serves names that follow from changes that anybody sends, until told to stop.
 pub async fn serve(
     settings: Settings,
+    changes: mpsc::Receiver<crate::object::Change>,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let (_, more) = mpsc::channel(1);
+    serve_live(settings, Live { more, synced: watch::channel(false).0 }, changes, stopping).await
+}
+
+/// The same, with more sockets later.
+pub async fn serve_live(
+    settings: Settings,
+    Live { mut more, synced }: Live,
     changes: mpsc::Receiver<crate::object::Change>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let builder = Builder::new(settings.zone, source::now());
     let (publish, zone) = watch::channel(builder.zone());
     let front = Front::new(settings.policy, zone.clone(), (settings.elsewhere, settings.blocks));
-    let is_stopped = Arc::new(AtomicBool::new(false));
-    let end = End(Arc::clone(&is_stopped));
-    let (udp, tcp) = settings.sockets.into_parts();
-    let threads = udp::start(udp, &front, &is_stopped)?;
+    let mut doors = Doors::new(front);
+    doors.open(settings.sockets)?;
     let mut tasks = JoinSet::new();
-    for listener in tcp {
-        let listener = sockets::listener(listener)?;
-        tasks.spawn(tcp::accept(listener, front.clone()));
-    }
+    let mut known = zone.clone();
+    tasks.spawn(async move {
+        if known.wait_for(Zone::is_synced).await.is_ok() {
+            synced.send_replace(true);
+        }
+    });
     let told = stopping.clone();
     let health: Page = Arc::new(move || pages::health(*told.borrow()));
     let told = stopping.clone();
@@ -157,11 +181,57 @@ pub async fn serve(
         // A source that ended leaves what it told true.
         () = async { source::keep(builder, changes, &publish).await; std::future::pending().await } => {}
         () = stopped => {}
+        result = doors.open_more(&mut more) => result?,
     }
-    drop(end);
     tasks.shutdown().await;
-    udp::wait(threads).await;
+    doors.close().await;
     Ok(())
+}
+
+/// The open sockets, and what works at them.
+struct Doors {
+    front: Front,
+    end: End,
+    threads: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
+}
+
+impl Doors {
+    fn new(front: Front) -> Self {
+        Self { front, end: End(Arc::default()), threads: Vec::new(), tasks: JoinSet::new() }
+    }
+
+    fn open(&mut self, sockets: Sockets) -> Result<(), Error> {
+        let (udp, tcp) = sockets.into_parts();
+        let first = self.threads.len();
+        self.threads.extend(udp::start(udp, first, &self.front, &self.end.0)?);
+        for listener in tcp {
+            let listener = sockets::listener(listener)?;
+            self.tasks.spawn(tcp::accept(listener, self.front.clone()));
+        }
+        Ok(())
+    }
+
+    /// Opens what else there is, until a thread ends, which none does by itself.
+    async fn open_more(&mut self, more: &mut mpsc::Receiver<Sockets>) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                Some(sockets) = more.recv() => self.open(sockets)?,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if self.threads.iter().any(JoinHandle::is_finished) {
+                let source = std::io::Error::other("it panicked");
+                return Err(Error { what: "go on: a thread ended".to_owned(), source });
+            }
+        }
+    }
+
+    async fn close(self) {
+        let Self { end, threads, mut tasks, .. } = self;
+        drop(end);
+        tasks.shutdown().await;
+        udp::wait(threads).await;
+    }
 }
 
 /// Ends the threads when it is dropped, with the future that has it if need be.

@@ -117,7 +117,7 @@ impl Place {
         let listener = tcp.into_iter().next().expect("an address was opened, and for both protocols");
         let kept = listener.try_clone().map_err(sockets::unusable)?;
         tasks.spawn(tcp::accept(sockets::listener(listener)?, front.clone()));
-        let threads = udp::start(udp, &front, &end.0)?;
+        let threads = udp::start(udp, 0, &front, &end.0)?;
         Ok(Self { tell, listener: kept, threads, _tasks: tasks, _end: end })
     }
 }

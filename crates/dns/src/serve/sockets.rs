@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use sys::{datagram, listener};
+use sys::{anywhere, datagram, listener};
 
 /// Why a server cannot start. Reads after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +59,24 @@ impl Sockets {
         address: SocketAddr,
         (count, others): (usize, &[&TcpListener]),
     ) -> Result<(), Error> {
+        let what = format!("listen on UDP {address}");
+        self.tcp.push(listen_beside(address, others)?);
+        let udp: io::Result<Vec<UdpSocket>> = (0..count).map(|_| datagram::open(address)).collect();
+        self.udp.extend(udp.map_err(|source| Error { what, source })?);
+        Ok(())
+    }
+
+    /// Opens an address that this machine need not have yet.
+    pub fn open_anywhere(&mut self, address: SocketAddr, count: usize) -> Result<(), Error> {
         let failed = |what: &str| {
             let what = format!("{what} {address}");
             move |source| Error { what, source }
         };
-        self.tcp.push(listen_beside(address, others)?);
-        for _ in 0..count {
-            self.udp.push(datagram::open(address).map_err(failed("listen on UDP"))?);
-        }
+        // It is shared with nobody, so it fails where another server is.
+        let listener = anywhere::tcp(address).map_err(failed("listen on TCP"))?;
+        let udp: io::Result<Vec<UdpSocket>> = (0..count).map(|_| anywhere::udp(address)).collect();
+        self.udp.extend(udp.map_err(failed("listen on UDP"))?);
+        self.tcp.push(listener);
         Ok(())
     }
 

@@ -22,15 +22,16 @@ const REST: Duration = Duration::from_millis(100);
 /// The longest query. What is longer is cut and thereby malformed.
 const LONGEST_QUERY: usize = 4096;
 
-/// Starts the threads.
+/// Starts the threads, numbered from `first` on.
 pub(super) fn start(
     sockets: Vec<UdpSocket>,
+    first: usize,
     front: &Front,
     is_stopped: &Arc<AtomicBool>,
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let runtime = Handle::current();
     let mut threads = Vec::new();
-    for (number, socket) in sockets.into_iter().enumerate() {
+    for (number, socket) in (first..).zip(sockets) {
         let failed = |source| Error { what: "start a thread for UDP".to_owned(), source };
         set_patience(&socket, PATIENCE).map_err(failed)?;
         let worker = Worker {

@@ -57,6 +57,11 @@ pub struct Settings {
     pub labels: String,
     /// Whether EndpointSlices are known. Without, single endpoints and headless Services have no names.
     pub has_endpoints: bool,
+    /// Whether somebody else is asked for names of the zone until everything was told once. Else they are SERVFAIL.
+    pub asks_until_synced: bool,
+    /// Whether names of single endpoints of Services with a ClusterIP, and names for endpoints' addresses, are left to somebody
+    /// else. They are nearly all names of a cluster and hardly ever asked for; the specification does not have the former.
+    pub leaves_endpoints: bool,
 }
 
 /// What becomes of names of Pods, which are addresses: `10-0-0-1.default.pod.cluster.local`.
@@ -87,6 +92,8 @@ impl Settings {
             searches: Searches::Never,
             labels: String::new(),
             has_endpoints: true,
+            asks_until_synced: false,
+            leaves_endpoints: false,
         }
     }
 
@@ -94,6 +101,11 @@ impl Settings {
     pub fn zone_of(&self, name: &NameBuffer) -> Option<&Name> {
         let zones = std::iter::once(&self.zone).chain(&self.reverse);
         zones.filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.as_wire().len())
+    }
+
+    /// Answers whether a name, in lower case, is one for an address.
+    pub fn is_reverse(&self, name: &NameBuffer) -> bool {
+        self.zone_of(name).is_some_and(|zone| *zone != self.zone)
     }
 
     /// Answers whether an unknown name, in lower case, may be known elsewhere.
@@ -162,6 +174,22 @@ impl Zone {
             return Absence::Unknown;
         }
         self.pod(name).map_or(Absence::Unknown, Absence::Pod)
+    }
+
+    /// Answers whether an unknown name, in lower case, may be that of an endpoint which is left to somebody else: it is right below
+    /// the name of a Service, or is one for an address.
+    pub fn is_left(&self, name: &NameBuffer) -> bool {
+        let settings = &self.settings;
+        if !settings.leaves_endpoints || settings.is_reverse(name) {
+            return settings.leaves_endpoints;
+        }
+        let mut labels = name.labels();
+        let first = labels.next().unwrap_or_default();
+        let is_below_service =
+            labels.nth(2) == Some(b"svc") && labels.count() == settings.zone.labels().count();
+        is_below_service
+            && !first.starts_with(b"_")
+            && self.entry(&name.as_wire()[first.len() + 1..]).is_some()
     }
 
     /// Answers the address that is the name of a Pod, where its namespace exists.
