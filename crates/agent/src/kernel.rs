@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use backend::Driver;
@@ -11,7 +12,7 @@ pub use backend_nftables::Counting;
 use backend_nftables::{NftablesBackend, TABLE};
 use model::Family;
 use sys::Error;
-use sys::iptables::{Host, Iptables, Xtables};
+use sys::iptables::{Host, Iptables, OwnWrite, Xtables};
 use sys::nfacct::Nfacct;
 use sys::nftables::{CommitError, Monitor, NftSocket};
 use telemetry::Metrics;
@@ -79,16 +80,19 @@ pub struct IptablesKernel {
     pub drivers: Vec<(Family, Driver<XtablesBackend>)>,
     /// The programs.
     pub programs: Vec<Iptables>,
+    /// What is written through them.
+    pub writes: Receiver<(Family, OwnWrite)>,
 }
 
 /// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
-/// for IPv6 is left without it.
+/// for IPv6, or without IPv6, is left without it.
 pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
-    let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new() };
+    let (tell, writes) = channel();
+    let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new(), writes };
     let times = TransactionTimes::register(metrics);
     let mut counts = false;
     for family in Family::BOTH {
-        let host = match (family, Host::open(family)) {
+        let mut host = match (family, Host::open(family)) {
             (_, Ok(host)) => host,
             (Family::V4, Err(error)) => return Err(error),
             (Family::V6, Err(error)) => {
@@ -96,6 +100,7 @@ pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
                 continue;
             }
         };
+        host.tell_writes(tell.clone());
         kernel.programs.push(host.iptables().clone());
         counts |= host.counts();
         let host = Timed::new(host, family, &times, Transactions::default());
@@ -111,7 +116,7 @@ pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
     Ok(kernel)
 }
 
-/// Removes what iptables mode has besides chains: ipsets, and counters that no rule counts with.
+/// Removes what iptables mode has besides chains: ipsets that no rule asks, and counters that no rule counts with.
 pub fn cleanup_ipsets() -> Result<(), Error> {
     let mut ipset = sys::ipset::Ipset::open()?;
     ipset.remove(HAIRPIN)?;
@@ -148,7 +153,7 @@ pub struct KernelWatch {
 #[derive(Debug)]
 enum Watched {
     Tables(OwnWrites),
-    Chains(Vec<Iptables>),
+    Chains(guard::Watched),
 }
 
 impl KernelWatch {
@@ -157,9 +162,14 @@ impl KernelWatch {
         Self { of: Watched::Tables(writes), events }
     }
 
-    /// Prepares to report when what leads to our chains in these programs' tables is gone.
-    pub fn of_iptables(programs: Vec<Iptables>, events: Sender<Event>) -> Self {
-        Self { of: Watched::Chains(programs), events }
+    /// Prepares to report when something of our chains in these programs' tables is gone that they did not take
+    /// themselves.
+    pub fn of_iptables(
+        programs: Vec<Iptables>,
+        writes: Receiver<(Family, OwnWrite)>,
+        events: Sender<Event>,
+    ) -> Self {
+        Self { of: Watched::Chains(guard::Watched { programs, writes }), events }
     }
 
     /// Begins to listen, in a thread of its own that ends when nobody takes the events any more.
@@ -167,7 +177,7 @@ impl KernelWatch {
         let listen = move || {
             let listened = match self.of {
                 Watched::Tables(writes) => listen(&writes, &self.events),
-                Watched::Chains(programs) => guard::listen(programs, &self.events),
+                Watched::Chains(chains) => guard::listen(chains, &self.events),
             };
             if let Err(error) = listened {
                 error!(%error, "changes that others make to our tables are not noticed any more");

@@ -15,6 +15,7 @@ mod guard;
 mod health;
 mod kernel;
 mod leftovers;
+mod localnet;
 mod metrics;
 mod pacing;
 mod plane;

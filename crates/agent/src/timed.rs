@@ -7,7 +7,7 @@ use std::time::Instant;
 use model::Family;
 use sys::Error;
 use sys::ipset;
-use sys::iptables::Xtables;
+use sys::iptables::{RestoreError, Xtables};
 use sys::nftables::{Batch, CommitError, Element, KernelExpression, Nftables, TableDump};
 use telemetry::{Histogram, HistogramVec, Metrics, exponential_bounds};
 
@@ -102,11 +102,19 @@ impl<X: Xtables> Xtables for Timed<X> {
         self.kernel.save()
     }
 
-    fn restore(&mut self, text: &str) -> Result<(), Error> {
+    fn restore(&mut self, text: &str) -> Result<(), RestoreError> {
         let begin = Instant::now();
         let result = self.kernel.restore(text);
         self.times.observe(begin.elapsed().as_secs_f64());
         result
+    }
+
+    fn changes_single_rules(&self) -> bool {
+        self.kernel.changes_single_rules()
+    }
+
+    fn entries(&mut self) -> Option<u32> {
+        self.kernel.entries()
     }
 
     fn elements(&mut self, set: &str) -> Result<Option<Vec<ipset::Element>>, Error> {

@@ -286,7 +286,8 @@ impl Programmed {
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, ..threads })
             }
             Self::Iptables(kernel) => {
-                let kernel_watch = Some(KernelWatch::of_iptables(kernel.programs.clone(), events));
+                let kernel_watch =
+                    Some(KernelWatch::of_iptables(kernel.programs.clone(), kernel.writes, events));
                 let leftovers = Leftovers::AllBut(kernel.programs);
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, leftovers, ..threads })
             }

@@ -5,6 +5,7 @@
 mod apiserver;
 mod bad_input;
 mod configuration;
+mod iptables;
 mod iptables_rules;
 mod names;
 mod node;

@@ -115,6 +115,20 @@ impl Node {
         self.start(signalbox(), &all)
     }
 
+    /// Starts the proxy by a command that becomes it.
+    pub(crate) fn proxy_behind(&mut self, command: &[&str], words: &[&str]) -> Proxy {
+        let (program, rest) = command.split_first().unwrap();
+        let proxy = ["proxy", "--hostname-override=node", "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"];
+        let all: Vec<&str> = rest
+            .iter()
+            .copied()
+            .chain(signalbox().to_str())
+            .chain(proxy)
+            .chain(words.iter().copied())
+            .collect();
+        self.start(Path::new(program), &all)
+    }
+
     /// Starts it through a link that is called `kube-proxy`.
     pub(crate) fn kube_proxy(&mut self, words: &[&str]) -> Proxy {
         let link = self.folder.join("kube-proxy");
