@@ -1,6 +1,8 @@
 //! The kernel as the agent uses it: a driver for each family, and a thread that listens for what others do to our
 //! tables.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -42,6 +44,11 @@ pub struct OwnWrites {
 }
 
 impl OwnWrites {
+    /// Answers where other parts of this process count their transactions, so that they are not taken for somebody else's.
+    pub fn counter(&self) -> Arc<AtomicU32> {
+        self.done.counter()
+    }
+
     /// Answers whether nobody else wrote since the kernel was opened.
     fn are_all(&self) -> Result<bool, Error> {
         let expected = self.generation.wrapping_add(self.done.count());
