@@ -87,6 +87,8 @@ pub struct IptablesKernel {
 /// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
 /// for IPv6, or without IPv6, is left without it.
 pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
+    // Without the privileges the host's programs only seem to be broken.
+    Nfacct::open()?;
     let (tell, writes) = channel();
     let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new(), writes };
     let times = TransactionTimes::register(metrics);

@@ -38,6 +38,9 @@ impl Nfacct {
             Ok(_) => Ok(Some(nfacct)),
             // What nfnetlink says of a subsystem that it does not know.
             Err(Error::Refused { errno: libc::EINVAL | libc::EOPNOTSUPP, .. }) => Ok(None),
+            Err(Error::Refused { errno: libc::EPERM | libc::EACCES, .. }) => {
+                Err(Error::NotPermitted { what: "use netfilter" })
+            }
             Err(error) => Err(error),
         }
     }

@@ -1,6 +1,7 @@
 //! The program in a real kernel, in a network namespace of its own, by both flavours.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use backend::{Backend, Driver};
 use backend_iptables::{HAIRPIN, HAIRPIN_V6, IptablesBackend, Key, cleanup, render};
@@ -16,6 +17,8 @@ fn views(family: Family) -> impl Iterator<Item = View> {
     (0..12).map(move |seed| view(&sample(&options(), seed), sample(&cluster(), seed).events(), family))
 }
 
+static LEGACY: Mutex<()> = Mutex::new(());
+
 /// Each flavour of each family in a namespace of its own.
 fn each(run: impl Fn(Family, Iptables) + Send + Copy) {
     for family in Family::BOTH {
@@ -24,6 +27,8 @@ fn each(run: impl Fn(Family, Iptables) + Send + Copy) {
             eprintln!("SKIPPED (needs iptables): {family}");
         }
         for flavour in installed {
+            // All users of the legacy flavour share a lock, whatever their network namespace.
+            let _alone = flavour.is_legacy().then(|| LEGACY.lock().unwrap_or_else(PoisonError::into_inner));
             in_new_network_namespace(move || run(family, flavour));
         }
     }

@@ -129,9 +129,11 @@ fn start(node: &mut Node) -> Proxy {
 }
 
 fn await_in_step(proxy: &Proxy) {
-    for family in ["IPv4", "IPv6"] {
-        proxy.await_log(&[family, "in step"]);
-    }
+    await_that("both families", || {
+        let log = proxy.log();
+        let is_there = |family| log.lines().any(|line| line.contains(family) && line.contains("in step"));
+        if is_there("IPv4") && is_there("IPv6") { Ok(()) } else { Err(log) }
+    });
 }
 
 /// Waits until everything that the server has now was written, in both families.
@@ -158,11 +160,7 @@ fn is_what_a_fresh_kernel_gets(node: &mut Node, proxy: Proxy) {
         Mode::Legacy | Mode::Nft => assert_eq!(table::both(node), [].into(), "left behind"),
     }
     let proxy = start(node);
-    await_that("both families", || {
-        let log = proxy.log();
-        let is_there = |family| log.lines().any(|line| line.contains(family) && line.contains("in step"));
-        if is_there("IPv4") && is_there("IPv6") { Ok(()) } else { Err(log) }
-    });
+    await_in_step(&proxy);
     proxy.terminate();
     let fresh = table::both(node);
     assert!(fresh.len() > 50, "{fresh:?}");
