@@ -83,10 +83,11 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     start_log(&told.settings);
     told.warn();
     apply_settings(&told.settings.kernel);
-    if told.settings.mode == Mode::Iptables && told.settings.localhost_node_ports {
-        route_localnet();
-    }
     if flags.init_only {
+        // Else the agent does it when the rules are in force.
+        if told.settings.mode == Mode::Iptables && told.settings.localhost_node_ports {
+            route_localnet();
+        }
         return Ok(());
     }
     let health = watch::channel(Snapshot::default());
