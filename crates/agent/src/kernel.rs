@@ -1,6 +1,8 @@
 //! The kernel as the agent uses it: a driver for each family, and a thread that listens for what others do to our
 //! tables.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -42,6 +44,11 @@ pub struct OwnWrites {
 }
 
 impl OwnWrites {
+    /// Answers where other parts of this process count their transactions, so that they are not taken for somebody else's.
+    pub fn counter(&self) -> Arc<AtomicU32> {
+        self.done.counter()
+    }
+
     /// Answers whether nobody else wrote since the kernel was opened.
     fn are_all(&self) -> Result<bool, Error> {
         let expected = self.generation.wrapping_add(self.done.count());
@@ -112,10 +119,10 @@ pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
 /// Removes what iptables mode has besides chains: ipsets that no rule asks, and counters that no rule counts with.
 pub fn cleanup_ipsets() -> Result<(), Error> {
     let mut ipset = sys::ipset::Ipset::open()?;
-    ipset.remove(HAIRPIN)?;
-    ipset.remove(HAIRPIN_V6)?;
-    let Some(mut nfacct) = Nfacct::open()? else { return Ok(()) };
-    Counter::ALL.into_iter().try_for_each(|counter| nfacct.remove(counter.name()))
+    let sets = ipset.remove(HAIRPIN).and(ipset.remove(HAIRPIN_V6));
+    let Some(mut nfacct) = Nfacct::open()? else { return sets };
+    let counters = Counter::ALL.into_iter().try_for_each(|counter| nfacct.remove(counter.name()));
+    sets.and(counters)
 }
 
 /// Removes everything of ours from the kernel, and nothing else. Answers of which families.

@@ -29,6 +29,11 @@ impl TransactionTimes {
 pub(crate) struct Transactions(Arc<AtomicU32>);
 
 impl Transactions {
+    /// Answers the number itself, for those who write other tables in the same process.
+    pub(crate) fn counter(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.0)
+    }
+
     pub(crate) fn count(&self) -> u32 {
         self.0.load(Ordering::Acquire)
     }

@@ -5,6 +5,8 @@
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::thread;
 
 use ::watch::{ApiConfig, EventRecorder, Progress, record_events, watch_progress};
@@ -27,6 +29,7 @@ use tracing::info;
 use crate::events::{Happened, Recorder};
 use crate::follow::{Told, follow_config};
 use crate::health_ports::{self, Shown};
+use crate::node_names::NodeNames;
 use crate::{KUBERNETES, VERSION};
 
 /// How many events wait for the agent before the source waits for it.
@@ -109,17 +112,25 @@ pub(crate) fn keep_in_step(
     end: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let settings = told.settings;
-    let source = source(flags, &settings)?;
+    let mut source = source(flags, &settings)?;
+    let names = NodeNames::read(flags)?;
     // First of all what cannot be waited for: without the kernel there is nothing to do.
     let counting = if flags.count_connections() { Counting::Connections } else { Counting::Nothing };
     let metrics = metrics();
     let kernel = Programmed::open(&settings, counting, &metrics)?;
+    let writes = kernel.writes();
     info!(version = VERSION, node = %settings.node_name, mode = settings.mode.name(), "starting");
     if counting == Counting::Connections {
         kernel.watch_connections(&metrics)?;
     }
     let (events, queue) = mpsc::channel(QUEUE);
     let agent = kernel.start(&settings, (events.clone(), queue), (health, metrics.clone()))?;
+    let names = match (names, &mut source) {
+        (Some(names), Source::Api(config)) => {
+            Some(names.start(config, (own_addresses(&settings), writes), &metrics)?)
+        }
+        (Some(_) | None, _) => None,
+    };
     let (in_force, configuration) = watch::channel(told.configuration);
     let (recorder, recording) = recorder(&source);
     recorder.record(Happened::Starting);
@@ -139,6 +150,9 @@ pub(crate) fn keep_in_step(
         drop(recording.await);
         ended
     });
+    if let Some(names) = names {
+        names.stop();
+    }
     // A profile that is being taken keeps nobody waiting.
     runtime.shutdown_background();
     ended
@@ -192,6 +206,12 @@ pub(crate) fn agent_settings(settings: &Settings) -> agent::Settings {
     agent::Settings { options, sync_period: settings.sync_period, min_sync_period: settings.min_sync_period }
 }
 
+/// The addresses with which this node speaks, as far as they are known before its Node object is.
+fn own_addresses(settings: &Settings) -> Vec<IpAddr> {
+    let given = settings.bind_addresses.iter().copied().filter(|address| !address.is_unspecified());
+    given.chain(default_route_addresses()).collect()
+}
+
 /// Where the objects come from.
 enum Source {
     Manifests(std::path::PathBuf),
@@ -228,6 +248,14 @@ impl Programmed {
             }
         };
         kernel.map_err(|error| anyhow!("failed to {error}"))
+    }
+
+    /// Where other parts of this process count what they write to nftables.
+    fn writes(&self) -> Arc<AtomicU32> {
+        match self {
+            Self::Nftables(kernel) => kernel.writes.counter(),
+            Self::Iptables(_) => Arc::default(),
+        }
     }
 
     fn watch_connections(&self, metrics: &Metrics) -> anyhow::Result<()> {

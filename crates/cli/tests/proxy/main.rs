@@ -7,6 +7,7 @@ mod bad_input;
 mod configuration;
 mod iptables;
 mod iptables_rules;
+mod names;
 mod node;
 mod node_object;
 mod own_apiserver;

@@ -241,7 +241,7 @@ impl Node {
         }
     }
 
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let read =
             |number| fs::read_to_string(self.folder.join(format!("proxy{number}.log"))).unwrap_or_default();
         (1..=self.proxies).map(read).collect()
