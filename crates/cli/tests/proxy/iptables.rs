@@ -54,12 +54,12 @@ impl Machine {
     }
 
     fn run(&self, words: &[&str]) {
-        let done = self.node.run(&format!("iptables-{}", self.flavour), words);
+        let done = self.node.run(&format!("/usr/sbin/iptables-{}", self.flavour), words);
         assert!(done.status.success(), "{words:?}: {done:?}");
     }
 
     fn saved(&self) -> String {
-        let saved = self.node.run(&format!("iptables-{}-save", self.flavour), &[]);
+        let saved = self.node.run(&format!("/usr/sbin/iptables-{}-save", self.flavour), &[]);
         String::from_utf8(saved.stdout).unwrap()
     }
 
