@@ -119,10 +119,10 @@ pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
 /// Removes what iptables mode has besides chains: ipsets that no rule asks, and counters that no rule counts with.
 pub fn cleanup_ipsets() -> Result<(), Error> {
     let mut ipset = sys::ipset::Ipset::open()?;
-    ipset.remove(HAIRPIN)?;
-    ipset.remove(HAIRPIN_V6)?;
-    let Some(mut nfacct) = Nfacct::open()? else { return Ok(()) };
-    Counter::ALL.into_iter().try_for_each(|counter| nfacct.remove(counter.name()))
+    let sets = ipset.remove(HAIRPIN).and(ipset.remove(HAIRPIN_V6));
+    let Some(mut nfacct) = Nfacct::open()? else { return sets };
+    let counters = Counter::ALL.into_iter().try_for_each(|counter| nfacct.remove(counter.name()));
+    sets.and(counters)
 }
 
 /// Removes everything of ours from the kernel, and nothing else. Answers of which families.

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
 use crate::dns::PRIVATE;
-use crate::dns::configured::{listen, listeners, make, take_over, variable};
+use crate::dns::configured::{listen, listeners, make, plan, take_over, variable};
 
 /// kubeadm's, without pages of its own: this process has them.
 const USUAL: &str = ".:53 {
@@ -78,11 +78,14 @@ impl NodeNames {
             // The proxy's own page shows it.
             written.servers.iter_mut().for_each(|server| server.is_counted = true);
         }
-        let plan = Plan::new(&written).map_err(|mistakes| anyhow!("{name}:\n{mistakes}"))?;
-        if plan.zone.is_none() {
-            bail!("{name}: has no names of the cluster, `kubernetes`");
+        let plan = plan(&written).map_err(|mistakes| anyhow!("{name}:\n{mistakes}"))?;
+        let [cluster] = plan.clusters.as_slice() else {
+            bail!("{name}: has the names of {} clusters, `kubernetes`; one is needed", plan.clusters.len());
+        };
+        if cluster.zones.len() > 1 {
+            bail!("{name}: has several zones for the cluster's names; beside the proxy there is one");
         }
-        if plan.api.is_some() {
+        if cluster.api.is_some() {
             bail!("{name}: names an API server; beside the proxy its own is used");
         }
         if written.servers.iter().any(|server| server.port != node::PORT || !server.addresses.is_empty()) {
@@ -144,8 +147,9 @@ impl NodeNames {
         let (asked, questions) = mpsc::channel(BACKLOG);
         tokio::spawn(attend(questions, blocks.clone()));
         let health = written.health.as_ref();
+        let zone = plan.clusters.first().and_then(|cluster| cluster.zones.first());
         let settings = Settings {
-            zone: plan.zone.clone().context("no names of the cluster")?,
+            zone: zone.cloned().context("no names of the cluster")?,
             sockets: Sockets::default(),
             policy: policy(),
             health: health.map(|health| listen(health.address)).transpose()?,
@@ -171,7 +175,7 @@ async fn follow_file(file: impl AsRef<Path>, write: watch::Sender<Written>, coun
 
 fn policy() -> Policy {
     let networks = PRIVATE.split(',').map(|text| text.parse().expect("they are networks"));
-    Policy { recursion: networks.collect(), udp_size: UDP_SIZE, rate: None }
+    Policy { recursion: networks.collect(), udp_size: UDP_SIZE, rate: None, cookies: None }
 }
 
 impl Running {

@@ -86,10 +86,10 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     start_log(&told.settings);
     told.warn();
     apply_settings(&told.settings.kernel);
-    if told.settings.mode == Mode::Iptables && told.settings.localhost_node_ports {
-        route_localnet();
-    }
     if flags.init_only {
+        if told.settings.mode == Mode::Iptables && told.settings.localhost_node_ports {
+            route_localnet();
+        }
         return Ok(());
     }
     let health = watch::channel(Snapshot::default());

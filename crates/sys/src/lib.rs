@@ -15,6 +15,7 @@ mod error;
 pub mod ipset;
 pub mod iptables;
 pub mod link;
+pub mod listener;
 pub mod memory;
 pub mod mount;
 pub mod netlink;

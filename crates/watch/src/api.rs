@@ -20,6 +20,8 @@ pub struct ApiConfig {
     pub kubeconfig: Option<PathBuf>,
     /// The server's URL or `host:port`; overrides that of the kubeconfig.
     pub master: Option<String>,
+    /// With a `master` and no kubeconfig: files of our certificate, its key, and the authority of the server's.
+    pub tls: Option<[PathBuf; 3]>,
     /// The name of the own Node.
     pub node_name: String,
     /// What to watch.
@@ -37,6 +39,7 @@ impl ApiConfig {
         Self {
             kubeconfig,
             master,
+            tls: None,
             node_name: node_name.to_owned(),
             kinds: Kind::ALL.to_vec(),
             timing: Timing::default(),

@@ -88,7 +88,7 @@ fn flags_have_their_effect_on_rules(mode: Mode) {
         let mut words = vec!["--manifests", &manifests];
         words.extend(flags);
         let proxy = node.proxy_with(&words);
-        proxy.await_log(&["IPv4", "in step"]);
+        proxy.await_log(&["IPv6", "in step"]);
         let saved = String::from_utf8(node.run("iptables-save", &[]).stdout).unwrap();
         for rule in wanted {
             assert!(saved.contains(rule), "{flags:?}: without {rule}\n{saved}");
@@ -96,8 +96,11 @@ fn flags_have_their_effect_on_rules(mode: Mode) {
         for rule in unwanted {
             assert!(!saved.contains(rule), "{flags:?}: with {rule}\n{saved}");
         }
-        let set = String::from_utf8(node.run("cat", &[SETTING]).stdout).unwrap();
-        assert_eq!(set.trim(), route_localnet, "{flags:?}");
+        // It follows the rules.
+        let begin = std::time::Instant::now();
+        while node.run("cat", &[SETTING]).stdout != format!("{route_localnet}\n").as_bytes() {
+            assert!(begin.elapsed() < crate::node::PATIENCE, "{flags:?}: not {route_localnet}");
+        }
         proxy.terminate();
     }
     // The privileged part alone.

@@ -30,27 +30,39 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Follows everything that a zone needs from an API server, until nobody listens any more.
 pub async fn follow_cluster(client: Client, settings: &Settings, changes: mpsc::Sender<Change>) {
-    let kind = |kind, path: &'static str, read| Followed { kind, path, fields: "", read };
+    let labels = settings.labels.as_str();
+    let kind = |kind, path: &'static str, read| Followed { kind, path, selector: ("", labels), read };
     let pods = async {
         if settings.pods == Pods::Verified {
-            PODS.follow(client.clone(), changes.clone()).await;
+            Followed { selector: (PODS.selector.0, labels), ..PODS }
+                .follow(client.clone(), changes.clone())
+                .await;
         }
     };
     tokio::join!(
         kind(Kind::Service, "/api/v1/services", decode::service).follow(client.clone(), changes.clone()),
-        kind(Kind::Slice, "/apis/discovery.k8s.io/v1/endpointslices", decode::slice)
-            .follow(client.clone(), changes.clone()),
+        async {
+            if settings.has_endpoints {
+                let slices = kind(Kind::Slice, "/apis/discovery.k8s.io/v1/endpointslices", decode::slice);
+                slices.follow(client.clone(), changes.clone()).await;
+            }
+        },
+        // Labels are those of what has names, not of where it is.
         NAMESPACES.follow(client.clone(), changes.clone()),
         pods,
     );
 }
 
-const NAMESPACES: Followed =
-    Followed { kind: Kind::Namespace, path: "/api/v1/namespaces", fields: "", read: decode::namespace };
-const PODS: Followed = Followed {
+const NAMESPACES: Followed<'static> = Followed {
+    kind: Kind::Namespace,
+    path: "/api/v1/namespaces",
+    selector: ("", ""),
+    read: decode::namespace,
+};
+const PODS: Followed<'static> = Followed {
     kind: Kind::Pod,
     path: "/api/v1/pods",
-    fields: "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown",
+    selector: ("status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown", ""),
     read: decode::pod,
 };
 
@@ -78,7 +90,7 @@ pub async fn follow_rest(client: Client, settings: &Settings, changes: mpsc::Sen
 }
 
 /// Waits until the server does not refuse the account this kind; the first refusal is told.
-async fn await_right(client: &Client, what: &Followed, refused: impl AsyncFnOnce()) {
+async fn await_right(client: &Client, what: &Followed<'_>, refused: impl AsyncFnOnce()) {
     let mut refused = Some(refused);
     loop {
         match client.get(&format!("{}?limit=1", what.path)).await {
@@ -96,17 +108,20 @@ async fn await_right(client: &Client, what: &Followed, refused: impl AsyncFnOnce
 }
 
 /// One kind to follow.
-struct Followed {
+struct Followed<'a> {
     kind: Kind,
     path: &'static str,
-    fields: &'static str,
+    /// Of fields, and of labels; empty: all.
+    selector: (&'a str, &'a str),
     read: fn(&[u8]) -> Result<Object, String>,
 }
 
-impl Followed {
+impl Followed<'_> {
     async fn follow(self, client: Client, changes: mpsc::Sender<Change>) {
         let (tell, mut told) = mpsc::channel(64);
-        let collection = Collection { fields: self.fields.to_owned(), ..Collection::all(self.path) };
+        let (fields, labels) = self.selector;
+        let collection =
+            Collection { fields: fields.to_owned(), labels: labels.to_owned(), ..Collection::all(self.path) };
         let hand_on = async {
             while let Some(told) = told.recv().await {
                 let change = match told {

@@ -74,9 +74,10 @@ impl Builder {
 
     fn sync(&mut self, kind: Kind) -> bool {
         self.synced.insert(kind);
-        let wanted = [Kind::Service, Kind::Slice, Kind::Namespace];
+        let is_wanted = |kind: &&Kind| **kind != Kind::Slice || self.settings().has_endpoints;
+        let mut wanted = [Kind::Service, Kind::Slice, Kind::Namespace].iter().filter(is_wanted);
         let has_pods = self.settings().pods != Pods::Verified || self.synced.contains(&Kind::Pod);
-        let is_synced = has_pods && wanted.iter().all(|kind| self.synced.contains(kind));
+        let is_synced = has_pods && wanted.all(|kind| self.synced.contains(kind));
         std::mem::replace(&mut self.zone.is_synced, is_synced) != is_synced
     }
 
