@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::health::Health;
 use crate::leftovers::{self, Leftovers};
+use crate::localnet::Localnet;
 use crate::metrics::{ChangeMetrics, PlaneMetricsOfAll};
 use crate::plane::Plane;
 use crate::{Event, FlowSweeper, KernelWatch, Settings};
@@ -58,6 +59,7 @@ pub struct Agent<B: Backend> {
     /// Until every family was written once, or failed to be.
     kernel_watch: Option<KernelWatch>,
     leftovers: Leftovers,
+    localnet: Localnet,
 }
 
 impl<B: Backend> Agent<B> {
@@ -87,6 +89,7 @@ impl<B: Backend> Agent<B> {
             started: false,
             kernel_watch: threads.kernel_watch,
             leftovers: threads.leftovers,
+            localnet: Localnet::default(),
         }
     }
 
@@ -184,6 +187,9 @@ impl<B: Backend> Agent<B> {
             }
         }
         self.publish_health();
+        if self.planes.iter().any(|plane| plane.family() == Family::V4 && !plane.is_pending()) {
+            self.localnet.make();
+        }
         if !self.planes.iter().any(Plane::is_pending) {
             self.metrics.nothing_is_pending();
         }
@@ -226,6 +232,7 @@ impl<B: Backend> Agent<B> {
                 if let Some(health) = &mut self.health {
                     health.set_node(&view);
                 }
+                self.localnet.want(&view);
                 plane.set_node(&view);
             }
         }

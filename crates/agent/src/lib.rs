@@ -15,6 +15,7 @@ mod guard;
 mod health;
 mod kernel;
 mod leftovers;
+mod localnet;
 mod metrics;
 mod pacing;
 mod plane;
@@ -30,5 +31,5 @@ pub use kernel::{
     cleanup_ipsets, cleanup_kube_proxy, has_rules, open_iptables, open_kernel,
 };
 pub use leftovers::{Leftovers, remove as remove_leftovers, remove_own_chains};
-pub use settings::apply_settings;
+pub use settings::{apply_settings, route_localnet};
 pub use timed::{Timed, TransactionTimes};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use model::Family;
 use sys::Error;
 use sys::ipset;
-use sys::iptables::Xtables;
+use sys::iptables::{RestoreError, Xtables};
 use sys::nftables::{Batch, CommitError, Element, KernelExpression, Nftables, TableDump};
 use telemetry::{Histogram, HistogramVec, Metrics, exponential_bounds};
 
@@ -29,6 +29,11 @@ impl TransactionTimes {
 pub(crate) struct Transactions(Arc<AtomicU32>);
 
 impl Transactions {
+    /// Answers the number itself, for those who write other tables in the same process.
+    pub(crate) fn counter(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.0)
+    }
+
     pub(crate) fn count(&self) -> u32 {
         self.0.load(Ordering::Acquire)
     }
@@ -97,11 +102,19 @@ impl<X: Xtables> Xtables for Timed<X> {
         self.kernel.save()
     }
 
-    fn restore(&mut self, text: &str) -> Result<(), Error> {
+    fn restore(&mut self, text: &str) -> Result<(), RestoreError> {
         let begin = Instant::now();
         let result = self.kernel.restore(text);
         self.times.observe(begin.elapsed().as_secs_f64());
         result
+    }
+
+    fn changes_single_rules(&self) -> bool {
+        self.kernel.changes_single_rules()
+    }
+
+    fn entries(&mut self) -> Option<u32> {
+        self.kernel.entries()
     }
 
     fn elements(&mut self, set: &str) -> Result<Option<Vec<ipset::Element>>, Error> {

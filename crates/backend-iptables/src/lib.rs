@@ -19,7 +19,7 @@ use apply::Xtables;
 use backend::{ApplyError, Backend, Delta, Error, Items, RuleCount};
 use model::{Family, NodeView, ServiceView};
 
-pub use apply::{ChainCount, Kernel, cleanup, connections, is_of_signalbox, is_there};
+pub use apply::{ChainCount, Kernel, cleanup, connections, digest, is_of_signalbox};
 pub use item::{Balance, External, Key, Leaf, Place, Value};
 pub use names::is_ours;
 pub use names::{Chain, Hash, Hook, Spot, Table, Tree};
@@ -75,7 +75,7 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
     }
 
     fn apply(&mut self, delta: &Delta<'_, Key, Value>) -> Result<(), ApplyError> {
-        self.kernel.apply(delta).map_err(|error| ApplyError::Failed(Error::new(error)))
+        self.kernel.apply(delta)
     }
 
     fn rules(&self) -> Vec<RuleCount> {

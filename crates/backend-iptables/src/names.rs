@@ -290,7 +290,7 @@ impl fmt::Display for Chain {
 
 /// Answers whether a chain of this name is ours or kube-proxy's, in any version and mode.
 pub fn is_ours(name: &str) -> bool {
-    const NAMES: [&str; 19] = [
+    const NAMES: [&str; 20] = [
         "KUBE-ADDRESSES",
         "KUBE-EXTERNAL-SERVICES",
         "KUBE-FORWARD",
@@ -305,6 +305,7 @@ pub fn is_ours(name: &str) -> bool {
         "KUBE-POSTROUTING",
         "KUBE-PROXY-CANARY",
         "KUBE-PROXY-FIREWALL",
+        "KUBE-PROXY-TRIAL",
         "KUBE-REFUSED",
         "KUBE-REFUSED-NODEPORTS",
         "KUBE-SERVICES",

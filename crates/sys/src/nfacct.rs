@@ -2,6 +2,8 @@
 //!
 //! What it does *not* do: limits and quotas, which such a counter can have, too.
 
+use std::time::Duration;
+
 use crate::Error;
 use crate::netlink::{CREATE, EXCL, Message, Socket, attributes, put_str, text};
 
@@ -51,10 +53,18 @@ impl Nfacct {
 
     /// Removes a counter, if it is there. One that a rule counts with stays.
     pub fn remove(&mut self, name: &str) -> Result<(), Error> {
-        match self.socket.request(request(DELETE, Some(name)), &format!("remove the nfacct counter {name}")) {
-            Err(Error::Refused { errno: libc::ENOENT | libc::EBUSY, .. }) => Ok(()),
-            result => result,
+        let what = format!("remove the nfacct counter {name}");
+        for _ in 0..20 {
+            match self.socket.request(request(DELETE, Some(name)), &what) {
+                Err(Error::Refused { errno: libc::ENOENT, .. }) => return Ok(()),
+                // Rules of nftables keep it for a moment after they are gone.
+                Err(Error::Refused { errno: libc::EBUSY, .. }) => {
+                    std::thread::sleep(Duration::from_millis(10))
+                }
+                result => return result,
+            }
         }
+        Ok(())
     }
 
     /// Answers all counters, everybody's.

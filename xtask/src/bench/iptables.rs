@@ -12,7 +12,7 @@ use desired::Options;
 use model::{Family, Manners};
 use objects::Event;
 use sys::ipset::Element;
-use sys::iptables::{Host, Iptables, Xtables};
+use sys::iptables::{Host, Iptables, RestoreError, Xtables};
 use testkit::world::OneNode;
 
 use super::Size;
@@ -248,7 +248,7 @@ impl Xtables for Kept {
         self.host.save()
     }
 
-    fn restore(&mut self, text: &str) -> Result<(), sys::Error> {
+    fn restore(&mut self, text: &str) -> Result<(), RestoreError> {
         self.texts.push(text.to_owned());
         self.host.restore(text)
     }

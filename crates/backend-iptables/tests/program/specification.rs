@@ -9,7 +9,7 @@ use proptest::strategy::Strategy;
 use proptest::{prop_assert_eq, proptest};
 use sys::Error;
 use sys::ipset::Element;
-use sys::iptables::Xtables;
+use sys::iptables::{RestoreError, Xtables};
 use testkit::generate::{self, cluster_and_packets, view};
 
 /// A kernel that holds nothing and takes everything.
@@ -24,7 +24,7 @@ impl Xtables for Nowhere {
         Ok(String::new())
     }
 
-    fn restore(&mut self, text: &str) -> Result<(), Error> {
+    fn restore(&mut self, text: &str) -> Result<(), RestoreError> {
         self.restored.push(text.to_owned());
         Ok(())
     }
