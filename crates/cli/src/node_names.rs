@@ -89,6 +89,9 @@ impl NodeNames {
         if cluster.api.is_some() {
             bail!("{name}: names an API server; beside the proxy its own is used");
         }
+        if cluster.zones.iter().any(|zone| !zone.labels.is_empty()) {
+            bail!("{name}: has `labels`; beside the proxy, whose watch it shares, all Services have names");
+        }
         if written.servers.iter().any(|server| server.port != node::PORT || !server.addresses.is_empty()) {
             bail!(
                 "{name}: has addresses or another port; beside the proxy --dns-listen and --dns-service say where it answers"

@@ -132,16 +132,19 @@ impl Iptables {
     fn useless(family: Family, failure: Option<Error>) -> Error {
         const INSTEAD: &str = "or use --proxy-mode=nftables, which needs none";
         let base = base(family);
-        if let Some(Error::Program { program, reason }) = failure {
-            let reason = format!("{reason}; repair the distribution's package iptables, {INSTEAD}");
-            return Error::Program { program, reason };
-        }
-        Error::Program {
-            program: format!("{base}-restore"),
-            reason: format!(
-                "there is neither {base}-nft-restore nor {base}-legacy-restore nor {base}-restore with its {base}-save in PATH; \
-                 install the distribution's package iptables, {INSTEAD}"
-            ),
+        match failure {
+            Some(Error::Program { program, reason }) => {
+                let reason = format!("{reason}; repair the distribution's package iptables, {INSTEAD}");
+                Error::Program { program, reason }
+            }
+            Some(error) => error,
+            None => Error::Program {
+                program: format!("{base}-restore"),
+                reason: format!(
+                    "there is neither {base}-nft-restore nor {base}-legacy-restore nor {base}-restore with its {base}-save in PATH; \
+                     install the distribution's package iptables, {INSTEAD}"
+                ),
+            },
         }
     }
 
@@ -261,6 +264,13 @@ impl Iptables {
     }
 
     fn failed(&self, program: &Path, reason: String) -> Error {
+        // The kernel's refusal, in the words of either flavour.
+        if ["Permission denied", "Operation not permitted", "you must be root"]
+            .iter()
+            .any(|sign| reason.contains(sign))
+        {
+            return Error::NotPermitted { what: "use iptables" };
+        }
         Error::Program { program: program.display().to_string(), reason }
     }
 }
