@@ -1,4 +1,5 @@
-//! What comes before the zone: names that are given, and names that stand for others.
+//! What comes before the zone: names that are given, and names that stand for others; and after it what is kept of others'
+//! answers.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::rewrite::Rewritten;
 use crate::wire::{LONGEST, Query, Rcode, Reply};
 use crate::zone::Zone;
 
-/// Answers a message out of what comes before the zone, or out of the zone. A name that stands for another one is left to
+/// Answers a message out of what comes before the zone, out of the zone, or with what others said before. A name that stands for another one is left to
 /// [`Front::ask`].
 pub(super) fn answer_all(
     (zone, blocks): (&Zone, &Blocks),
@@ -29,7 +30,14 @@ pub(super) fn answer_all(
             return Outcome::Reply(len);
         }
     }
-    answer(zone, message, asking, out)
+    match answer(zone, message, asking, out) {
+        Outcome::Elsewhere => {
+            let query = Query::read(message).ok();
+            let kept = query.and_then(|query| blocks.kept(&query, out, limits(&query, asking)));
+            kept.map_or(Outcome::Elsewhere, Outcome::Reply)
+        }
+        outcome @ (Outcome::Reply(_) | Outcome::Silence(_) | Outcome::Alias(_)) => outcome,
+    }
 }
 
 /// The number under which tasks count; those of threads begin with 0.
