@@ -24,6 +24,16 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     step("tests", cargo(root, &["test", "--workspace"]))?;
     if is_root {
         step("conformance, nftables mode", cargo(root, &["xtask", "conformance"]))?;
+        for flavour in ["legacy", "nft"] {
+            let name = format!("conformance, iptables mode, {flavour} flavour");
+            if !crate::conformance::has_flavour(flavour) {
+                println!(
+                    "== {name}: SKIPPED (needs iptables-{flavour}-restore and ip6tables-{flavour}-restore)"
+                );
+                continue;
+            }
+            step(&name, cargo(root, &["xtask", "conformance", "--mode", "iptables", "--flavour", flavour]))?;
+        }
         step("demo", cargo(root, &["xtask", "demo"]))?;
         println!("\nEverything passed.");
     } else {

@@ -86,6 +86,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "objects",
             "sys",
             "backend",
+            "backend-iptables",
             "backend-nftables",
             "desired",
             "dns",

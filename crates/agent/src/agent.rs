@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ::health::Snapshot;
 use backend::{Backend, Driver};
+use config::Mode;
 use desired::Desired;
 use model::{Family, Problem, ServiceKey};
 use objects::{Kind, Name, Object, Objects, Touched};
@@ -14,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::health::Health;
 use crate::leftovers::{self, Leftovers};
+use crate::localnet::Localnet;
 use crate::metrics::{ChangeMetrics, PlaneMetricsOfAll};
 use crate::plane::Plane;
 use crate::{Event, FlowSweeper, KernelWatch, Settings};
@@ -35,6 +37,8 @@ pub struct Threads {
     pub health: Option<Sender<Snapshot>>,
     /// What the agent counts and times.
     pub metrics: Metrics,
+    /// The mode whose metrics those are.
+    pub mode: Mode,
 }
 
 /// The node agent. Owns all state; everything reaches it as an [`Event`].
@@ -55,13 +59,14 @@ pub struct Agent<B: Backend> {
     /// Until every family was written once, or failed to be.
     kernel_watch: Option<KernelWatch>,
     leftovers: Leftovers,
+    localnet: Localnet,
 }
 
 impl<B: Backend> Agent<B> {
     /// Makes an agent that has seen nothing yet; one driver for each family it shall program.
     pub fn new(settings: Settings, drivers: Vec<(Family, Driver<B>)>, threads: Threads) -> Self {
         let Settings { options, sync_period, min_sync_period } = settings;
-        let metrics = PlaneMetricsOfAll::register(&threads.metrics);
+        let metrics = PlaneMetricsOfAll::register(&threads.metrics, threads.mode);
         let plane = |(family, driver)| {
             let sweeper = threads.flow_sweeper.clone();
             Plane::new((family, driver), sweeper, metrics.of(family), min_sync_period)
@@ -84,6 +89,7 @@ impl<B: Backend> Agent<B> {
             started: false,
             kernel_watch: threads.kernel_watch,
             leftovers: threads.leftovers,
+            localnet: Localnet::default(),
         }
     }
 
@@ -181,6 +187,9 @@ impl<B: Backend> Agent<B> {
             }
         }
         self.publish_health();
+        if self.planes.iter().any(|plane| plane.family() == Family::V4 && !plane.is_pending()) {
+            self.localnet.make();
+        }
         if !self.planes.iter().any(Plane::is_pending) {
             self.metrics.nothing_is_pending();
         }
@@ -223,6 +232,7 @@ impl<B: Backend> Agent<B> {
                 if let Some(health) = &mut self.health {
                     health.set_node(&view);
                 }
+                self.localnet.want(&view);
                 plane.set_node(&view);
             }
         }

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use backend_nftables::connections;
 use model::Family;
 use rustc_hash::FxHashMap;
 use sys::Error;
+use sys::iptables::Iptables;
 use sys::nftables::NftSocket;
 use telemetry::{CounterVec, Metrics};
 use tracing::warn;
@@ -15,6 +15,16 @@ use tracing::warn;
 /// thread of the calling thread's network namespace.
 pub fn watch_connections(metrics: &Metrics) -> Result<(), Error> {
     let nft = RefCell::new(NftSocket::open()?);
+    watch(metrics, move || of_tables(&mut nft.borrow_mut()));
+    Ok(())
+}
+
+/// Shows those that the chains of these programs count. Scrapes must happen in the network namespace of the rules.
+pub fn watch_chain_connections(metrics: &Metrics, programs: Vec<Iptables>) {
+    watch(metrics, move || of_chains(&programs));
+}
+
+fn watch(metrics: &Metrics, read: impl Fn() -> Result<Seen, Error> + Send + 'static) {
     let shown = metrics.counter(
         "signalbox_service_connections_total",
         "New connections to a port of a Service, as far as the kernel remembers them.",
@@ -23,24 +33,35 @@ pub fn watch_connections(metrics: &Metrics) -> Result<(), Error> {
     let counters = RefCell::new(Counters::default());
     metrics.before_scrape(move || {
         let mut counters = counters.borrow_mut();
-        match read(&mut nft.borrow_mut()) {
+        match read() {
             Ok(seen) => counters.take(seen).show(&shown),
             Err(error) => warn!(%error, "the counters of Services cannot be read"),
         }
     });
-    Ok(())
 }
 
-/// A frontend: family, map and key.
+/// A frontend: family, map and key; in iptables mode a chain that balances: family, table and name.
 type Frontend = (Family, &'static str, Box<[u8]>);
 
 /// What the kernel says: for each frontend the Service's port, and the packets.
 type Seen = FxHashMap<Frontend, (String, u64)>;
 
-fn read(nft: &mut NftSocket) -> Result<Seen, Error> {
+fn of_chains(programs: &[Iptables]) -> Result<Seen, Error> {
+    let mut seen = Seen::default();
+    for program in programs {
+        let saved = program.save_counted("nat")?;
+        for found in backend_iptables::connections(&saved) {
+            let chain = (program.family(), "nat", found.chain.as_bytes().into());
+            seen.insert(chain, (found.port.to_owned(), found.connections));
+        }
+    }
+    Ok(seen)
+}
+
+fn of_tables(nft: &mut NftSocket) -> Result<Seen, Error> {
     let mut seen = Seen::default();
     for family in Family::BOTH {
-        let attempt = connections(nft, family, &mut |found| {
+        let attempt = backend_nftables::connections(nft, family, &mut |found| {
             seen.insert((family, found.map, found.key.into()), (found.port, found.connections));
         });
         match attempt {

@@ -1,20 +1,25 @@
 //! The kernel as the agent uses it: a driver for each family, and a thread that listens for what others do to our
 //! tables.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use backend::Driver;
-use backend_iptables::{HAIRPIN, HAIRPIN_V6, IptablesBackend};
+use backend_iptables::{Counter, HAIRPIN, HAIRPIN_V6, IptablesBackend};
 pub use backend_nftables::Counting;
 use backend_nftables::{NftablesBackend, TABLE};
 use model::Family;
 use sys::Error;
-use sys::iptables::{Host, Iptables};
+use sys::iptables::{Host, Iptables, OwnWrite, Xtables};
+use sys::nfacct::Nfacct;
 use sys::nftables::{CommitError, Monitor, NftSocket};
-use sys::sysctl;
+use telemetry::Metrics;
 use tokio::sync::mpsc::Sender;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
+use crate::counters::watch_counters;
 use crate::timed::{Timed, TransactionTimes, Transactions};
 use crate::{Event, guard};
 
@@ -39,6 +44,11 @@ pub struct OwnWrites {
 }
 
 impl OwnWrites {
+    /// Answers where other parts of this process count their transactions, so that they are not taken for somebody else's.
+    pub fn counter(&self) -> Arc<AtomicU32> {
+        self.done.counter()
+    }
+
     /// Answers whether nobody else wrote since the kernel was opened.
     fn are_all(&self) -> Result<bool, Error> {
         let expected = self.generation.wrapping_add(self.done.count());
@@ -62,7 +72,7 @@ pub fn open_kernel(counting: Counting, times: &TransactionTimes) -> Result<Kerne
 }
 
 /// The host's iptables as a back end.
-pub type XtablesBackend = IptablesBackend<Host>;
+pub type XtablesBackend = IptablesBackend<Timed<Host>>;
 
 /// What [`open_iptables`] opened.
 pub struct IptablesKernel {
@@ -70,14 +80,19 @@ pub struct IptablesKernel {
     pub drivers: Vec<(Family, Driver<XtablesBackend>)>,
     /// The programs.
     pub programs: Vec<Iptables>,
+    /// What is written through them.
+    pub writes: Receiver<(Family, OwnWrite)>,
 }
 
 /// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
-/// for IPv6 is left without it. `localhost_node_ports`: packets from loopback may be sent on.
-pub fn open_iptables(localhost_node_ports: bool) -> Result<IptablesKernel, Error> {
-    let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new() };
+/// for IPv6, or without IPv6, is left without it.
+pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
+    let (tell, writes) = channel();
+    let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new(), writes };
+    let times = TransactionTimes::register(metrics);
+    let mut counts = false;
     for family in Family::BOTH {
-        let host = match (family, Host::open(family)) {
+        let mut host = match (family, Host::open(family)) {
             (_, Ok(host)) => host,
             (Family::V4, Err(error)) => return Err(error),
             (Family::V6, Err(error)) => {
@@ -85,21 +100,29 @@ pub fn open_iptables(localhost_node_ports: bool) -> Result<IptablesKernel, Error
                 continue;
             }
         };
+        host.tell_writes(tell.clone());
         kernel.programs.push(host.iptables().clone());
+        counts |= host.counts();
+        let host = Timed::new(host, family, &times, Transactions::default());
         kernel.drivers.push((family, Driver::new(IptablesBackend::new(family, host))));
     }
-    const ROUTE_LOCALNET: &str = "net/ipv4/conf/all/route_localnet";
-    if localhost_node_ports && let Err(error) = sysctl::write(ROUTE_LOCALNET, "1") {
-        warn!(name = ROUTE_LOCALNET, %error, "NodePorts do not answer on 127.0.0.1");
+    if counts {
+        watch_counters(metrics)?;
+    } else {
+        info!(
+            "the kernel or the host's iptables has no nfacct; dropped packets and NodePorts on 127.0.0.1 are not counted"
+        );
     }
     Ok(kernel)
 }
 
-/// Removes what iptables mode has besides chains.
+/// Removes what iptables mode has besides chains: ipsets that no rule asks, and counters that no rule counts with.
 pub fn cleanup_ipsets() -> Result<(), Error> {
     let mut ipset = sys::ipset::Ipset::open()?;
     ipset.remove(HAIRPIN)?;
-    ipset.remove(HAIRPIN_V6)
+    ipset.remove(HAIRPIN_V6)?;
+    let Some(mut nfacct) = Nfacct::open()? else { return Ok(()) };
+    Counter::ALL.into_iter().try_for_each(|counter| nfacct.remove(counter.name()))
 }
 
 /// Removes everything of ours from the kernel, and nothing else. Answers of which families.
@@ -130,7 +153,7 @@ pub struct KernelWatch {
 #[derive(Debug)]
 enum Watched {
     Tables(OwnWrites),
-    Chains(Vec<Iptables>),
+    Chains(guard::Watched),
 }
 
 impl KernelWatch {
@@ -139,9 +162,14 @@ impl KernelWatch {
         Self { of: Watched::Tables(writes), events }
     }
 
-    /// Prepares to report when what leads to our chains in these programs' tables is gone.
-    pub fn of_iptables(programs: Vec<Iptables>, events: Sender<Event>) -> Self {
-        Self { of: Watched::Chains(programs), events }
+    /// Prepares to report when something of our chains in these programs' tables is gone that they did not take
+    /// themselves.
+    pub fn of_iptables(
+        programs: Vec<Iptables>,
+        writes: Receiver<(Family, OwnWrite)>,
+        events: Sender<Event>,
+    ) -> Self {
+        Self { of: Watched::Chains(guard::Watched { programs, writes }), events }
     }
 
     /// Begins to listen, in a thread of its own that ends when nobody takes the events any more.
@@ -149,7 +177,7 @@ impl KernelWatch {
         let listen = move || {
             let listened = match self.of {
                 Watched::Tables(writes) => listen(&writes, &self.events),
-                Watched::Chains(programs) => guard::listen(programs, &self.events),
+                Watched::Chains(chains) => guard::listen(chains, &self.events),
             };
             if let Err(error) = listened {
                 error!(%error, "changes that others make to our tables are not noticed any more");
@@ -188,7 +216,6 @@ mod tests {
     use super::*;
     use sys::nftables::{Batch, Nftables};
     use sys::testing::in_new_network_namespace;
-    use telemetry::Metrics;
 
     #[test]
     fn what_others_did_before_the_watch_began_is_noticed() {

@@ -53,7 +53,10 @@ pub(crate) fn remove_in_background(leftovers: Leftovers) {
             }
         };
         let is_unused = used.is_empty();
-        for result in remove_but(&used) {
+        // kube-proxy's canary is in tables that we do not use, too.
+        let elsewhere =
+            used.iter().filter_map(|used| remove_of(used, |table| !is_of_rules(table)).transpose());
+        for result in remove_but(&used).into_iter().chain(elsewhere) {
             match result {
                 Ok((program, chains)) => {
                     info!(program, chains, "removed kube-proxy's chains of another mode");
@@ -95,17 +98,17 @@ pub fn remove_own_chains() -> Vec<Result<(String, usize), Error>> {
     let installed = Family::BOTH.into_iter().flat_map(Iptables::installed);
     let is_own =
         |flavour: &Iptables| flavour.save().is_ok_and(|saved| backend_iptables::is_of_signalbox(&saved));
-    installed.filter(is_own).filter_map(|iptables| remove_of(&iptables).transpose()).collect()
+    installed.filter(is_own).filter_map(|iptables| remove_of(&iptables, |_| true).transpose()).collect()
 }
 
 fn remove_but(used: &[Iptables]) -> Vec<Result<(String, usize), Error>> {
     let installed = Family::BOTH.into_iter().flat_map(Iptables::installed);
     let others = installed.filter(|flavour| !used.iter().any(|used| used.is_same(flavour)));
-    others.filter_map(|iptables| remove_of(&iptables).transpose()).collect()
+    others.filter_map(|iptables| remove_of(&iptables, |_| true).transpose()).collect()
 }
 
-fn remove_of(iptables: &Iptables) -> Result<Option<(String, usize)>, Error> {
-    let Removal { text, chains } = removal(&iptables.save()?);
+fn remove_of(iptables: &Iptables, in_table: impl Fn(&str) -> bool) -> Result<Option<(String, usize)>, Error> {
+    let Removal { text, chains } = removal(&iptables.save()?, in_table);
     if chains == 0 {
         return Ok(None);
     }
@@ -120,7 +123,12 @@ struct Removal {
     chains: usize,
 }
 
-fn removal(saved: &str) -> Removal {
+/// Answers whether a table is one of those that we write.
+fn is_of_rules(table: &str) -> bool {
+    matches!(table, "nat" | "filter")
+}
+
+fn removal(saved: &str, in_table: impl Fn(&str) -> bool) -> Removal {
     let mut removal = Removal::default();
     let mut table: Vec<&str> = Vec::new();
     for line in saved.lines() {
@@ -128,7 +136,8 @@ fn removal(saved: &str) -> Removal {
             table.clear();
         }
         table.push(line);
-        if line == "COMMIT" {
+        let is_wanted = || table.first().is_some_and(|head| in_table(head.trim_start_matches('*')));
+        if line == "COMMIT" && is_wanted() {
             removal.add(&table);
         }
     }
@@ -203,11 +212,28 @@ mod tests {
         let wanted = "*nat\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-SERVICES - [0:0]\n:KUBE-SVC-ABC - [0:0]\n\
             -D PREROUTING -m comment --comment \"kubernetes -j portals\" -j KUBE-SERVICES\n\
             -X KUBE-SERVICES\n-X KUBE-SVC-ABC\nCOMMIT\n";
+        let removal = |saved: &str| removal(saved, |_| true);
         assert_eq!(removal(saved), Removal { text: wanted.to_owned(), chains: 3 });
         let foreign = "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-FORWARD - [0:0]\n-A INPUT -j LOG --log-prefix \"oops -j KUBE-FORWARD \"\nCOMMIT\n";
         assert_eq!(removal(foreign).text, "*filter\n:KUBE-FORWARD - [0:0]\n-X KUBE-FORWARD\nCOMMIT\n");
         let quoted = "-A X -m comment --comment \"a \\\" -j B c\" -j C";
         assert_eq!(jump(quoted).map(|(_, _, target)| target), Some("C"));
         assert_eq!(removal("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"), Removal::default());
+    }
+
+    #[test]
+    fn canaries_of_kubelet_stay_and_tables_in_use_are_left_alone() {
+        let table = |name: &str| {
+            format!(
+                "*{name}\n:KUBE-PROXY-CANARY - [0:0]\n:KUBE-KUBELET-CANARY - [0:0]\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n"
+            )
+        };
+        let saved = ["mangle", "nat", "filter"].map(table).concat();
+        let wanted = "*mangle\n:KUBE-PROXY-CANARY - [0:0]\n-X KUBE-PROXY-CANARY\nCOMMIT\n";
+        assert_eq!(
+            removal(&saved, |table| !is_of_rules(table)),
+            Removal { text: wanted.to_owned(), chains: 1 }
+        );
+        assert_eq!(removal(&saved, |_| true).text.matches("-X KUBE-PROXY-CANARY").count(), 3);
     }
 }

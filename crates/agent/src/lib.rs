@@ -8,12 +8,14 @@
 
 mod agent;
 mod connections;
+mod counters;
 mod event;
 mod flows;
 mod guard;
 mod health;
 mod kernel;
 mod leftovers;
+mod localnet;
 mod metrics;
 mod pacing;
 mod plane;
@@ -21,7 +23,7 @@ mod settings;
 mod timed;
 
 pub use agent::{Agent, Threads};
-pub use connections::watch_connections;
+pub use connections::{watch_chain_connections, watch_connections};
 pub use event::{Event, Settings};
 pub use flows::FlowSweeper;
 pub use kernel::{
@@ -29,5 +31,5 @@ pub use kernel::{
     cleanup_ipsets, cleanup_kube_proxy, has_rules, open_iptables, open_kernel,
 };
 pub use leftovers::{Leftovers, remove as remove_leftovers, remove_own_chains};
-pub use settings::apply_settings;
+pub use settings::{apply_settings, route_localnet};
 pub use timed::{Timed, TransactionTimes};

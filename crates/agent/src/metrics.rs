@@ -1,7 +1,9 @@
-//! What the agent counts and times: kube-proxy's metrics of nftables mode by their names, and a few of our own.
+//! What the agent counts and times: kube-proxy's metrics of the mode by their names, and a few of our own.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use backend::RuleCount;
+use config::Mode;
 use model::{Family, Route, ServiceView, TrafficPolicy};
 use telemetry::{Counter, Gauge, Histogram, Metrics, exponential_bounds};
 
@@ -83,8 +85,7 @@ pub(crate) struct PlaneMetricsOfAll {
     synced: telemetry::GaugeVec,
     queued: telemetry::GaugeVec,
     programming: telemetry::HistogramVec,
-    failures: telemetry::CounterVec,
-    cleanup_failures: telemetry::CounterVec,
+    of_mode: ModeMetricsOfAll,
     no_local: telemetry::GaugeVec,
     items: telemetry::GaugeVec,
     refused: telemetry::GaugeVec,
@@ -99,12 +100,40 @@ pub(crate) struct PlaneMetrics {
     synced: Gauge,
     queued: Gauge,
     programming: Histogram,
-    failures: Counter,
+    of_mode: ModeMetrics,
     no_local_internal: Gauge,
     no_local_external: Gauge,
     items: Gauge,
     refused: Gauge,
     delay: Histogram,
+}
+
+/// What kube-proxy has in one mode only.
+enum ModeMetricsOfAll {
+    Nftables {
+        all: telemetry::CounterVec,
+        cleanup: telemetry::CounterVec,
+    },
+    Iptables {
+        all: telemetry::CounterVec,
+        partial: telemetry::CounterVec,
+        held: telemetry::GaugeVec,
+        written: telemetry::GaugeVec,
+    },
+}
+
+/// The same of one family.
+enum ModeMetrics {
+    Nftables {
+        all: Counter,
+    },
+    Iptables {
+        all: Counter,
+        partial: Counter,
+        family: String,
+        held: telemetry::GaugeVec,
+        written: telemetry::GaugeVec,
+    },
 }
 
 /// How far a pass over the kernel went.
@@ -117,11 +146,10 @@ pub(crate) enum Reach {
 }
 
 impl PlaneMetricsOfAll {
-    pub(crate) fn register(metrics: &Metrics) -> Self {
+    pub(crate) fn register(metrics: &Metrics, mode: Mode) -> Self {
         let histogram =
             |name: &str, help: &str, bounds: Vec<f64>| metrics.histogram((name, help), FAMILY, bounds);
         let gauge = |name: &str, help: &str| metrics.gauge(name, help, FAMILY);
-        let counter = |name: &str, help: &str| metrics.counter(name, help, FAMILY);
         let millis = || exponential_bounds(0.001, 2.0, 15);
         Self {
             duration: histogram(
@@ -152,14 +180,7 @@ impl PlaneMetricsOfAll {
                 "From the change of a pod or Service, by the word of its EndpointSlice, until the kernel has it, in seconds.",
                 programming_bounds(),
             ),
-            failures: counter(
-                "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
-                "Syncs that failed.",
-            ),
-            cleanup_failures: counter(
-                "kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total",
-                "Failures to remove what is not needed any more; stays 0, because that is part of the sync.",
-            ),
+            of_mode: ModeMetricsOfAll::register(metrics, mode),
             no_local: metrics.gauge(
                 "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
                 "Ports of Services with the traffic policy Local and endpoints, but none on this node.",
@@ -182,7 +203,6 @@ impl PlaneMetricsOfAll {
         let family = family.to_string();
         let labels = [family.as_str()];
         let no_local = |policy: &str| self.no_local.with_label_values(&[family.as_str(), policy]);
-        self.cleanup_failures.with_label_values(&labels);
         PlaneMetrics {
             duration: self.duration.with_label_values(&labels),
             full: self.full.with_label_values(&labels),
@@ -190,12 +210,57 @@ impl PlaneMetricsOfAll {
             synced: self.synced.with_label_values(&labels),
             queued: self.queued.with_label_values(&labels),
             programming: self.programming.with_label_values(&labels),
-            failures: self.failures.with_label_values(&labels),
+            of_mode: self.of_mode.of(&family),
             no_local_internal: no_local("internal"),
             no_local_external: no_local("external"),
             items: self.items.with_label_values(&labels),
             refused: self.refused.with_label_values(&labels),
             delay: self.delay.with_label_values(&labels),
+        }
+    }
+}
+
+impl ModeMetricsOfAll {
+    fn register(metrics: &Metrics, mode: Mode) -> Self {
+        let counter = |name: &str, help: &str| {
+            metrics.counter(&format!("kubeproxy_sync_proxy_rules_{name}"), help, FAMILY)
+        };
+        let rules = |name: &str, help: &str| {
+            metrics.gauge(&format!("kubeproxy_sync_proxy_rules_{name}"), help, &["ip_family", "table"])
+        };
+        match mode {
+            Mode::Iptables => Self::Iptables {
+                all: counter("iptables_restore_failures_total", "Syncs that failed."),
+                partial: counter(
+                    "iptables_partial_restore_failures_total",
+                    "Syncs that failed and were to write only what changed.",
+                ),
+                held: rules("iptables_total", "Rules of ours in a table."),
+                written: rules("iptables_last", "Rules that the last sync wrote to a table."),
+            },
+            Mode::Nftables | Mode::Ipvs => Self::Nftables {
+                all: counter("nftables_sync_failures_total", "Syncs that failed."),
+                cleanup: counter(
+                    "nftables_cleanup_failures_total",
+                    "Failures to remove what is not needed any more; stays 0, because that is part of the sync.",
+                ),
+            },
+        }
+    }
+
+    fn of(&self, family: &str) -> ModeMetrics {
+        match self {
+            Self::Nftables { all, cleanup } => {
+                cleanup.with_label_values(&[family]);
+                ModeMetrics::Nftables { all: all.with_label_values(&[family]) }
+            }
+            Self::Iptables { all, partial, held, written } => ModeMetrics::Iptables {
+                all: all.with_label_values(&[family]),
+                partial: partial.with_label_values(&[family]),
+                family: family.to_owned(),
+                held: held.clone(),
+                written: written.clone(),
+            },
         }
     }
 }
@@ -214,13 +279,28 @@ impl PlaneMetrics {
         self.synced.set(seconds(now));
     }
 
-    pub(crate) fn failed(&self) {
-        self.failures.inc();
+    pub(crate) fn failed(&self, reach: Reach) {
+        match &self.of_mode {
+            ModeMetrics::Nftables { all } => all.inc(),
+            ModeMetrics::Iptables { all, partial, .. } => {
+                all.inc();
+                if reach == Reach::Partial {
+                    partial.inc();
+                }
+            }
+        }
     }
 
-    pub(crate) fn holds(&self, items: usize, refused: usize) {
+    pub(crate) fn holds(&self, items: usize, refused: usize, rules: &[RuleCount]) {
         self.items.set(items as f64);
         self.refused.set(refused as f64);
+        if let ModeMetrics::Iptables { family, held, written, .. } = &self.of_mode {
+            for count in rules {
+                let labels = [family.as_str(), count.table];
+                held.with_label_values(&labels).set(count.held as f64);
+                written.with_label_values(&labels).set(count.written as f64);
+            }
+        }
     }
 
     pub(crate) fn delayed(&self, delay: Duration) {

@@ -3,7 +3,8 @@
 //! A change is written at once when the kernel has rested long enough since the last write, that is
 //! [`REST_FACTOR`] times as long as that write took (at most `minSyncPeriod`). So an idle node follows within
 //! milliseconds, and a busy one spends at most a fifth of its time writing while everything that arrives meanwhile
-//! is written together. A failed write is tried again after [`FIRST_RETRY`], doubling up to [`LONGEST_RETRY`].
+//! is written together. A failed write is tried again after [`FIRST_RETRY`], doubling up to [`LONGEST_RETRY`], or each
+//! [`LOCK_RETRY`] while somebody else holds a lock.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 const REST_FACTOR: u32 = 4;
 /// The wait after the first failure of a row.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
+/// The wait while somebody else holds a lock; to ask costs next to nothing.
+const LOCK_RETRY: Duration = Duration::from_millis(200);
 /// The longest wait between two failures.
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
@@ -46,6 +49,11 @@ impl Pace {
     pub(crate) fn succeeded(&mut self, started: Instant, ended: Instant) {
         let rest = (ended.saturating_duration_since(started) * REST_FACTOR).min(self.longest_rest);
         *self = Self { not_before: Some(ended + rest), failures: 0, ..*self };
+    }
+
+    /// Nothing was tried, as somebody else held a lock.
+    pub(crate) fn met_a_lock(&mut self, ended: Instant) {
+        *self = Self { not_before: Some(ended + LOCK_RETRY), failures: self.failures.max(1), ..*self };
     }
 
     pub(crate) fn failed(&mut self, ended: Instant) {

@@ -22,8 +22,10 @@ pub(crate) struct Plane<B: Backend> {
     is_complete: bool,
     /// What the kernel refused, and was logged.
     refused: BTreeMap<Owner, String>,
-    /// When to try again what the kernel refused.
-    retry_refused: Option<Instant>,
+    /// When to try again what the kernel refused, and how long that is after the last time.
+    retry_refused: Option<(Instant, Duration)>,
+    /// When it was last said that somebody else holds a lock.
+    said_busy: Option<Instant>,
     udp: UdpFrontends,
     health: FamilyHealth,
     metrics: PlaneMetrics,
@@ -37,6 +39,10 @@ pub(crate) struct Plane<B: Backend> {
 
 /// The kernel may have had no room for an item for a moment.
 const RETRY_REFUSED: Duration = Duration::from_secs(10);
+/// What is refused each time is tried again after twice as long, at most this.
+const LONGEST_RETRY_REFUSED: Duration = Duration::from_secs(160);
+/// How often it is said that somebody else holds a lock.
+const SAY_BUSY: Duration = Duration::from_secs(10);
 
 impl<B: Backend> Plane<B> {
     pub(crate) fn new(
@@ -55,6 +61,7 @@ impl<B: Backend> Plane<B> {
             is_complete: false,
             refused: BTreeMap::new(),
             retry_refused: None,
+            said_busy: None,
             udp: UdpFrontends::default(),
             health: FamilyHealth::default(),
             sweeper,
@@ -117,7 +124,7 @@ impl<B: Backend> Plane<B> {
         if self.driver.is_pending() {
             return Some(self.pace.wait(now));
         }
-        self.retry_refused.map(|at| at.saturating_duration_since(now).max(self.pace.wait(now)))
+        self.retry_refused.map(|(at, _)| at.saturating_duration_since(now).max(self.pace.wait(now)))
     }
 
     /// Answers how its kernel is doing.
@@ -138,34 +145,34 @@ impl<B: Backend> Plane<B> {
     /// Writes what is pending.
     pub(crate) fn write(&mut self) {
         let started = Instant::now();
-        if self.retry_refused.is_some_and(|at| at <= started) {
+        let is_retry = self.retry_refused.is_some_and(|(at, _)| at <= started);
+        if is_retry {
             self.driver.retry_refused();
         }
+        let reach = if self.driver.is_kernel_known() { Reach::Partial } else { Reach::Full };
         let result = self.driver.sync();
         let ended = Instant::now();
         match result {
             Ok(synced) => {
                 let recovered = self.pace.is_failing();
-                self.count(&synced, ended - started, ended);
+                self.count((ended - started, reach), ended);
                 self.health = FamilyHealth { waiting_since: None, last_synced: Some(SystemTime::now()) };
                 self.pace.succeeded(started, ended);
                 self.log_success(&synced, ended - started, recovered);
+                self.plan_retry(is_retry, ended);
                 self.sweep_flows();
             }
             Err(error) => {
-                self.pace.failed(ended);
-                self.metrics.failed();
-                let again_in = self.pace.wait(ended);
-                warn!(family = %self.family, %error, ?again_in, "the kernel was not written; its rules stay as they were");
+                self.log_failure(&error, (ended, reach));
             }
         }
     }
 
-    fn count(&mut self, synced: &backend::Synced, took: Duration, ended: Instant) {
+    fn count(&mut self, (took, reach): (Duration, Reach), ended: Instant) {
         let (metrics, now) = (&self.metrics, SystemTime::now());
-        let reach = if synced.read_back { Reach::Full } else { Reach::Partial };
         metrics.synced(took, reach, now);
-        metrics.holds(self.driver.installed(), self.driver.refused().count());
+        let rules = self.driver.backend().rules();
+        metrics.holds(self.driver.installed(), self.driver.refused().count(), &rules);
         if let Some(since) = self.health.waiting_since {
             metrics.delayed(ended.saturating_duration_since(since));
         }
@@ -193,10 +200,12 @@ impl<B: Backend> Plane<B> {
         for refusal in news {
             warn!(family = %self.family, owner = %refusal.owner, reason = %refusal.reason, "the kernel refused an item; the rest is in force");
         }
-        self.refused =
+        let refused: BTreeMap<Owner, String> =
             self.driver.refused().map(|(owner, reason)| (owner.clone(), reason.to_owned())).collect();
-        let is_refusing = !self.refused.is_empty();
-        self.retry_refused = is_refusing.then(|| Instant::now() + RETRY_REFUSED);
+        if refused != self.refused {
+            self.retry_refused = None;
+            self.refused = refused;
+        }
         let (added, removed, replaced) = (synced.added, synced.removed, synced.replaced);
         if !self.is_complete || recovered {
             self.is_complete = true;
@@ -206,4 +215,35 @@ impl<B: Backend> Plane<B> {
             debug!(family = %self.family, added, removed, replaced, ?took, "wrote a change");
         }
     }
+
+    /// Tries again sooner what is refused for the first time.
+    fn plan_retry(&mut self, was_retry: bool, now: Instant) {
+        let wait = match self.retry_refused {
+            Some((_, wait)) if was_retry => wait.saturating_mul(2).min(LONGEST_RETRY_REFUSED),
+            Some(_) => return,
+            None => RETRY_REFUSED,
+        };
+        self.retry_refused = (!self.refused.is_empty()).then(|| (now + wait, wait));
+    }
+
+    fn log_failure(&mut self, error: &backend::Error, (ended, reach): (Instant, Reach)) {
+        if !is_busy(error) {
+            self.pace.failed(ended);
+            self.metrics.failed(reach);
+            let again_in = self.pace.wait(ended);
+            warn!(family = %self.family, %error, ?again_in, "the kernel was not written; its rules stay as they were");
+            return;
+        }
+        self.pace.met_a_lock(ended);
+        if self.said_busy.is_none_or(|said| ended.saturating_duration_since(said) >= SAY_BUSY) {
+            self.said_busy = Some(ended);
+            self.metrics.failed(reach);
+            warn!(family = %self.family, %error, "the kernel was not written; trying again until the lock is free");
+        }
+    }
+}
+
+/// Somebody else holds a lock, for a moment or for long.
+fn is_busy(error: &backend::Error) -> bool {
+    matches!(error.0.downcast_ref(), Some(sys::Error::Busy { .. }))
 }

@@ -31,6 +31,11 @@ pub fn apply_settings(settings: &KernelSettings) {
     }
 }
 
+/// Lets packets from loopback leave the node, as NodePorts on 127.0.0.1 need it.
+pub fn route_localnet() {
+    set("net/ipv4/conf/all/route_localnet", 1);
+}
+
 fn sysctls(settings: &KernelSettings, cpus: u32) -> Vec<(&'static str, u64)> {
     let timeout = |name, time: Duration| (!time.is_zero()).then_some((name, time.as_secs()));
     let all = [

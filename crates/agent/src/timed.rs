@@ -1,4 +1,4 @@
-//! A way to the kernel that times its transactions.
+//! Ways to the kernel that time their transactions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use model::Family;
 use sys::Error;
+use sys::ipset;
+use sys::iptables::{RestoreError, Xtables};
 use sys::nftables::{Batch, CommitError, Element, KernelExpression, Nftables, TableDump};
 use telemetry::{Histogram, HistogramVec, Metrics, exponential_bounds};
 
@@ -27,21 +29,26 @@ impl TransactionTimes {
 pub(crate) struct Transactions(Arc<AtomicU32>);
 
 impl Transactions {
+    /// Answers the number itself, for those who write other tables in the same process.
+    pub(crate) fn counter(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.0)
+    }
+
     pub(crate) fn count(&self) -> u32 {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// An nftables whose transactions are timed and counted.
+/// An nftables, or an iptables, whose transactions are timed and counted.
 pub struct Timed<N> {
-    nft: N,
+    kernel: N,
     times: Histogram,
     done: Transactions,
 }
 
 impl<N> Timed<N> {
-    pub(crate) fn new(nft: N, family: Family, times: &TransactionTimes, done: Transactions) -> Self {
-        Self { nft, times: times.0.with_label_values(&[&family.to_string()]), done }
+    pub(crate) fn new(kernel: N, family: Family, times: &TransactionTimes, done: Transactions) -> Self {
+        Self { kernel, times: times.0.with_label_values(&[&family.to_string()]), done }
     }
 }
 
@@ -51,7 +58,7 @@ impl<N: Nftables> Nftables for Timed<N> {
             return Ok(());
         }
         let begin = Instant::now();
-        let result = self.nft.commit(batch);
+        let result = self.kernel.commit(batch);
         self.times.observe(begin.elapsed().as_secs_f64());
         if result.is_ok() {
             self.done.0.fetch_add(1, Ordering::Release);
@@ -60,11 +67,11 @@ impl<N: Nftables> Nftables for Timed<N> {
     }
 
     fn tables(&mut self, family: Family) -> Result<Vec<String>, Error> {
-        self.nft.tables(family)
+        self.kernel.tables(family)
     }
 
     fn read_table(&mut self, family: Family, name: &str) -> Result<Option<TableDump>, Error> {
-        self.nft.read_table(family, name)
+        self.kernel.read_table(family, name)
     }
 
     fn read_elements(
@@ -73,7 +80,7 @@ impl<N: Nftables> Nftables for Timed<N> {
         table_and_set: (&str, &str),
         each: &mut dyn FnMut(Element<'_>),
     ) -> Result<(), Error> {
-        self.nft.read_elements(family, table_and_set, each)
+        self.kernel.read_elements(family, table_and_set, each)
     }
 
     fn read_rules(
@@ -82,10 +89,64 @@ impl<N: Nftables> Nftables for Timed<N> {
         table: &str,
         each: &mut dyn FnMut(&str, &[KernelExpression<'_>]),
     ) -> Result<(), Error> {
-        self.nft.read_rules(family, table, each)
+        self.kernel.read_rules(family, table, each)
     }
 
     fn can_destroy(&self) -> bool {
-        self.nft.can_destroy()
+        self.kernel.can_destroy()
+    }
+}
+
+impl<X: Xtables> Xtables for Timed<X> {
+    fn save(&mut self) -> Result<String, Error> {
+        self.kernel.save()
+    }
+
+    fn restore(&mut self, text: &str) -> Result<(), RestoreError> {
+        let begin = Instant::now();
+        let result = self.kernel.restore(text);
+        self.times.observe(begin.elapsed().as_secs_f64());
+        result
+    }
+
+    fn changes_single_rules(&self) -> bool {
+        self.kernel.changes_single_rules()
+    }
+
+    fn entries(&mut self) -> Option<u32> {
+        self.kernel.entries()
+    }
+
+    fn elements(&mut self, set: &str) -> Result<Option<Vec<ipset::Element>>, Error> {
+        self.kernel.elements(set)
+    }
+
+    fn make_set(&mut self, set: &str) -> Result<(), Error> {
+        self.kernel.make_set(set)
+    }
+
+    fn change_set(
+        &mut self,
+        set: &str,
+        added: &[ipset::Element],
+        removed: &[ipset::Element],
+    ) -> Result<(), Error> {
+        self.kernel.change_set(set, added, removed)
+    }
+
+    fn remove_set(&mut self, set: &str) -> Result<(), Error> {
+        self.kernel.remove_set(set)
+    }
+
+    fn counts(&self) -> bool {
+        self.kernel.counts()
+    }
+
+    fn counters(&mut self) -> Result<Vec<String>, Error> {
+        self.kernel.counters()
+    }
+
+    fn make_counter(&mut self, name: &str) -> Result<(), Error> {
+        self.kernel.make_counter(name)
     }
 }

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use agent::{Agent, Event, Settings, Threads};
-use backend::Driver;
+use backend::{Backend, Driver};
+use backend_iptables::IptablesBackend;
 use backend_nftables::{Key, NftablesBackend, Verdicts, installed};
 use desired::{DetectLocal, NodePortAddresses, Options};
 use model::Family;
 use objects::{Event as ObjectEvent, Kind, Names};
 use serde_json::{Value, json};
 use sys::Error;
+use sys::ipset;
+use sys::iptables::{self, FakeXtables, RestoreError, Xtables};
 use sys::nftables::{
     Batch, CommitError, Element, FakeNftables, Fault, KernelExpression, Nftables, TableDump,
 };
@@ -86,11 +89,63 @@ fn options() -> Options {
     }
 }
 
+/// Programs that the test can look into.
+#[derive(Clone, Default)]
+struct Programs(Arc<Mutex<FakeXtables>>);
+
+impl Xtables for Programs {
+    fn save(&mut self) -> Result<String, Error> {
+        self.0.lock().unwrap().save()
+    }
+
+    fn restore(&mut self, text: &str) -> Result<(), RestoreError> {
+        self.0.lock().unwrap().restore(text)
+    }
+
+    fn changes_single_rules(&self) -> bool {
+        self.0.lock().unwrap().changes_single_rules()
+    }
+
+    fn elements(&mut self, set: &str) -> Result<Option<Vec<ipset::Element>>, Error> {
+        self.0.lock().unwrap().elements(set)
+    }
+
+    fn make_set(&mut self, set: &str) -> Result<(), Error> {
+        self.0.lock().unwrap().make_set(set)
+    }
+
+    fn change_set(
+        &mut self,
+        set: &str,
+        added: &[ipset::Element],
+        removed: &[ipset::Element],
+    ) -> Result<(), Error> {
+        self.0.lock().unwrap().change_set(set, added, removed)
+    }
+
+    fn remove_set(&mut self, set: &str) -> Result<(), Error> {
+        self.0.lock().unwrap().remove_set(set)
+    }
+}
+
+impl Programs {
+    fn refusals(&self) -> usize {
+        let mut fake = self.0.lock().unwrap();
+        fake.clear_faults();
+        fake.save().unwrap().matches("-j REJECT").count()
+    }
+}
+
 fn start(kernels: [Kernel; 2]) -> mpsc::Sender<Event> {
-    let (events, queue) = mpsc::channel(1024);
     let drivers = Family::BOTH.into_iter().zip(kernels);
-    let drivers =
-        drivers.map(|(family, kernel)| (family, Driver::new(NftablesBackend::new(family, kernel)))).collect();
+    run(drivers.map(|(family, kernel)| (family, Driver::new(NftablesBackend::new(family, kernel)))).collect())
+}
+
+fn run<B>(drivers: Vec<(Family, Driver<B>)>) -> mpsc::Sender<Event>
+where
+    B: Backend<Key: Send, Value: Send> + Send + 'static,
+{
+    let (events, queue) = mpsc::channel(1024);
     let agent = Agent::new(Settings::new(options()), drivers, Threads::default());
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -174,4 +229,33 @@ fn a_family_whose_kernel_fails_does_not_hold_up_the_other() {
     assert_eq!(bad.frontends(Family::V6), 0);
     events.blocking_send(Event::KernelChanged(Family::V6)).unwrap();
     wait_for("IPv6 repaired", || bad.frontends(Family::V6) == 6);
+}
+
+#[test]
+fn a_lock_that_somebody_holds_keeps_nobody_else_from_anything() {
+    let (locked, free) = (Programs::default(), Programs::default());
+    let asked = Arc::new(Mutex::new(0));
+    let count = asked.clone();
+    locked.0.lock().unwrap().set_faults(move || {
+        *count.lock().unwrap() += 1;
+        iptables::Fault::Locked
+    });
+    let drivers = Family::BOTH.into_iter().zip([locked.clone(), free.clone()]);
+    let events = run(drivers
+        .map(|(family, programs)| (family, Driver::new(IptablesBackend::new(family, programs))))
+        .collect());
+    send(&events, Kind::ALL.map(ObjectEvent::ListStarted));
+    send(&events, (1..=3).map(service));
+    send(&events, Kind::ALL.map(ObjectEvent::ListFinished));
+    wait_for("IPv6", || free.refusals() == 3);
+    send(&events, [service(4)]);
+    wait_for("IPv6 again", || free.refusals() == 4);
+    wait_for("the lock is asked for again", || *asked.lock().unwrap() >= 3);
+    assert_eq!(locked.0.lock().unwrap().restores, 0);
+    assert_eq!(locked.refusals(), 0, "and from here on it is free");
+    wait_for("IPv4", || locked.refusals() == 4);
+    locked.0.lock().unwrap().set_faults(|| iptables::Fault::Locked);
+    send(&events, [service(5)]);
+    events.blocking_send(Event::Shutdown).unwrap();
+    wait_for("the end", || events.is_closed());
 }

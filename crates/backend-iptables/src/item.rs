@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use model::{Endpoint, Family, IpNet, Protocol, TrafficPolicy};
 
 use crate::names::{Chain, Hash, Hook, Spot, Table, Tree};
-use crate::rule::{Match, Rule, Target};
+use crate::rule::{Counter, Match, Rule, Target};
 
 /// Names an item.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub enum Key {
     HairpinSet,
     /// Element of the set.
     Hairpin(Box<(Endpoint, Protocol)>),
+    /// A counter.
+    Counter(Counter),
     /// A chain that is there and is not known to be what is wanted.
     Found(Table, Box<str>),
     /// A rule of a built-in chain that leads to such a chain.
@@ -119,7 +121,26 @@ impl Key {
             Self::Branch(tree, spot) => Some((tree.table(), Chain::Branch(*tree, spot.parent()))),
             Self::Leaf(tree, place) => Some((tree.table(), Chain::Branch(*tree, Spot::leaf(place)))),
             Self::HealthPort(_) => Some((Table::Filter, Chain::HealthPorts)),
-            Self::HairpinSet | Self::Hairpin(_) | Self::Found(..) | Self::FoundEntrance(..) => None,
+            Self::HairpinSet
+            | Self::Hairpin(_)
+            | Self::Counter(_)
+            | Self::Found(..)
+            | Self::FoundEntrance(..) => None,
+        }
+    }
+
+    /// Answers the table of that chain.
+    pub(crate) fn table(&self) -> Option<Table> {
+        match self {
+            Self::Entrance(table, ..) | Self::Chain(table, _) => Some(*table),
+            Self::External(_) => Some(Table::Nat),
+            Self::Branch(tree, _) | Self::Leaf(tree, _) => Some(tree.table()),
+            Self::HealthPort(_) => Some(Table::Filter),
+            Self::HairpinSet
+            | Self::Hairpin(_)
+            | Self::Counter(_)
+            | Self::Found(..)
+            | Self::FoundEntrance(..) => None,
         }
     }
 
@@ -134,6 +155,7 @@ impl Key {
             | Self::HealthPort(_)
             | Self::HairpinSet
             | Self::Hairpin(_)
+            | Self::Counter(_)
             | Self::Found(..)
             | Self::FoundEntrance(..) => None,
         }
@@ -154,6 +176,18 @@ pub(crate) fn rules(key: &Key, value: &Value) -> Vec<Rule> {
             vec![Rule::new(matches, Target::Accept)]
         }
         (_, Value::Present | Value::Leaf(_)) => Vec::new(),
+    }
+}
+
+/// How many those are.
+pub(crate) fn rule_count(key: &Key, value: &Value) -> usize {
+    match (key, value) {
+        (_, Value::Rules(rules)) => rules.len(),
+        (_, Value::Balance(balance)) => balance.endpoints.len() * (1 + usize::from(balance.sticky.is_some())),
+        (Key::Leaf(..), Value::Leaf(leaf)) => leaf.then.len(),
+        (Key::Branch(_, spot), Value::Present) => usize::from(*spot != Spot::Root),
+        (Key::HealthPort(_), Value::Present) => 1,
+        (_, Value::Present | Value::Leaf(_)) => 0,
     }
 }
 
@@ -184,27 +218,30 @@ impl Leaf {
 }
 
 impl Balance {
-    /// Known clients first, then everybody to one of those that are left, with the same chance for each.
+    /// Known clients first, then everybody to one of those that are left, with the same chance for each. The first rule says
+    /// for whom; a comment takes as much memory as the rest of a rule.
     pub(crate) fn rules(&self) -> Vec<Rule> {
-        let comment = || Match::Comment(self.comment.clone());
-        let protocol = Match::Protocol(self.protocol);
         let list = |endpoint: &Endpoint| -> Box<str> {
             format!("KUBE-SEP-{}", Hash::of(&format!("{}{}{endpoint}", self.comment, self.protocol))).into()
         };
-        let mut rules = Vec::with_capacity(self.endpoints.len());
-        for endpoint in self.endpoints.iter().filter(|_| self.sticky.is_some()) {
-            let known = self.sticky.map(|seconds| Match::Known(list(endpoint), seconds));
-            let matches = [protocol.clone(), comment()].into_iter().chain(known);
-            rules.push(Rule::new(matches, Target::Dnat(*endpoint)));
-        }
-        for (index, endpoint) in self.endpoints.iter().enumerate() {
+        let known = |endpoint: &Endpoint| {
+            let seconds = self.sticky?;
+            Some((vec![Match::Known(list(endpoint), seconds)], *endpoint))
+        };
+        let chosen = |(index, endpoint): (usize, &Endpoint)| {
             let left = (self.endpoints.len() - index) as u32;
             let chance = (left > 1).then_some(Match::OneIn(left));
             let remember = self.sticky.map(|_| Match::Remember(list(endpoint)));
-            let matches = [protocol.clone(), comment()].into_iter().chain(chance).chain(remember);
-            rules.push(Rule::new(matches, Target::Dnat(*endpoint)));
-        }
-        rules
+            (chance.into_iter().chain(remember).collect(), *endpoint)
+        };
+        let known = self.endpoints.iter().filter_map(known);
+        let all = known.chain(self.endpoints.iter().enumerate().map(chosen));
+        let rule = |(index, (questions, endpoint)): (usize, (Vec<Match>, Endpoint))| {
+            let comment = (index == 0).then(|| Match::Comment(self.comment.clone()));
+            let matches = std::iter::once(Match::Protocol(self.protocol)).chain(comment).chain(questions);
+            Rule::new(matches, Target::Dnat(endpoint))
+        };
+        all.enumerate().map(rule).collect()
     }
 }
 
@@ -257,6 +294,7 @@ impl fmt::Display for Key {
             }
             Self::HealthPort(port) => write!(f, "-t filter KUBE-NODEPORTS tcp/{port}"),
             Self::HairpinSet => f.write_str("the ipset of endpoints on this node"),
+            Self::Counter(counter) => write!(f, "the counter {}", counter.name()),
             Self::Hairpin(element) => write!(f, "{}/{} in the ipset of endpoints", element.1, element.0),
             Self::Found(table, name) => write!(f, "-t {} {name}", table.name()),
             Self::FoundEntrance(table, rule) => write!(f, "-t {} {rule}", table.name()),

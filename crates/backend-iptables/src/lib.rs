@@ -16,14 +16,14 @@ mod service;
 mod simulate;
 
 use apply::Xtables;
-use backend::{ApplyError, Backend, Delta, Error, Items};
+use backend::{ApplyError, Backend, Delta, Error, Items, RuleCount};
 use model::{Family, NodeView, ServiceView};
 
-pub use apply::{Kernel, cleanup, is_of_signalbox, is_there};
+pub use apply::{ChainCount, Kernel, cleanup, connections, digest, is_of_signalbox};
 pub use item::{Balance, External, Key, Leaf, Place, Value};
 pub use names::is_ours;
 pub use names::{Chain, Hash, Hook, Spot, Table, Tree};
-pub use rule::{HAIRPIN, HAIRPIN_V6, Match, Rule, Target};
+pub use rule::{Counter, HAIRPIN, HAIRPIN_V6, Match, Rule, Target};
 pub use simulate::Program;
 
 /// The iptables back end for one family.
@@ -48,7 +48,7 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
     type Value = Value;
 
     fn node_items(&self, node: &NodeView) -> Vec<(Key, Value)> {
-        node::items(node)
+        node::items(node, self.kernel.counts())
     }
 
     fn service_items(&self, service: &ServiceView) -> Items<Key, Value> {
@@ -75,7 +75,11 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
     }
 
     fn apply(&mut self, delta: &Delta<'_, Key, Value>) -> Result<(), ApplyError> {
-        self.kernel.apply(delta).map_err(|error| ApplyError::Failed(Error::new(error)))
+        self.kernel.apply(delta)
+    }
+
+    fn rules(&self) -> Vec<RuleCount> {
+        self.kernel.rules()
     }
 }
 

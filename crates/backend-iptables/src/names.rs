@@ -238,6 +238,27 @@ impl Spot {
     }
 }
 
+impl Chain {
+    /// Answers a number that is greater than those of all chains that this one leads to.
+    pub(crate) fn depth(&self) -> u8 {
+        match self {
+            Self::Service(_) | Self::Local(_) | Self::MarkMasq | Self::MarkCluster => 0,
+            Self::External(_) => 1,
+            Self::Ranges(_) => 2,
+            Self::Branch(_, Spot::Net(net)) => 3 + (128 - net.prefix_len()),
+            Self::Branch(_, Spot::Ports(_, _, bits)) => 3 + (16 - bits),
+            Self::Branch(_, Spot::Root) => 132,
+            Self::Services
+            | Self::ExternalServices
+            | Self::HealthPorts
+            | Self::Forward
+            | Self::Localnet
+            | Self::Postrouting => 133,
+            Self::BuiltIn(_) => 134,
+        }
+    }
+}
+
 /// Prints its name.
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -269,7 +290,7 @@ impl fmt::Display for Chain {
 
 /// Answers whether a chain of this name is ours or kube-proxy's, in any version and mode.
 pub fn is_ours(name: &str) -> bool {
-    const NAMES: [&str; 19] = [
+    const NAMES: [&str; 20] = [
         "KUBE-ADDRESSES",
         "KUBE-EXTERNAL-SERVICES",
         "KUBE-FORWARD",
@@ -284,6 +305,7 @@ pub fn is_ours(name: &str) -> bool {
         "KUBE-POSTROUTING",
         "KUBE-PROXY-CANARY",
         "KUBE-PROXY-FIREWALL",
+        "KUBE-PROXY-TRIAL",
         "KUBE-REFUSED",
         "KUBE-REFUSED-NODEPORTS",
         "KUBE-SERVICES",

@@ -4,10 +4,10 @@ use model::{Family, LocalTraffic, NodeView, TrafficPolicy};
 
 use crate::item::{External, Key, Value, loopback};
 use crate::names::{Chain, Hook, Spot, Table, Tree};
-use crate::rule::{Match, Rule, Target};
+use crate::rule::{Counter, Match, Rule, Target};
 
-/// The items that the node wants.
-pub(crate) fn items(node: &NodeView) -> Vec<(Key, Value)> {
+/// The items that the node wants. `counts`: the kernel has counters.
+pub(crate) fn items(node: &NodeView, counts: bool) -> Vec<(Key, Value)> {
     let nat = |chain: Chain, rules: Vec<Rule>| (Key::Chain(Table::Nat, chain), Value::Rules(rules));
     let filter = |chain: Chain, rules: Vec<Rule>| (Key::Chain(Table::Filter, chain), Value::Rules(rules));
     let mut items = vec![
@@ -15,18 +15,21 @@ pub(crate) fn items(node: &NodeView) -> Vec<(Key, Value)> {
         nat(Chain::Services, at_addresses_and_node_ports(node, (Tree::Addresses, Tree::NodePorts))),
         nat(Chain::MarkMasq, vec![Rule::new([], mark(node))]),
         nat(Chain::MarkCluster, mark_cluster(node)),
-        nat(Chain::Postrouting, postrouting(node)),
+        nat(Chain::Postrouting, postrouting(node, counts)),
         filter(Chain::Services, vec![enter(Tree::Refused)]),
         filter(
             Chain::ExternalServices,
             at_addresses_and_node_ports(node, (Tree::Refused, Tree::RefusedNodePorts)),
         ),
         filter(Chain::HealthPorts, Vec::new()),
-        filter(Chain::Forward, forward(node)),
+        filter(Chain::Forward, forward(node, counts)),
         filter(Chain::Localnet, localnet(node)),
     ];
     items.extend(Tree::ALL.map(|tree| (Key::Branch(tree, Spot::Root), Value::Present)));
     items.extend(entrances());
+    if counts {
+        items.extend(Counter::ALL.map(|counter| (Key::Counter(counter), Value::Present)));
+    }
     items
 }
 
@@ -41,6 +44,7 @@ pub(crate) fn shared_value(key: &Key, node: &NodeView) -> Value {
         | Key::HealthPort(_)
         | Key::HairpinSet
         | Key::Hairpin(_)
+        | Key::Counter(_)
         | Key::Found(..)
         | Key::FoundEntrance(..) => Value::Present,
     }
@@ -89,8 +93,7 @@ fn enter(tree: Tree) -> Rule {
 /// Addresses first: at a node's own address a Service's address wins over a NodePort of that number.
 fn at_addresses_and_node_ports(node: &NodeView, (addresses, node_ports): (Tree, Tree)) -> Vec<Rule> {
     let mut rules = vec![enter(addresses)];
-    let on_loopback = node.manners.localhost_node_ports && node.family == Family::V4;
-    if !on_loopback {
+    if !answers_on_loopback(node) {
         // An answer could not leave it.
         rules.push(Rule::new([Match::Destination(loopback(node.family), true)], Target::Return));
     }
@@ -101,6 +104,10 @@ fn at_addresses_and_node_ports(node: &NodeView, (addresses, node_ports): (Tree, 
         rules.push(Rule::new(matches, Target::Jump(Chain::Branch(node_ports, Spot::Root))));
     }
     rules
+}
+
+fn answers_on_loopback(node: &NodeView) -> bool {
+    node.manners.localhost_node_ports && node.family == Family::V4
 }
 
 fn mark(node: &NodeView) -> Target {
@@ -151,20 +158,31 @@ fn external_rules(external: &External, node: &NodeView) -> Vec<Rule> {
     pods.into_iter().chain(rest).collect()
 }
 
-fn postrouting(node: &NodeView) -> Vec<Rule> {
+fn postrouting(node: &NodeView, counts: bool) -> Vec<Rule> {
     let bit = node.masquerade_mark;
-    vec![
+    // Whoever asks on loopback is masqueraded, and nothing else that carries the mark came from there.
+    let counted = (counts && answers_on_loopback(node)).then(|| {
+        let first = Match::FirstDestination(loopback(node.family));
+        Rule::new([first, Match::Counted(Counter::LocalhostNodePorts)], Target::Nothing)
+    });
+    let mut rules = vec![
         Rule::new([Match::State("DNAT", true), Match::Hairpin], mark(node)),
         Rule::new([Match::Mark(bit, false)], Target::Return),
+    ];
+    rules.extend(counted);
+    rules.extend([
         // The mark must not mean something to a tunnel that the packet passes later.
         Rule::new([], Target::MarkXor(bit)),
         Rule::new([Match::Comment("kubernetes service traffic requiring SNAT".into())], Target::Masquerade),
-    ]
+    ]);
+    rules
 }
 
-fn forward(node: &NodeView) -> Vec<Rule> {
+fn forward(node: &NodeView, counts: bool) -> Vec<Rule> {
     let rule = |question, target| Rule::new([question], target);
-    let invalid = node.manners.drops_invalid.then(|| rule(Match::State("INVALID", true), Target::Drop));
+    let counted = counts.then_some(Match::Counted(Counter::Invalid));
+    let is_invalid = [Match::State("INVALID", true)].into_iter().chain(counted);
+    let invalid = node.manners.drops_invalid.then(|| Rule::new(is_invalid, Target::Drop));
     let rest = [
         rule(Match::Mark(node.masquerade_mark, true), Target::Accept),
         rule(Match::State("RELATED,ESTABLISHED", true), Target::Accept),
@@ -174,7 +192,7 @@ fn forward(node: &NodeView) -> Vec<Rule> {
 
 /// With route_localnet a neighbour could reach what listens on loopback only (CVE-2020-8558).
 fn localnet(node: &NodeView) -> Vec<Rule> {
-    if node.family == Family::V6 || !node.manners.localhost_node_ports {
+    if !answers_on_loopback(node) {
         return Vec::new();
     }
     let range = loopback(node.family);

@@ -11,6 +11,15 @@ pub const HAIRPIN: &str = "KUBE-LOOP-BACK";
 /// The same for IPv6.
 pub const HAIRPIN_V6: &str = "KUBE-6-LOOP-BACK";
 
+/// What the kernel counts by name, by `nfacct`, under kube-proxy's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Counter {
+    /// Packets that are dropped because connection tracking cannot place them.
+    Invalid,
+    /// New connections to NodePorts on loopback.
+    LocalhostNodePorts,
+}
+
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -51,6 +60,10 @@ pub enum Match {
     Known(Box<str>, u32),
     /// Its source gets into this list; always true.
     Remember(Box<str>),
+    /// Before it was rewritten its destination was in this range.
+    FirstDestination(IpNet),
+    /// It is counted; always true. The name says by what.
+    Counted(Counter),
 }
 
 /// What a rule does.
@@ -76,6 +89,21 @@ pub enum Target {
     Reject,
     /// Goes on where this chain was called.
     Return,
+    /// Goes on with the next rule.
+    Nothing,
+}
+
+impl Counter {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Invalid, Self::LocalhostNodePorts];
+
+    /// Answers its name in the kernel.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "ct_state_invalid_dropped_pkts",
+            Self::LocalhostNodePorts => "localhost_nps_accepted_pkts",
+        }
+    }
 }
 
 impl Rule {
@@ -92,6 +120,7 @@ impl Rule {
             let _ = write_match(&mut text, family, question);
         }
         let _ = write_target(&mut text, family, &self.target);
+        text.truncate(text.trim_end().len());
         text
     }
 }
@@ -129,6 +158,9 @@ fn write_match(out: &mut String, family: Family, question: &Match) -> fmt::Resul
             "-m recent --update --seconds {seconds} --reap --name {list} --mask {mask} --rsource "
         ),
         Match::Remember(list) => write!(out, "-m recent --set --name {list} --mask {mask} --rsource "),
+        Match::FirstDestination(net) => write!(out, "-m conntrack --ctorigdst {net} "),
+        // The second blank is what `iptables-save` prints.
+        Match::Counted(counter) => write!(out, "-m nfacct --nfacct-name  {} ", counter.name()),
     }
 }
 
@@ -154,6 +186,7 @@ fn write_target(out: &mut String, family: Family, target: &Target) -> fmt::Resul
             Family::V6 => "-j REJECT --reject-with icmp6-port-unreachable",
         }),
         Target::Return => out.write_str("-j RETURN"),
+        Target::Nothing => Ok(()),
     }
 }
 

@@ -66,6 +66,7 @@ impl<'a> Program<'a> {
             | Key::Leaf(..)
             | Key::HealthPort(_)
             | Key::HairpinSet
+            | Key::Counter(_)
             | Key::Found(..)
             | Key::FoundEntrance(..) => None,
         });
@@ -190,6 +191,10 @@ impl Walk<'_> {
                 flow.left.insert(state);
                 return;
             }
+            Target::Nothing => {
+                flow.next.insert(state);
+                return;
+            }
             Target::Dnat(endpoint) => {
                 state.dnat = Some(*endpoint);
                 End::Accepted
@@ -235,7 +240,8 @@ impl Walk<'_> {
                 self.packet.source == address && self.program.hairpin.contains(&element)
             }
             Match::Known(..) => false,
-            Match::Comment(_) | Match::OneIn(_) | Match::Remember(_) => true,
+            Match::FirstDestination(range) => range.contains(&self.packet.destination),
+            Match::Comment(_) | Match::OneIn(_) | Match::Remember(_) | Match::Counted(_) => true,
         }
     }
 

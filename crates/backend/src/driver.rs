@@ -125,6 +125,11 @@ impl<B: Backend> Driver<B> {
         self.node.is_some() && (!self.is_kernel_known || !self.dirty.is_empty() || self.recheck_shared)
     }
 
+    /// Answers whether the next pass goes on from what the last one knew, without reading the kernel back.
+    pub fn is_kernel_known(&self) -> bool {
+        self.is_kernel_known
+    }
+
     /// Answers how many items the kernel holds, by the last pass.
     pub fn installed(&self) -> usize {
         self.installed

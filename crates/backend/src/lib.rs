@@ -23,6 +23,17 @@ pub use error::{ApplyError, Error, RefusedChange};
 pub use items::{Items, Owner};
 pub use plan::{Change, Delta};
 
+/// What one of the kernel's tables holds of a back end that writes rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleCount {
+    /// The table's name.
+    pub table: &'static str,
+    /// Rules of ours in it.
+    pub held: usize,
+    /// Rules that the last write had for it.
+    pub written: usize,
+}
+
 /// One way to program the kernel, for one address family.
 pub trait Backend {
     /// Names an item. No two items have the same key.
@@ -60,4 +71,9 @@ pub trait Backend {
 
     /// Carries out a difference, as a whole or not at all.
     fn apply(&mut self, delta: &Delta<'_, Self::Key, Self::Value>) -> Result<(), ApplyError>;
+
+    /// Counts the rules in each table; nothing where the Services are no rules.
+    fn rules(&self) -> Vec<RuleCount> {
+        Vec::new()
+    }
 }

@@ -1,11 +1,12 @@
 //! `signalbox dns`: the names of a cluster's Services, for pods and nodes.
 
-mod configured;
+pub(crate) mod configured;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::dns::serve::CookieSecret;
 use ::dns::wire::Name;
 use ::dns::{Policy, Settings, Sockets};
 use anyhow::{Context, anyhow};
@@ -18,6 +19,9 @@ use tracing::info;
 use watch::ApiConfig;
 use watch::client::Client;
 
+/// Networks that are nobody's in the world.
+pub(crate) const PRIVATE: &str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,::1/128,fc00::/7,fe80::/10";
+
 /// Where the API server is, which names there are, and who may ask.
 #[derive(Debug, Arguments)]
 pub(crate) struct Args {
@@ -27,12 +31,12 @@ pub(crate) struct Args {
     /// The URL of the API server, in place of the kubeconfig's
     #[arg(long, value_name = "URL")]
     master: Option<String>,
-    /// A Corefile, a ConfigMap with one, or a DNSConfiguration. It says what --zone, --reverse, --fallthrough, --pods, --ttl,
+    /// A Corefile, a ConfigMap with one, or a DNSConfiguration. It says what --zone, --reverse, --fallthrough, --pods, --answer-searches, --ttl,
     /// --listen, --health, --ready and --lameduck say otherwise, and who is asked for other names
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["zone", "reverse", "fallthrough", "pods", "ttl", "listen", "health", "ready", "lameduck"]
+        conflicts_with_all = ["zone", "reverse", "fallthrough", "pods", "answer_searches", "ttl", "listen", "health", "ready", "lameduck"]
     )]
     config: Option<PathBuf>,
     /// The domain of the cluster
@@ -47,6 +51,9 @@ pub(crate) struct Args {
     /// Whether 10-0-0-1.NAMESPACE.pod.DOMAIN is a name
     #[arg(long, value_enum, default_value_t = Pods::Insecure)]
     pods: Pods,
+    /// Which searches through the domains of a resolv.conf have the answer of their last query at the first one
+    #[arg(long, value_enum, default_value_t = Searches::Never)]
+    answer_searches: Searches,
     /// How many seconds an answer may be kept
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     ttl: u32,
@@ -64,12 +71,16 @@ pub(crate) struct Args {
         long,
         value_name = "NETWORKS",
         value_delimiter = ',',
-        default_value = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,::1/128,fc00::/7,fe80::/10"
+        default_value = PRIVATE
     )]
     allow_recursion: Vec<IpNet>,
     /// How many answers a second one client gets over UDP [default: any number]
     #[arg(long, value_name = "NUMBER")]
     rate_limit: Option<u32>,
+    /// Whether clients that have cookies (RFC 7873) get the server's half; the rate limit does not apply to those that show it
+    /// [default: true; with --config as the file says, false for a Corefile]
+    #[arg(long, value_name = "BOOLEAN")]
+    cookies: Option<bool>,
     /// The longest message over UDP
     #[arg(long, value_name = "BYTES", default_value_t = 1232, value_parser = clap::value_parser!(u16).range(512..=4096))]
     udp_size: u16,
@@ -96,6 +107,17 @@ enum Pods {
     Insecure,
     /// Where a Pod has it
     Verified,
+}
+
+/// As `autopath` of CoreDNS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Searches {
+    /// None
+    Never,
+    /// Those of a pod that begin in its own namespace; with --pods verified
+    Pods,
+    /// Those that begin in any namespace
+    Any,
 }
 
 /// Runs until a signal ends it.
@@ -139,8 +161,13 @@ fn threads(args: &Args) -> usize {
     args.threads.unwrap_or_else(processors).max(1)
 }
 
-fn policy(args: &Args) -> Policy {
-    Policy { recursion: args.allow_recursion.clone(), udp_size: args.udp_size, rate: args.rate_limit }
+fn policy(args: &Args, has_cookies: bool) -> Policy {
+    Policy {
+        recursion: args.allow_recursion.clone(),
+        udp_size: args.udp_size,
+        rate: args.rate_limit,
+        cookies: args.cookies.unwrap_or(has_cookies).then(CookieSecret::random),
+    }
 }
 
 /// What the flags mean, with open sockets and where they are.
@@ -154,6 +181,16 @@ fn settings(args: &Args) -> anyhow::Result<(Settings, Vec<SocketAddr>)> {
         Pods::Insecure => ::dns::zone::Pods::Insecure,
         Pods::Verified => ::dns::zone::Pods::Verified,
     };
+    zone.searches = match args.answer_searches {
+        Searches::Never => ::dns::zone::Searches::Never,
+        Searches::Pods => ::dns::zone::Searches::OfPods,
+        Searches::Any => ::dns::zone::Searches::Any,
+    };
+    if args.answer_searches == Searches::Pods && zone.pods != ::dns::zone::Pods::Verified {
+        return Err(anyhow!(
+            "--answer-searches pods: pods are known by their addresses with --pods verified only"
+        ));
+    }
     let mut sockets = Sockets::default();
     let mut addresses = Vec::new();
     for address in &args.listen {
@@ -165,7 +202,7 @@ fn settings(args: &Args) -> anyhow::Result<(Settings, Vec<SocketAddr>)> {
     let settings = Settings {
         zone,
         sockets,
-        policy: policy(args),
+        policy: policy(args, true),
         health: page("--health", &args.health)?,
         ready: page("--ready", &args.ready)?,
         metrics: None,

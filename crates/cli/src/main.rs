@@ -9,6 +9,7 @@ mod events;
 mod follow;
 mod health_ports;
 mod kubeconfig;
+mod node_names;
 mod proxy;
 mod up;
 mod whoami;
@@ -147,10 +148,20 @@ fn cleanup() -> anyhow::Result<()> {
     if has_chains && let Err(error) = agent::cleanup_ipsets() {
         failures.push(format!("failed to {error}"));
     }
+    let of_names = match ::dns::node::cleanup() {
+        Ok(count) => count,
+        Err(error) => {
+            failures.push(format!("failed to {error}"));
+            0
+        }
+    };
+    if of_names > 0 {
+        println!("removed {of_names} tables and routes of this node's DNS");
+    }
     if !failures.is_empty() {
         anyhow::bail!("{}", failures.join("\n"));
     }
-    if removed.is_empty() && !has_chains {
+    if removed.is_empty() && !has_chains && of_names == 0 {
         println!("nothing of signalbox was here");
     }
     Ok(())

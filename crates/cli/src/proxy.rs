@@ -5,12 +5,15 @@
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::thread;
 
 use ::watch::{ApiConfig, EventRecorder, Progress, record_events, watch_progress};
 use agent::{
     Agent, Counting, Event, FlowSweeper, IptablesKernel, Kernel, KernelWatch, Leftovers, Threads,
-    TransactionTimes, apply_settings, open_iptables, open_kernel, watch_connections,
+    TransactionTimes, apply_settings, open_iptables, open_kernel, route_localnet, watch_chain_connections,
+    watch_connections,
 };
 use anyhow::{Context, anyhow, bail};
 use backend::{Backend, Driver};
@@ -26,6 +29,7 @@ use tracing::info;
 use crate::events::{Happened, Recorder};
 use crate::follow::{Told, follow_config};
 use crate::health_ports::{self, Shown};
+use crate::node_names::NodeNames;
 use crate::{KUBERNETES, VERSION};
 
 /// How many events wait for the agent before the source waits for it.
@@ -82,6 +86,9 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     start_log(&told.settings);
     told.warn();
     apply_settings(&told.settings.kernel);
+    if told.settings.mode == Mode::Iptables && told.settings.localhost_node_ports {
+        route_localnet();
+    }
     if flags.init_only {
         return Ok(());
     }
@@ -104,17 +111,25 @@ pub(crate) fn keep_in_step(
     end: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let settings = told.settings;
-    let source = source(flags, &settings)?;
+    let mut source = source(flags, &settings)?;
+    let names = NodeNames::read(flags)?;
     // First of all what cannot be waited for: without the kernel there is nothing to do.
     let counting = if flags.count_connections() { Counting::Connections } else { Counting::Nothing };
     let metrics = metrics();
     let kernel = Programmed::open(&settings, counting, &metrics)?;
+    let writes = kernel.writes();
     info!(version = VERSION, node = %settings.node_name, mode = settings.mode.name(), "starting");
-    if counting == Counting::Connections && settings.mode == Mode::Nftables {
-        watch_connections(&metrics).map_err(|error| anyhow!("failed to {error}"))?;
+    if counting == Counting::Connections {
+        kernel.watch_connections(&metrics)?;
     }
     let (events, queue) = mpsc::channel(QUEUE);
     let agent = kernel.start(&settings, (events.clone(), queue), (health, metrics.clone()))?;
+    let names = match (names, &mut source) {
+        (Some(names), Source::Api(config)) => {
+            Some(names.start(config, (own_addresses(&settings), writes), &metrics)?)
+        }
+        (Some(_) | None, _) => None,
+    };
     let (in_force, configuration) = watch::channel(told.configuration);
     let (recorder, recording) = recorder(&source);
     recorder.record(Happened::Starting);
@@ -134,6 +149,9 @@ pub(crate) fn keep_in_step(
         drop(recording.await);
         ended
     });
+    if let Some(names) = names {
+        names.stop();
+    }
     // A profile that is being taken keeps nobody waiting.
     runtime.shutdown_background();
     ended
@@ -187,6 +205,12 @@ pub(crate) fn agent_settings(settings: &Settings) -> agent::Settings {
     agent::Settings { options, sync_period: settings.sync_period, min_sync_period: settings.min_sync_period }
 }
 
+/// The addresses with which this node speaks, as far as they are known before its Node object is.
+fn own_addresses(settings: &Settings) -> Vec<IpAddr> {
+    let given = settings.bind_addresses.iter().copied().filter(|address| !address.is_unspecified());
+    given.chain(default_route_addresses()).collect()
+}
+
 /// Where the objects come from.
 enum Source {
     Manifests(std::path::PathBuf),
@@ -217,12 +241,30 @@ enum Programmed {
 impl Programmed {
     fn open(settings: &Settings, counting: Counting, metrics: &Metrics) -> anyhow::Result<Self> {
         let kernel = match settings.mode {
-            Mode::Iptables => open_iptables(settings.localhost_node_ports).map(Self::Iptables),
+            Mode::Iptables => open_iptables(metrics).map(Self::Iptables),
             Mode::Nftables | Mode::Ipvs => {
                 open_kernel(counting, &TransactionTimes::register(metrics)).map(Self::Nftables)
             }
         };
         kernel.map_err(|error| anyhow!("failed to {error}"))
+    }
+
+    /// Where other parts of this process count what they write to nftables.
+    fn writes(&self) -> Arc<AtomicU32> {
+        match self {
+            Self::Nftables(kernel) => kernel.writes.counter(),
+            Self::Iptables(_) => Arc::default(),
+        }
+    }
+
+    fn watch_connections(&self, metrics: &Metrics) -> anyhow::Result<()> {
+        match self {
+            Self::Nftables(_) => watch_connections(metrics).map_err(|error| anyhow!("failed to {error}")),
+            Self::Iptables(kernel) => {
+                watch_chain_connections(metrics, kernel.programs.clone());
+                Ok(())
+            }
+        }
     }
 
     fn start(
@@ -235,6 +277,7 @@ impl Programmed {
             flow_sweeper: Some(FlowSweeper::start(&metrics)),
             health: Some(health),
             metrics,
+            mode: settings.mode,
             ..Threads::default()
         };
         match self {
@@ -243,7 +286,8 @@ impl Programmed {
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, ..threads })
             }
             Self::Iptables(kernel) => {
-                let kernel_watch = Some(KernelWatch::of_iptables(kernel.programs.clone(), events));
+                let kernel_watch =
+                    Some(KernelWatch::of_iptables(kernel.programs.clone(), kernel.writes, events));
                 let leftovers = Leftovers::AllBut(kernel.programs);
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, leftovers, ..threads })
             }

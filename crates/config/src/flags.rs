@@ -50,7 +50,7 @@ const COUNT: (Form, &str) = (Form::Number, "COUNT");
 
 /// Every flag that stands for fields, in the order of the help.
 #[rustfmt::skip]
-const FLAGS: [Flag; 57] = [
+const FLAGS: [Flag; 61] = [
     flag("kubeconfig", &["clientConnection.kubeconfig"], (Form::Text, "FILE"), "Read Services and EndpointSlices from the API server of this kubeconfig file"),
     flag("kube-api-content-type", &["clientConnection.contentType"], (Form::Text, "TYPE"), "Has no effect: protobuf is asked for, and JSON taken"),
     flag("kube-api-qps", &["clientConnection.qps"], (Form::Float, "RATE"), "Has no effect: requests are few and not limited"),
@@ -64,8 +64,8 @@ const FLAGS: [Flag; 57] = [
     flag("profiling", &["enableProfiling"], BOOL, "Serve profiles on the metrics port, under /debug/"),
     flag("show-hidden-metrics-for-version", &["showHiddenMetricsForVersion"], (Form::Text, "VERSION"), "Has no effect: no metric is hidden"),
     flag("feature-gates", &["featureGates"], (Form::Gates, "NAME=BOOL,..."), "Has no effect: there are no feature gates"),
-    flag("proxy-mode", &["mode"], (Form::Text, "MODE"), "How the kernel is programmed: nftables"),
-    flag("nodeport-addresses", &["nodePortAddresses"], (Form::List, "primary|CIDR[,CIDR]"), "Where NodePorts answer; empty: on the primary address"),
+    flag("proxy-mode", &["mode"], (Form::Text, "MODE"), "How the kernel is programmed: nftables or iptables"),
+    flag("nodeport-addresses", &["nodePortAddresses"], (Form::List, "primary|CIDR[,CIDR]"), "Where NodePorts answer; empty: on the primary address, in iptables mode on every address"),
     flag("cluster-cidr", &["clusterCIDR"], (Form::Text, "CIDR[,CIDR]"), "The pods' address range, at most one of each family; other sources are masqueraded at ClusterIPs"),
     flag("detect-local-mode", &["detectLocalMode"], (Form::Text, "MODE"), "How traffic of pods is recognised: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"),
     flag("pod-bridge-interface", &["detectLocal.bridgeInterface"], (Form::Text, "NAME"), "The pods' bridge, for the mode BridgeInterface"),
@@ -104,15 +104,23 @@ const FLAGS: [Flag; 57] = [
     flag("metrics-port", &[], (Form::Number, "PORT"), "Deprecated: the port of --metrics-bind-address; 0: nowhere"),
     flag("master", &[], (Form::Text, "URL"), "Address of the API server, overriding the one in the kubeconfig"),
     flag("manifests", &[], (Form::Text, "DIR"), "Read the objects from the YAML and JSON files of this directory instead and follow them (a flag of signalbox alone)"),
-    flag("count-connections", &[], BOOL, "Count new connections to each Service, at 16 bytes a CPU and frontend, and show them as a metric (a flag of signalbox alone)"),
+    flag("count-connections", &[], BOOL, "Count new connections to each Service, at 16 bytes a CPU and frontend (in iptables mode at a listing for each scrape), and show them as a metric (a flag of signalbox alone)"),
+    flag("dns", &[], BOOL, "Answer names of the cluster on this node, and in place of the cluster's DNS as soon as all are known (a flag of signalbox alone)"),
+    flag("dns-config", &[], (Form::Text, "FILE"), "What --dns answers and who is asked for other names: a Corefile, a ConfigMap with one, or a DNSConfiguration [default: kubeadm's] (a flag of signalbox alone)"),
+    flag("dns-listen", &[], (Form::List, "none|IP,..."), "The addresses of this node alone at which --dns answers as well [default: 169.254.20.10] (a flag of signalbox alone)"),
+    flag("dns-service", &[], (Form::Text, "NAMESPACE/NAME"), "The Service that is the cluster's DNS [default: kube-system/kube-dns] (a flag of signalbox alone)"),
     flag("boot-id-file", &[], (Form::Text, "FILES"), "Has no effect: only kube-proxy's library reads it"),
     flag("machine-id-file", &[], (Form::Text, "FILES"), "Has no effect: only kube-proxy's library reads it"),
     flag("config", &[], (Form::Text, "FILE"), "Read kube-proxy's configuration file; of the flags beside it only this node's name, the API server's address and those of logging count"),
 ];
 
 /// What counts beside a configuration file.
-const BESIDE: [&str; 15] = [
+const BESIDE: [&str; 19] = [
     "count-connections",
+    "dns",
+    "dns-config",
+    "dns-listen",
+    "dns-service",
     "config",
     "hostname-override",
     "master",
@@ -260,6 +268,11 @@ impl Flags {
         self.last("count-connections").is_some_and(|text| boolean(text).unwrap_or(false))
     }
 
+    /// Answers whether a flag of two values is on.
+    pub(crate) fn is_on(&self, name: &str) -> Result<bool, Remark> {
+        self.last(name).map_or(Ok(false), boolean).map_err(|reason| Remark::new(dashed(name), reason))
+    }
+
     /// Answers the address of the API server.
     pub fn master(&self) -> Option<String> {
         self.last("master").map(str::to_owned)
@@ -321,7 +334,7 @@ impl Flags {
         Mistakes(named)
     }
 
-    fn last(&self, name: &str) -> Option<&str> {
+    pub(crate) fn last(&self, name: &str) -> Option<&str> {
         self.given.get(name)?.last().map(String::as_str).filter(|value| !value.is_empty())
     }
 
@@ -491,7 +504,15 @@ mod tests {
         assert_eq!(upstream.difference(&ours).collect::<Vec<_>>(), Vec::<&&str>::new());
         assert_eq!(
             ours.difference(&upstream).collect::<Vec<_>>(),
-            [&"count-connections", &"manifests", &"masquerade-bit"]
+            [
+                &"count-connections",
+                &"dns",
+                &"dns-config",
+                &"dns-listen",
+                &"dns-service",
+                &"manifests",
+                &"masquerade-bit"
+            ]
         );
     }
 

@@ -10,6 +10,7 @@ mod configuration;
 mod duration;
 mod file;
 mod flags;
+mod names;
 mod settings;
 mod validate;
 
@@ -21,6 +22,7 @@ pub use configuration::Configuration;
 pub use duration::parse as parse_duration;
 pub use file::{File, yaml};
 pub use flags::{Flags, arguments};
+pub use names::NameSettings;
 pub use settings::{KernelSettings, LogFormat, LogSettings, Mode, Settings};
 
 /// What is wrong with a field, or what it cannot mean here.

@@ -47,9 +47,10 @@ pub struct Settings {
 }
 
 /// How the kernel is programmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Maps in a table of our own, over netlink.
+    #[default]
     Nftables,
     /// Rules of iptables.
     Iptables,

@@ -1,7 +1,7 @@
 //! From what was typed to what is meant, in one place for the file and the flags. The rules are those of kube-proxy's
 //! validation.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -359,6 +359,11 @@ impl Check {
                 !is_iptables && !written.iptables.localhost_node_ports,
                 "iptables mode only",
             ),
+            (
+                "nftables.masqueradeBit",
+                is_iptables && written.nftables.masquerade_bit != usual.nftables.masquerade_bit,
+                "nftables mode only",
+            ),
             ("ipvs", written.ipvs != usual.ipvs, "IPVS mode only"),
             ("windowsRunAsService", written.windows_run_as_service, windows),
             ("winkernel", written.winkernel != usual.winkernel, windows),
@@ -387,6 +392,16 @@ fn as_iptables_mode_has_it(settings: &mut Settings, written: &Configuration) {
     if written.node_port_addresses.is_empty() {
         settings.node_port_addresses = NodePortAddresses::Within(Vec::new());
     }
+    settings.localhost_node_ports &= has_loopback(&settings.node_port_addresses);
+}
+
+/// Whether NodePorts answer on addresses of 127.0.0.0/8.
+fn has_loopback(addresses: &NodePortAddresses) -> bool {
+    let NodePortAddresses::Within(ranges) = addresses else { return false };
+    let mut of_v4 = ranges.iter().filter(|range| range.addr().is_ipv4()).peekable();
+    let everywhere = of_v4.peek().is_none();
+    everywhere
+        || of_v4.any(|range| range.addr().is_loopback() || range.contains(&IpAddr::from(Ipv4Addr::LOCALHOST)))
 }
 
 #[cfg(test)]
@@ -443,6 +458,28 @@ mod tests {
         let manners = settings.options().manners;
         assert_eq!((manners.guards_service_addresses, manners.localhost_node_ports), (false, false));
         assert!(manners.drops_invalid);
+    }
+
+    #[test]
+    fn node_ports_on_loopback_are_where_node_ports_are() {
+        for (addresses, on_loopback) in [
+            (&[][..], true),
+            (&["primary"], false),
+            (&["0.0.0.0/0"], true),
+            (&["10.0.0.0/8"], false),
+            (&["10.0.0.0/8", "127.0.0.0/8"], true),
+            (&["127.0.0.64/26"], true),
+            (&["fd00::/8"], true),
+            (&["10.0.0.0/8", "::/0"], false),
+        ] {
+            let written = Configuration {
+                mode: "iptables".to_owned(),
+                node_port_addresses: addresses.iter().map(ToString::to_string).collect(),
+                ..Configuration::default()
+            };
+            let (settings, _) = Settings::new(&written, "host-1").expect("no mistakes");
+            assert_eq!(settings.options().manners.localhost_node_ports, on_loopback, "{addresses:?}");
+        }
     }
 
     #[test]

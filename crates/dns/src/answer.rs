@@ -2,9 +2,10 @@
 //!
 //! What this does *not* do: ask anybody else. It says so where somebody has to, and puts the result of an alias together.
 
+use std::net::IpAddr;
+
 use crate::wire::{
-    HEADER, IN, LONGEST, Malformed, Message, Name, NameBuffer, Query, Rcode, Reply, Section, Type,
-    Unanswerable, flag,
+    HEADER, IN, Malformed, Message, Name, NameBuffer, Query, Rcode, Reply, Section, Type, Unanswerable, flag,
 };
 use crate::zone::{Absence, Entry, Search, Set, Zone};
 
@@ -24,6 +25,8 @@ pub struct Asking {
     pub turn: u32,
     /// What this server takes over UDP, and the most that it sends.
     pub udp_size: u16,
+    /// The client, as far as the address tells.
+    pub client: IpAddr,
 }
 
 /// What becomes of a message.
@@ -61,7 +64,7 @@ pub fn answer(zone: &Zone, message: &[u8], asking: &Asking, out: &mut [u8]) -> O
 }
 
 fn begin<'b>(query: &Query<'_>, asking: &Asking, out: &'b mut [u8]) -> Option<Reply<'b>> {
-    let limit = if asking.is_udp { query.udp_size().min(usize::from(asking.udp_size)) } else { LONGEST };
+    let limit = query.room(asking.is_udp, asking.udp_size);
     let mut reply = Reply::to(query, out, limit, asking.udp_size)?;
     if asking.may_recurse {
         reply.set(flag::RECURSION_AVAILABLE);
@@ -104,16 +107,19 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
     };
     // What is not known yet may exist.
     if !zone.is_synced() {
+        if settings.asks_until_synced {
+            return Outcome::Elsewhere;
+        }
         return refuse(reply, Rcode::SERV_FAIL);
     }
     reply.set(flag::AUTHORITATIVE);
     match zone.absence(&query.name, own) {
         Absence::Pod(address) => {
             let is_pushed = match (address, query.kind) {
-                (std::net::IpAddr::V4(address), Type::A) => {
+                (IpAddr::V4(address), Type::A) => {
                     push_pod(&mut reply, (query, settings.ttl), &address.octets())
                 }
-                (std::net::IpAddr::V6(address), Type::AAAA) => {
+                (IpAddr::V6(address), Type::AAAA) => {
                     push_pod(&mut reply, (query, settings.ttl), &address.octets())
                 }
                 (_, Type(_)) => push_soa(&mut reply, zone, (query, Section::Authority)),
@@ -123,6 +129,7 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
             }
             Outcome::Reply(reply.finish())
         }
+        Absence::Empty | Absence::Unknown if zone.is_left(&query.name) => Outcome::Elsewhere,
         Absence::Empty | Absence::Unknown if settings.falls_through(&query.name) && asking.may_recurse => {
             Outcome::Elsewhere
         }
@@ -130,7 +137,7 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
             push_soa(&mut reply, zone, (query, Section::Authority));
             Outcome::Reply(reply.finish())
         }
-        Absence::Unknown => match search(zone, query) {
+        Absence::Unknown => match search(zone, query, asking.client) {
             Some(Search::Here(found)) => {
                 push_search(&mut reply, zone, (query, &found));
                 follow_alias(zone, (query, Some(found)), asking, reply)
@@ -148,9 +155,9 @@ fn answer_nothing(zone: &Zone, query: &Query<'_>, mut reply: Reply<'_>) -> Outco
 }
 
 /// Answers where the search ends that begins with this query.
-fn search(zone: &Zone, query: &Query<'_>) -> Option<Search> {
-    let is_search = zone.settings().answers_searches && (query.kind == Type::A || query.kind == Type::AAAA);
-    if is_search { zone.search(&query.name) } else { None }
+fn search(zone: &Zone, query: &Query<'_>, client: IpAddr) -> Option<Search> {
+    let is_search = query.kind == Type::A || query.kind == Type::AAAA;
+    if is_search { zone.search(&query.name, client) } else { None }
 }
 
 /// Adds that the question is an alias of what the search found, so that the records after it belong to the question.
@@ -278,10 +285,8 @@ fn answer_dead_end(zone: &Zone, query: &Query<'_>, target: &Name, mut reply: Rep
     let absence = zone.settings().zone_of(&buffer).map_or(Absence::Unknown, |own| zone.absence(&buffer, own));
     let head = (target.as_wire(), query.kind, zone.settings().ttl);
     let is_pushed = match (absence, query.kind) {
-        (Absence::Pod(std::net::IpAddr::V4(address)), Type::A) => {
-            reply.push(Section::Answer, head, &address.octets())
-        }
-        (Absence::Pod(std::net::IpAddr::V6(address)), Type::AAAA) => {
+        (Absence::Pod(IpAddr::V4(address)), Type::A) => reply.push(Section::Answer, head, &address.octets()),
+        (Absence::Pod(IpAddr::V6(address)), Type::AAAA) => {
             reply.push(Section::Answer, head, &address.octets())
         }
         (Absence::Pod(_) | Absence::Empty, Type(_)) => {
@@ -334,7 +339,7 @@ pub fn complete(
     let mut owner = query.name.to_name();
     let mut next = zone.entry(owner.as_wire()).and_then(|entry| entry.set(Type::CNAME));
     if next.is_none() {
-        let Some(Search::Here(found) | Search::Elsewhere(found)) = search(zone, &query) else {
+        let Some(Search::Here(found) | Search::Elsewhere(found)) = search(zone, &query, asking.client) else {
             return refuse(reply, Rcode::SERV_FAIL);
         };
         next = zone.entry(found.as_wire()).and_then(|entry| entry.set(Type::CNAME));
@@ -383,6 +388,7 @@ fn push_theirs(reply: &mut Reply<'_>, theirs: Message<'_>) -> Result<bool, Malfo
 mod tests {
     use super::*;
     use crate::script::{ASKING, ask, query, render, settings, zone};
+    use crate::wire::LONGEST;
 
     /// A headless Service of so many endpoints.
     fn crowd(count: usize) -> Zone {
@@ -484,8 +490,11 @@ mod tests {
             service b/web 10.96.0.1
             alias b/own web.b.svc.cluster.local
             alias b/www www.example.org";
-        let searching =
-            crate::zone::Settings { answers_searches: true, pods: crate::zone::Pods::Insecure, ..settings() };
+        let searching = crate::zone::Settings {
+            searches: crate::zone::Searches::Any,
+            pods: crate::zone::Pods::Insecure,
+            ..settings()
+        };
         let zone = zone(searching, objects);
         let check = |question: &str, expected: &str| {
             let lines: Vec<&str> = expected.lines().map(str::trim).collect();

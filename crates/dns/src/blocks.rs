@@ -1,16 +1,22 @@
-//! The server blocks of a configuration at work: what comes before the cluster's names, and who is asked for those that
-//! nobody here knows.
+//! The server blocks of a configuration at work: what comes before the cluster's names, which of these are shown, and who is
+//! asked for those that nobody here knows.
 //!
-//! It does *not* know the cluster's names, nor clients' sockets.
+//! It does *not* make the cluster's names, nor does it know clients' sockets.
 
+mod shuffle;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use telemetry::Counter;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info};
 
+use crate::answer::{Asking, Outcome, answer};
 use crate::config::{Hosts, Rewrite, Server};
 use crate::elsewhere::{AtOnce, Elsewhere};
 use crate::hosts::{HostAnswer, HostTable};
@@ -19,22 +25,58 @@ use crate::rewrite::{Rewritten, rewritten};
 use crate::serve::Asked;
 use crate::upstream::UpstreamError;
 use crate::wire::{IN, LONGEST, Name, NameBuffer, Query, Rcode, Reply, flag};
+use crate::zone::Zone;
 
 /// What others are told to send over UDP; only a number in answers here, which are cut for the client later.
 const UDP_SIZE: u16 = 1232;
+/// CoreDNS' name of the zone of queries that no server block is for.
+const DROPPED: &str = "dropped";
 
-/// All server blocks.
+/// Server blocks, each once, wherever they answer.
+#[derive(Debug)]
+pub struct Made {
+    blocks: Vec<Arc<Block>>,
+    metrics: DnsMetrics,
+}
+
+/// The server blocks of one place.
 #[derive(Debug, Default)]
 pub struct Blocks {
-    blocks: Vec<Block>,
-    /// Whether any of them does something before the cluster's names.
+    placed: Vec<Placed>,
+    shown: Shown,
+    /// Whether a query is looked at before the cluster's names are.
     has_before: bool,
-    /// Where queries are counted, and what the counted blocks are called.
+    /// Where queries are counted, and what the counted blocks are called; the last one is none.
     counted: Option<(Arc<Queries>, Labels)>,
+    panics: Option<Counter>,
+    /// What metrics call the place.
+    server: String,
 }
 
 /// Servers and zones as metrics call them.
 type Labels = Vec<(String, String)>;
+
+/// A block at a place.
+#[derive(Debug)]
+struct Placed {
+    block: Arc<Block>,
+    /// Which of the counted blocks it is.
+    number: Option<usize>,
+    /// The cluster's zones that it shows.
+    zones: Vec<watch::Receiver<Zone>>,
+}
+
+/// Which of the clusters' zones there are at a place.
+#[derive(Debug, Default)]
+enum Shown {
+    /// None, or as is said elsewhere.
+    #[default]
+    Nothing,
+    /// One, by every block that can be asked for a name of it: a name can be looked up without looking for its block.
+    One(watch::Receiver<Zone>),
+    /// Others by other blocks.
+    Several,
+}
 
 #[derive(Debug)]
 struct Block {
@@ -43,38 +85,129 @@ struct Block {
     hosts: Option<(Hosts, watch::Sender<Arc<HostTable>>)>,
     elsewhere: Arc<Elsewhere>,
     logs_queries: bool,
-    /// Which of the counted blocks it is.
-    number: Option<usize>,
+    is_counted: bool,
+    shuffles: bool,
+    turn: AtomicU32,
+    plugins: Vec<&'static str>,
 }
 
-impl Blocks {
+impl Made {
     /// Makes what the servers of a configuration say. Files that they name are read.
     pub fn new(servers: &[Server], metrics: &DnsMetrics) -> Result<Self, UpstreamError> {
-        let mut labels = Vec::new();
-        let mut block = |server: &Server| {
-            let zone = server.zones.first().map(Name::to_string).unwrap_or_default();
-            let number = server.is_counted.then_some(labels.len());
-            labels.extend(number.map(|_| (format!("dns://:{}", server.port), zone)));
+        let block = |server: &Server| {
             let hosts = server.hosts.clone().map(|hosts| {
                 let table = Arc::new(table(&hosts));
                 metrics.hosts_entries.with_label_values::<&str>(&[]).set(table.len() as f64);
                 (hosts, watch::channel(table).0)
             });
-            Ok(Block {
+            Ok(Arc::new(Block {
                 zones: server.zones.clone(),
                 rewrites: server.rewrites.clone(),
                 hosts,
                 elsewhere: Arc::new(Elsewhere::new(server, metrics)?),
                 logs_queries: server.logs_queries,
-                number,
-            })
+                is_counted: server.is_counted,
+                shuffles: server.shuffles,
+                turn: AtomicU32::new(0),
+                plugins: plugins(server),
+            }))
         };
-        let blocks: Vec<Block> = servers.iter().map(&mut block).collect::<Result<_, UpstreamError>>()?;
-        let has_before = blocks
-            .iter()
-            .any(|block| block.logs_queries || block.hosts.is_some() || !block.rewrites.is_empty());
-        let counted = Some((metrics.queries.clone(), labels)).filter(|(_, labels)| !labels.is_empty());
-        Ok(Self { blocks, has_before, counted })
+        let blocks = servers.iter().map(block).collect::<Result<_, UpstreamError>>()?;
+        Ok(Self { blocks, metrics: metrics.clone() })
+    }
+
+    /// Answers what there is at one place: these of the servers, each with the cluster's zones that it shows. `server` is what
+    /// metrics call the place, such as `dns://:53`.
+    pub fn at(&self, server: &str, servers: &[(usize, Vec<watch::Receiver<Zone>>)]) -> Blocks {
+        let mut labels = Vec::new();
+        let mut placed = Vec::new();
+        for (at, zones) in servers {
+            let block = self.blocks[*at].clone();
+            let number = block.is_counted.then_some(labels.len());
+            if block.is_counted {
+                let zone = block.zones.first().map(Name::to_string).unwrap_or_default();
+                labels.push((server.to_owned(), zone));
+            }
+            placed.push(Placed { block, number, zones: zones.clone() });
+        }
+        let has_before = |placed: &Placed| {
+            let block = &placed.block;
+            block.logs_queries || block.hosts.is_some() || !block.rewrites.is_empty()
+        };
+        let shown = Shown::of(&placed);
+        let has_before = placed.iter().any(has_before) || matches!(shown, Shown::Several);
+        if !labels.is_empty() {
+            labels.push((server.to_owned(), DROPPED.to_owned()));
+        }
+        let counted = Some((self.metrics.queries.clone(), labels)).filter(|(_, labels)| !labels.is_empty());
+        let panics = Some(self.metrics.panics.clone());
+        Blocks { placed, shown, has_before, counted, panics, server: server.to_owned() }
+    }
+
+    /// Follows the files that blocks name, for ever.
+    pub async fn follow(&self) {
+        follow(self.blocks.iter().cloned()).await;
+    }
+}
+
+async fn follow(blocks: impl Iterator<Item = Arc<Block>>) {
+    let mut all = JoinSet::new();
+    for block in blocks {
+        all.spawn(async move { tokio::join!(block.elsewhere.follow(), block.follow_hosts()) });
+    }
+    while all.join_next().await.is_some() {}
+}
+
+/// CoreDNS' names of what a server does with queries.
+fn plugins(server: &Server) -> Vec<&'static str> {
+    let all = [
+        ("autopath", server.completes.is_some()),
+        ("cache", server.cache.is_some()),
+        ("errors", server.logs_errors),
+        ("forward", !server.forwards.is_empty()),
+        ("hosts", server.hosts.is_some()),
+        ("kubernetes", server.kubernetes.is_some()),
+        ("loadbalance", server.shuffles),
+        ("log", server.logs_queries),
+        ("loop", server.finds_loops),
+        ("prometheus", server.is_counted),
+        ("rewrite", !server.rewrites.is_empty()),
+    ];
+    all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+}
+
+impl Shown {
+    fn of(placed: &[Placed]) -> Self {
+        let mut zones = placed.iter().flat_map(|placed| &placed.zones);
+        let Some(first) = zones.next() else { return Self::Nothing };
+        let has_it = |placed: &Placed| placed.zones.iter().any(|zone| zone.same_channel(first));
+        let settings = first.borrow().settings().clone();
+        let is_everywhere = std::iter::once(&settings.zone).chain(&settings.reverse).all(|own| {
+            let is_below = |placed: &&Placed| placed.block.zones.iter().any(|zone| zone.is_within(own));
+            let above = longest(placed, &NameBuffer::from(own));
+            placed.iter().filter(is_below).chain(above).all(has_it)
+        });
+        let is_one = zones.all(|zone| zone.same_channel(first));
+        if is_one && is_everywhere { Self::One(first.clone()) } else { Self::Several }
+    }
+}
+
+/// The block with the longest zone that the name is in.
+fn longest<'a>(placed: &'a [Placed], name: &NameBuffer) -> Option<&'a Placed> {
+    let longest = |placed: &&Placed| {
+        let zones = placed.block.zones.iter().filter(|zone| name.is_within(zone));
+        zones.map(|zone| zone.as_wire().len()).max()
+    };
+    let placed = placed.iter().filter_map(|placed| Some((longest(&placed)?, placed)));
+    placed.max_by_key(|(length, _)| *length).map(|(_, placed)| placed)
+}
+
+impl Blocks {
+    /// Makes what the servers of a configuration say, all of them at one place, for names that are shown by others.
+    pub fn new(servers: &[Server], metrics: &DnsMetrics) -> Result<Self, UpstreamError> {
+        let server = format!("dns://:{}", servers.first().map_or(53, |server| server.port));
+        let all: Vec<_> = (0..servers.len()).map(|at| (at, Vec::new())).collect();
+        Ok(Made::new(servers, metrics)?.at(&server, &all))
     }
 
     /// Answers where the core of this number counts; `None`: nothing is counted.
@@ -82,9 +215,32 @@ impl Blocks {
         self.counted.as_ref().map(|(queries, labels)| queries.core(core, labels))
     }
 
-    /// Answers which of the counted zones a name is in.
-    pub fn number(&self, name: &NameBuffer) -> Option<usize> {
-        self.block(name)?.number
+    /// Follows the files that these blocks name, for ever.
+    pub async fn follow(self: Arc<Self>) {
+        follow(self.placed.iter().map(|placed| placed.block.clone())).await;
+    }
+
+    /// Notes what the counted blocks do with queries.
+    pub fn note(&self, metrics: &DnsMetrics) {
+        for Placed { block, .. } in self.placed.iter().filter(|placed| placed.number.is_some()) {
+            for zone in &block.zones {
+                metrics.enabled((&self.server, &zone.to_string()), &block.plugins);
+            }
+        }
+    }
+
+    /// Answers where panics are counted.
+    pub fn panics(&self) -> Option<&Counter> {
+        self.panics.as_ref()
+    }
+
+    /// Answers which of the counted zones a query is for; `None` for those that are not counted.
+    pub fn number(&self, query: &Query<'_>) -> Option<usize> {
+        let (_, labels) = self.counted.as_ref()?;
+        match self.block(&query.name).filter(|_| query.class == IN) {
+            Some(placed) => placed.number,
+            None => labels.len().checked_sub(1),
+        }
     }
 
     /// Whether a query is to be looked at before the cluster's names are.
@@ -92,9 +248,29 @@ impl Blocks {
         self.has_before
     }
 
+    /// Answers the zone that is looked at for every name, where there is one of them.
+    pub fn zone(&self) -> Option<&watch::Receiver<Zone>> {
+        match &self.shown {
+            Shown::One(zone) => Some(zone),
+            Shown::Nothing | Shown::Several => None,
+        }
+    }
+
+    /// Answers the zone that is looked at for this name, where it is another one for others.
+    pub fn zone_of(&self, name: &NameBuffer) -> Option<Zone> {
+        let Shown::Several = self.shown else { return None };
+        let zones = self.block(name)?.zones.iter();
+        let within = zones.filter_map(|zone| {
+            let zone = zone.borrow();
+            let length = zone.settings().zone_of(name)?.as_wire().len();
+            Some((length, zone.clone()))
+        });
+        within.max_by_key(|(length, _)| *length).map(|(_, zone)| zone)
+    }
+
     /// Answers what another name is looked up in a query's place.
     pub fn rewritten(&self, query: &Query<'_>) -> Option<Rewritten> {
-        let block = self.block(&query.name)?;
+        let block = &self.block(&query.name)?.block;
         if query.class != IN || block.rewrites.is_empty() {
             return None;
         }
@@ -103,43 +279,29 @@ impl Blocks {
 
     /// Answers a query from names in files and in the configuration, into `out`; its length.
     pub fn hosts(&self, query: &Query<'_>, out: &mut [u8], limits: (usize, u16)) -> Option<usize> {
-        let block = self.block(&query.name)?;
+        let block = &self.block(&query.name)?.block;
         if block.logs_queries {
             info!(name = %query.name, kind = %query.kind, "a query");
         }
-        let (settings, table) = block.hosts.as_ref()?;
-        let table = table.borrow().clone();
-        match table.answer(settings, query, (out, limits)) {
-            HostAnswer::Answered(len) => Some(len),
-            HostAnswer::Elsewhere => None,
-        }
+        block.given(query, out, limits)
     }
 
     /// Answers a query with another server's answer that is kept, into `out`; its length. Needs a runtime around it, in which
     /// somebody is asked again before the answer ends.
     pub fn kept(&self, query: &Query<'_>, out: &mut [u8], limits: (usize, u16)) -> Option<usize> {
-        let elsewhere = &self.block(&query.name)?.elsewhere;
-        let (len, refresh) = elsewhere.kept(query, out, limits)?;
-        refresh.into_iter().for_each(|waiting| elsewhere.refresh(waiting));
-        Some(len)
-    }
-
-    /// Follows the files that blocks name, for ever.
-    pub async fn follow(self: Arc<Self>) {
-        let mut all = JoinSet::new();
-        for at in 0..self.blocks.len() {
-            let blocks = self.clone();
-            all.spawn(async move { blocks.blocks[at].elsewhere.follow().await });
-            let blocks = self.clone();
-            all.spawn(async move { blocks.blocks[at].follow_hosts().await });
+        let block = &self.block(&query.name)?.block;
+        let (len, refresh) = block.elsewhere.kept(query, out, limits)?;
+        refresh.into_iter().for_each(|waiting| block.elsewhere.refresh(waiting));
+        if block.shuffles {
+            shuffle::turn(&mut out[..len], block.turn.fetch_add(1, Ordering::Relaxed));
         }
-        while all.join_next().await.is_some() {}
+        Some(len)
     }
 
     /// Asks this server, at its own address, for names that would come back if servers asked each other in a circle. Ends with
     /// the zone where one does; never, if none does.
-    pub async fn look_for_loops(&self, own: std::net::SocketAddr) -> Name {
-        for block in &self.blocks {
+    pub async fn look_for_loops(&self, own: SocketAddr) -> Name {
+        for Placed { block, .. } in &self.placed {
             let Some(loops) = block.elsewhere.loops() else { continue };
             if loops.probe(own).await {
                 let zone = block.zones.first().cloned().unwrap_or_else(Name::root);
@@ -150,22 +312,23 @@ impl Blocks {
         std::future::pending().await
     }
 
-    /// The block with the longest zone that the name is in.
-    fn block(&self, name: &NameBuffer) -> Option<&Block> {
-        let longest = |block: &&Block| {
-            let zones = block.zones.iter().filter(|zone| name.is_within(zone));
-            zones.map(|zone| zone.as_wire().len()).max()
-        };
-        let blocks = self.blocks.iter().filter_map(|block| Some((longest(&block)?, block)));
-        blocks.max_by_key(|(length, _)| *length).map(|(_, block)| block)
+    fn block(&self, name: &NameBuffer) -> Option<&Placed> {
+        longest(&self.placed, name)
     }
 
-    /// Answers a question of a client: a whole message, or nothing where it is none.
-    async fn answer(&self, message: &[u8], is_udp: bool) -> Option<Vec<u8>> {
+    /// Answers a question of a client, or about what its name stands for: a whole message, or nothing where it is none.
+    async fn answer(&self, message: &[u8], (client, is_udp): (IpAddr, bool)) -> Option<Vec<u8>> {
         let query = Query::read(message).ok()?;
         let mut out = vec![0; LONGEST];
         let limits = (LONGEST, UDP_SIZE);
-        let Some(block) = self.block(&query.name) else { return refused(&query, Rcode::REFUSED) };
+        let Some(placed) = self.block(&query.name) else { return refused(&query, Rcode::REFUSED) };
+        let block = &placed.block;
+        if let Some(len) =
+            self.known(&query, client, &mut out).or_else(|| block.given(&query, &mut out, limits))
+        {
+            out.truncate(len);
+            return Some(out);
+        }
         let len = match block.elsewhere.at_once(&query, &mut out, limits) {
             AtOnce::Answered { len, refresh } => {
                 refresh.into_iter().for_each(|waiting| block.elsewhere.refresh(waiting));
@@ -178,11 +341,33 @@ impl Blocks {
             AtOnce::Nobody => return refused(&query, Rcode::REFUSED),
         };
         out.truncate(len);
+        if block.shuffles {
+            shuffle::turn(&mut out, block.turn.fetch_add(1, Ordering::Relaxed));
+        }
         Some(out)
+    }
+
+    /// Answers out of another zone than the one where the alias is that leads here.
+    fn known(&self, query: &Query<'_>, client: IpAddr, out: &mut [u8]) -> Option<usize> {
+        let zone = self.zone_of(&query.name)?;
+        let asking = Asking { is_udp: false, may_recurse: true, turn: 0, udp_size: UDP_SIZE, client };
+        match answer(&zone, query.message, &asking, out) {
+            Outcome::Reply(len) => Some(len),
+            Outcome::Silence(_) | Outcome::Elsewhere | Outcome::Alias(_) => None,
+        }
     }
 }
 
 impl Block {
+    fn given(&self, query: &Query<'_>, out: &mut [u8], limits: (usize, u16)) -> Option<usize> {
+        let (settings, table) = self.hosts.as_ref()?;
+        let table = table.borrow().clone();
+        match table.answer(settings, query, (out, limits)) {
+            HostAnswer::Answered(len) => Some(len),
+            HostAnswer::Elsewhere => None,
+        }
+    }
+
     async fn follow_hosts(&self) {
         let Some((settings, table)) = &self.hosts else { return };
         if settings.file.is_none() || settings.reload.is_zero() {
@@ -228,9 +413,10 @@ fn refused(query: &Query<'_>, rcode: Rcode) -> Option<Vec<u8>> {
 pub async fn attend(mut asked: mpsc::Receiver<Asked>, blocks: watch::Receiver<Arc<Blocks>>) {
     while let Some(mut asked) = asked.recv().await {
         let blocks = blocks.borrow().clone();
+        let who = (asked.client, asked.is_udp);
         tokio::spawn(async move {
             let answer = tokio::select! {
-                answer = blocks.answer(&asked.message, asked.is_udp) => answer,
+                answer = blocks.answer(&asked.message, who) => answer,
                 () = asked.answer.closed() => None,
             };
             if let Some(answer) = answer {
@@ -272,7 +458,11 @@ mod tests {
         let (tell, asked) = mpsc::channel(1);
         let (_keep, current) = watch::channel(blocks.clone());
         tokio::spawn(attend(asked, current));
-        for (text, wanted) in [("A a.net", "NXDOMAIN"), ("A a.org", "REFUSED"), ("A b.org", "REFUSED")] {
+        for (text, wanted) in [
+            ("A a.net", "NXDOMAIN"),
+            ("A a.org", "NOERROR aa\na.org. 3600 A 10.0.0.1"),
+            ("A b.org", "REFUSED"),
+        ] {
             let (answer, answered) = tokio::sync::oneshot::channel();
             let client = "127.0.0.1".parse().expect("an address");
             let message = query(text, None);
@@ -290,6 +480,7 @@ mod tests {
             assert_eq!(found, (has_host, has_rewrite), "{text}");
         }
     }
+
     #[tokio::test]
     async fn what_is_kept_is_answered_without_waiting() {
         let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("there is a port");
@@ -310,13 +501,46 @@ mod tests {
             blocks.kept(&Query::read(message).expect("a query"), out, (512, 1232))
         };
         assert_eq!(kept(&first, &mut out), None);
-        let answer = blocks.answer(&first, true).await.expect("an answer");
+        let answer = blocks.answer(&first, ([127, 0, 0, 1].into(), true)).await.expect("an answer");
         assert_eq!(render(&answer), "SERVFAIL");
         let len = kept(&first, &mut out).expect("it is kept");
         assert_eq!(out[..len], answer);
         // With the wish for signatures it is another question.
         assert_eq!(kept(&second, &mut out), None);
-        let tally = blocks.blocks[0].elsewhere.tally().expect("there is a cache");
+        let tally = blocks.placed[0].block.elsewhere.tally().expect("there is a cache");
         assert_eq!((tally.misses, tally.hits_denial), (1, 1));
+    }
+
+    /// What is said of three servers' zones of one cluster.
+    fn shown(corefile: &str, with: &[bool]) -> &'static str {
+        let settings = Settings::parse(corefile, &|_| None).expect("it is right");
+        let metrics = DnsMetrics::register(&telemetry::Metrics::default(), "");
+        let made = Made::new(&settings.servers, &metrics).expect("it is right");
+        let zone = watch::channel(crate::script::zone(crate::script::settings(), "")).1;
+        let servers = with.iter().enumerate().map(|(at, is_with)| {
+            let zones = if *is_with { vec![zone.clone()] } else { Vec::new() };
+            (at, zones)
+        });
+        match made.at("dns://:53", &servers.collect::<Vec<_>>()).shown {
+            Shown::Nothing => "nothing",
+            Shown::One(_) => "one",
+            Shown::Several => "several",
+        }
+    }
+
+    #[tokio::test]
+    async fn one_zone_that_is_everywhere_needs_no_block() {
+        for (corefile, with, wanted) in [
+            (". {\n}", &[false][..], "nothing"),
+            (". {\n}", &[true], "one"),
+            (". {\n}\norg {\n}", &[true, false], "one"),
+            ("cluster.local in-addr.arpa ip6.arpa {\n}\n. {\n}", &[true, false], "one"),
+            // Names of addresses would be answered where they are not shown, or a part of the names would.
+            ("cluster.local {\n}\n. {\n}", &[true, false], "several"),
+            (". {\n}\na.svc.cluster.local {\n}", &[true, false], "several"),
+            (". {\n}\n10.in-addr.arpa {\n}", &[true, false], "several"),
+        ] {
+            assert_eq!(shown(corefile, with), wanted, "{corefile}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! [`wire`] reads and writes messages; [`zone`] keeps the names that follow from a cluster's objects as answers written
 //! ahead; [`answer()`] is pure: a picture of the zone and a query in, an answer out. [`source`] follows an API server, [`serve`] has
-//! the sockets, and [`run`] is both. What this crate does *not* do: decide where packets to a Service go (`desired`
+//! the sockets, and [`run`] is both; [`node`] is all that beside a node's proxy. What this crate does *not* do: decide where packets to a Service go (`desired`
 //! does), or resolve names of the world by itself: it asks other servers.
 
 #![deny(missing_docs)]
@@ -15,6 +15,8 @@ pub mod config;
 pub mod elsewhere;
 pub mod hosts;
 pub mod metrics;
+#[allow(clippy::disallowed_methods, reason = "a shell: it lives on real time")]
+pub mod node;
 pub mod object;
 pub mod plan;
 pub mod rewrite;

@@ -1,26 +1,12 @@
 //! Kubernetes objects, trimmed to what names follow from, and what a source tells about them.
 //!
-//! They are others than those of `objects`: the proxy needs neither hostnames nor aliases, and has very many endpoints.
+//! They are others than those of the rules, which need neither hostnames nor aliases and have very many endpoints.
 
 use std::net::IpAddr;
 
+pub use objects::naming::{Endpoint, Key, Port, Slice};
+
 use crate::wire::Name;
-
-/// Namespace and name of an object; the namespace is empty for a Namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// The namespace.
-    pub namespace: Box<str>,
-    /// The name.
-    pub name: Box<str>,
-}
-
-impl Key {
-    /// The key of this namespace and name.
-    pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
 
 /// The kinds from which names follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +30,8 @@ pub enum Change {
     Gone(Kind, Key),
     /// Everything of a kind was told once.
     Synced(Kind),
+    /// The addresses by which clients know this server, for the zone's NS record, are others.
+    Servers(Vec<IpAddr>),
 }
 
 /// One object.
@@ -81,42 +69,6 @@ pub enum Target {
     Alias(Name),
     /// An alias that is no name, such as an address: CoreDNS has no answer for it either.
     Nothing,
-}
-
-/// A port of a Service or an EndpointSlice.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Port {
-    /// Its name in lower case; may be empty.
-    pub name: Box<str>,
-    /// Its protocol in lower case.
-    pub protocol: Box<str>,
-    /// Its number.
-    pub number: u16,
-}
-
-/// An EndpointSlice.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Slice {
-    /// Its name.
-    pub key: Key,
-    /// The name of its Service, in its own namespace; `None` without the label: it is kept but unused.
-    pub service: Option<Box<str>>,
-    /// Ports that have a number.
-    pub ports: Vec<Port>,
-    /// Endpoints that are ready and have an address. Whether `publishNotReadyAddresses` makes one ready was decided by
-    /// who wrote the slice.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// An endpoint that is ready.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Endpoint {
-    /// `addresses`.
-    pub addresses: Vec<IpAddr>,
-    /// `hostname`.
-    pub hostname: Option<Box<str>>,
-    /// The name of the Pod that it is, by its `targetRef`.
-    pub pod: Option<Box<str>>,
 }
 
 /// A Pod that has not ended.

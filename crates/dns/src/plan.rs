@@ -1,53 +1,72 @@
-//! From a configuration to what one server needs, and what one server cannot do of it. Pure.
+//! From a configuration to what runs: which clusters are followed, and which servers answer where. Pure.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
 
-use crate::config::{Api, Fallthrough, Kubernetes, Mistakes, PodMode, Remark, Settings};
+use crate::config::{Api, Fallthrough, Kubernetes, Mistakes, PodMode, Remark, SearchPath, Server, Settings};
+use crate::upstream::Resolv;
 use crate::wire::Name;
-use crate::zone;
+use crate::zone::{self, Searches};
 
-/// What one server needs.
+/// What runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The cluster's names; `None`: there are none.
-    pub zone: Option<zone::Settings>,
-    /// How the API server is reached; `None`: as given otherwise.
-    pub api: Option<Api>,
-    /// Where to answer.
-    pub listen: Vec<SocketAddr>,
+    /// The clusters whose names there are, each once.
+    pub clusters: Vec<Cluster>,
+    /// For each server, by its number, the zones that it has: number of the cluster, number in it.
+    pub shown: Vec<Vec<(usize, usize)>>,
+    /// Where is answered, and the numbers of the servers that do.
+    pub places: BTreeMap<SocketAddr, Vec<usize>>,
 }
 
+/// A cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Its names. Those of addresses are in the first.
+    pub zones: Vec<zone::Settings>,
+    /// How its API server is reached; `None`: as given otherwise.
+    pub api: Option<Api>,
+    /// How long a configuration that took another one's place waits for its names.
+    pub patience: Duration,
+}
+
+/// How a file is read.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+
 impl Plan {
-    /// Makes the plan; or lists what one server cannot do.
-    pub fn new(settings: &Settings) -> Result<Self, Mistakes> {
+    /// Makes the plan. `own` are the addresses by which clients know the servers, for NS records; without, those of the servers.
+    pub fn new(settings: &Settings, own: &[IpAddr], read: ReadFile<'_>) -> Result<Self, Mistakes> {
+        let mut plan = Self { clusters: Vec::new(), shown: Vec::new(), places: BTreeMap::new() };
         let mut mistakes = Vec::new();
-        let mut wrong = |name: &Name, reason: &str| {
-            mistakes.push(Remark { place: format!("the server for {name}"), reason: reason.to_owned() });
-        };
-        let mut plan = Self { zone: None, api: None, listen: Vec::new() };
-        for server in &settings.servers {
-            let root = Name::root();
-            let name = server.zones.first().unwrap_or(&root);
-            let listen = addresses(&server.addresses, server.port);
-            if !plan.listen.is_empty() && plan.listen != listen {
-                wrong(
-                    name,
-                    "has another port or other addresses than the one before; all must have the same",
-                );
+        for (number, server) in settings.servers.iter().enumerate() {
+            for address in addresses(&server.addresses, server.port) {
+                plan.places.entry(address).or_default().push(number);
             }
-            plan.listen = listen;
-            let Some(kubernetes) = &server.kubernetes else { continue };
-            if plan.zone.is_some() {
-                wrong(name, "has the cluster's names, as another one has; one can");
-            }
-            match zone(kubernetes) {
-                Ok(zone) => plan.zone = Some(zone),
-                Err(reason) => wrong(name, reason),
-            }
-            plan.api.clone_from(&kubernetes.api);
+            let cluster =
+                server.kubernetes.as_ref().map(|kubernetes| cluster(server, kubernetes, (own, read)));
+            let cluster = cluster.transpose().unwrap_or_else(|reason| {
+                let name = server.zones.first().cloned().unwrap_or_else(Name::root);
+                mistakes.push(Remark { place: format!("the server for {name}"), reason });
+                None
+            });
+            plan.shown
+                .push(cluster.map(|cluster| plan_cluster(&mut plan.clusters, cluster)).unwrap_or_default());
         }
         if mistakes.is_empty() { Ok(plan) } else { Err(Mistakes(mistakes)) }
     }
+}
+
+/// Two servers that say the same of a cluster have the same one.
+fn plan_cluster(clusters: &mut Vec<Cluster>, cluster: Cluster) -> Vec<(usize, usize)> {
+    let zones = cluster.zones.len();
+    let number = clusters.iter().position(|other| *other == cluster).unwrap_or_else(|| {
+        clusters.push(cluster);
+        clusters.len() - 1
+    });
+    (0..zones).map(|zone| (number, zone)).collect()
 }
 
 fn addresses(given: &[IpAddr], port: u16) -> Vec<SocketAddr> {
@@ -58,11 +77,26 @@ fn addresses(given: &[IpAddr], port: u16) -> Vec<SocketAddr> {
     all
 }
 
-fn zone(kubernetes: &Kubernetes) -> Result<zone::Settings, &'static str> {
-    let (reverse, own): (Vec<&Name>, Vec<&Name>) = kubernetes.zones.iter().partition(|zone| is_reverse(zone));
-    let [own] = own[..] else { return Err("has several zones for the cluster's names; one is understood") };
-    let mut settings = zone::Settings::new(own.clone());
-    settings.reverse = reverse.into_iter().cloned().collect();
+fn cluster(
+    server: &Server,
+    kubernetes: &Kubernetes,
+    (own, read): (&[IpAddr], ReadFile<'_>),
+) -> Result<Cluster, String> {
+    let (reverse, names): (Vec<&Name>, Vec<&Name>) =
+        kubernetes.zones.iter().partition(|zone| is_reverse(zone));
+    let mut zones = Vec::new();
+    for (at, name) in names.into_iter().enumerate() {
+        let mut zone = zone(kubernetes, name.clone());
+        zone.reverse = reverse.iter().filter(|_| at == 0).copied().cloned().collect();
+        zone.servers = if own.is_empty() { server.addresses.clone() } else { own.to_vec() };
+        zone.searches = searches(server, name, read)?;
+        zones.push(zone);
+    }
+    Ok(Cluster { zones, api: kubernetes.api.clone(), patience: kubernetes.patience })
+}
+
+fn zone(kubernetes: &Kubernetes, name: Name) -> zone::Settings {
+    let mut settings = zone::Settings::new(name);
     settings.fallthrough = match &kubernetes.fallthrough {
         Fallthrough::Never => Vec::new(),
         Fallthrough::Always => vec![Name::root()],
@@ -77,7 +111,28 @@ fn zone(kubernetes: &Kubernetes) -> Result<zone::Settings, &'static str> {
     settings.namespaces = kubernetes.namespaces.iter().map(|name| name.as_str().into()).collect();
     settings.names_endpoints_after_pods = kubernetes.endpoint_pod_names;
     settings.ignores_empty_services = kubernetes.ignores_empty_services;
-    Ok(settings)
+    settings.labels.clone_from(&kubernetes.labels);
+    settings.has_endpoints = kubernetes.has_endpoints;
+    settings
+}
+
+fn searches(server: &Server, name: &Name, read: ReadFile<'_>) -> Result<Searches, String> {
+    let is_of_zone = |completes: &&crate::config::Completion| {
+        completes.zones.iter().any(|zone| name.is_within(zone) || zone.is_within(name))
+    };
+    let Some(completes) = server.completes.as_ref().filter(is_of_zone) else { return Ok(Searches::Never) };
+    match &completes.by {
+        SearchPath::OfPods => Ok(Searches::OfPods),
+        SearchPath::Any => Ok(Searches::Any),
+        SearchPath::File(file) => {
+            let text = read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+            let domains = Resolv::parse(&text).search.into_iter();
+            let domain = |text: String| {
+                text.parse::<Name>().map_err(|error| format!("`{text}` in {}: {error}", file.display()))
+            };
+            Ok(Searches::Through(domains.map(domain).collect::<Result<_, _>>()?))
+        }
+    }
 }
 
 fn is_reverse(zone: &Name) -> bool {
@@ -91,48 +146,77 @@ mod tests {
 
     fn plan(corefile: &str) -> Result<Plan, String> {
         let settings = Settings::parse(corefile, &|_| None).expect("it is right");
-        Plan::new(&settings).map_err(|mistakes| mistakes.to_string())
+        let read = |path: &Path| match path.to_str() {
+            Some("/resolv") => Ok("search a.svc.b b\n".to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        Plan::new(&settings, &[], &read).map_err(|mistakes| mistakes.to_string())
+    }
+
+    fn places(plan: &Plan) -> String {
+        let places = plan.places.iter().map(|(address, servers)| format!("{address} {servers:?}"));
+        places.collect::<Vec<_>>().join(", ")
     }
 
     #[test]
     fn a_corefile_is_a_plan() {
         let found = plan(
             ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n pods insecure\n fallthrough in-addr.arpa ip6.arpa\n \
-            ttl 30\n namespaces b a\n endpoint_pod_names\n ignore empty_service\n kubeconfig /k\n }\n}\norg {\n}",
+            ttl 30\n namespaces b a\n endpoint_pod_names\n ignore empty_service\n kubeconfig /k\n labels a=b, c in (d, e)\n \
+            noendpoints\n startup_timeout 7s\n }\n}\norg {\n}",
         );
         let mut zone = zone::Settings::new("cluster.local".parse().expect("a name"));
         zone.pods = zone::Pods::Insecure;
         zone.ttl = 30;
         zone.namespaces = ["a".into(), "b".into()].into();
         (zone.names_endpoints_after_pods, zone.ignores_empty_services) = (true, true);
-        let listen = vec!["[::]:53".parse().expect("an address")];
-        assert_eq!(found, Ok(Plan { zone: Some(zone), api: Some(Api::Kubeconfig("/k".into())), listen }));
-        let found = plan("a:54 {\n bind 10.0.0.1 fd00::1\n}").expect("it can be done");
-        assert_eq!(
-            found.listen,
-            ["10.0.0.1:54", "[fd00::1]:54"].map(|text| text.parse().expect("an address"))
-        );
-        assert_eq!(found.zone, None);
+        (zone.labels, zone.has_endpoints) = ("a=b, c in (d, e)".to_owned(), false);
+        let cluster = Cluster {
+            zones: vec![zone],
+            api: Some(Api::Kubeconfig("/k".into())),
+            patience: Duration::from_secs(7),
+        };
+        let places = BTreeMap::from([("[::]:53".parse().expect("an address"), vec![0, 1])]);
+        assert_eq!(found, Ok(Plan { clusters: vec![cluster], shown: vec![vec![(0, 0)], vec![]], places }));
     }
 
     #[test]
-    fn what_one_server_cannot_do_is_listed() {
-        let kubernetes = "{\n kubernetes cluster.local\n}\n";
-        for (text, wanted) in [
-            (
-                "a {\n}\nb:54 {\n}".to_owned(),
-                "the server for b.: has another port or other addresses than the one before; all must have the same",
-            ),
-            (
-                format!("a {kubernetes}b {kubernetes}"),
-                "the server for b.: has the cluster's names, as another one has; one can",
-            ),
-            (
-                "a {\n kubernetes b.c d.e\n}".to_owned(),
-                "the server for a.: has several zones for the cluster's names; one is understood",
-            ),
-        ] {
-            assert_eq!(plan(&text), Err(wanted.to_owned()), "{text}");
-        }
+    fn servers_have_their_places() {
+        let local = "cluster.local:53 {\n bind 169.254.20.10 10.96.0.10\n}\n.:53 {\n bind 169.254.20.10\n}\n.:5353 {\n}";
+        let found = plan(local).expect("it can be done");
+        assert_eq!(places(&found), "10.96.0.10:53 [0], 169.254.20.10:53 [0, 1], [::]:5353 [2]");
+        assert_eq!(found.clusters, []);
+    }
+
+    #[test]
+    fn clusters_are_followed_once_each() {
+        let kubernetes = "{\n kubernetes a.local b.local 10.0.0.0/8\n}\n";
+        let other = "{\n kubernetes a.local {\n endpoint https://10.0.0.1\n }\n bind 10.0.0.7\n}\n";
+        let found = plan(&format!(".:53 {kubernetes}.:54 {kubernetes}.:55 {other}")).expect("it can be done");
+        assert_eq!(found.shown, [vec![(0, 0), (0, 1)], vec![(0, 0), (0, 1)], vec![(1, 0)]]);
+        let zone = |cluster: usize, zone: usize| {
+            let zone = &found.clusters[cluster].zones[zone];
+            format!("{} {:?} {:?}", zone.zone, zone.reverse, zone.servers)
+        };
+        assert_eq!(zone(0, 0), "a.local. [10.in-addr.arpa.] []");
+        assert_eq!(zone(0, 1), "b.local. [] []");
+        assert_eq!(zone(1, 0), "a.local. [] [10.0.0.7]");
+    }
+
+    #[test]
+    fn searches_are_those_of_the_zone() {
+        let searches = |autopath: &str| {
+            let text = format!(". {{\n kubernetes b {{\n pods verified\n }}\n autopath {autopath}\n}}");
+            plan(&text).map(|plan| format!("{:?}", plan.clusters[0].zones[0].searches))
+        };
+        assert_eq!(searches("@kubernetes"), Ok("OfPods".to_owned()));
+        assert_eq!(searches("b @kubernetes"), Ok("OfPods".to_owned()));
+        assert_eq!(searches("a.svc.b @kubernetes"), Ok("OfPods".to_owned()));
+        assert_eq!(searches("c @kubernetes"), Ok("Never".to_owned()));
+        assert_eq!(searches("/resolv"), Ok("Through([a.svc.b., b.])".to_owned()));
+        assert_eq!(
+            searches("/none"),
+            Err("the server for .: cannot read /none: entity not found".to_owned())
+        );
     }
 }

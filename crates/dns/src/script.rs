@@ -8,7 +8,13 @@ use crate::wire::{Message, Name, NameBuffer, Record, Section, Type, flag, write_
 use crate::zone::{Builder, Settings, Zone};
 
 /// One who may ask for everything, over UDP.
-pub(crate) const ASKING: Asking = Asking { is_udp: true, may_recurse: true, turn: 0, udp_size: 1232 };
+pub(crate) const ASKING: Asking = Asking {
+    is_udp: true,
+    may_recurse: true,
+    turn: 0,
+    udp_size: 1232,
+    client: std::net::IpAddr::V4(Ipv4Addr::LOCALHOST),
+};
 
 /// Reads an object:
 ///

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{DecodeError, Kind, Names, Object, build, raw};
+use crate::{DecodeError, Kind, Names, Object, build, naming, raw};
 
 /// Decodes one object of a known kind.
 ///
@@ -16,6 +16,41 @@ pub fn decode_json(kind: Kind, bytes: &[u8], names: &mut Names) -> Result<Object
         .map_err(|error| with_field(error, (kind, &mut serde_json::Deserializer::from_slice(bytes))))?;
     deserializer.end()?;
     Ok(object)
+}
+
+/// The same for Services and EndpointSlices, with what names follow from. Of other kinds there is nothing of that.
+pub fn decode_json_with_names(
+    kind: Kind,
+    bytes: &[u8],
+    names: &mut Names,
+) -> Result<(Object, Option<naming::Object>), DecodeError> {
+    let decoded = match kind {
+        Kind::Service => whole::<raw::Service<'_>>(bytes).and_then(|raw| {
+            let named = naming::service(&raw);
+            Ok((Object::Service(build::service(raw, names)?), Some(named)))
+        }),
+        Kind::EndpointSlice => whole::<raw::EndpointSlice<'_>>(bytes).and_then(|raw| {
+            let named = naming::slice(&raw);
+            Ok((Object::EndpointSlice(build::endpoint_slice(raw, names)?), Some(named)))
+        }),
+        Kind::Node | Kind::ServiceCidr => return Ok((decode_json(kind, bytes, names)?, None)),
+    };
+    decoded.map_err(|error| with_field(error, (kind, &mut serde_json::Deserializer::from_slice(bytes))))
+}
+
+/// Decodes what names follow from, of a Service or an EndpointSlice; `None` for other kinds.
+pub fn decode_json_names(kind: Kind, bytes: &[u8]) -> Result<Option<naming::Object>, DecodeError> {
+    let decoded = match kind {
+        Kind::Service => whole::<raw::Service<'_>>(bytes).map(|raw| naming::service(&raw)),
+        Kind::EndpointSlice => whole::<raw::EndpointSlice<'_>>(bytes).map(|raw| naming::slice(&raw)),
+        Kind::Node | Kind::ServiceCidr => return Ok(None),
+    };
+    let again = &mut serde_json::Deserializer::from_slice(bytes);
+    decoded.map(Some).map_err(|error| with_field(error, (kind, again)))
+}
+
+fn whole<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
+    Ok(serde_json::from_slice(bytes)?)
 }
 
 /// Decodes one object of a manifest, of any kind. `None`: a kind that means nothing to us.

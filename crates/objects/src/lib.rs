@@ -10,6 +10,7 @@ mod build;
 mod cache;
 mod json;
 mod names;
+pub mod naming;
 mod protobuf;
 mod raw;
 mod time;
@@ -17,9 +18,9 @@ mod types;
 pub mod wire;
 
 pub use cache::{Objects, Touched};
-pub use json::{decode_json, decode_manifest};
+pub use json::{decode_json, decode_json_names, decode_json_with_names, decode_manifest};
 pub use names::Names;
-pub use protobuf::decode_protobuf;
+pub use protobuf::{decode_protobuf, decode_protobuf_with_names};
 pub use time::parse as seconds_of;
 pub use types::{
     Conditions, EndpointRecord, EndpointSlice, Event, Hints, Kind, Name, Node, Object, ObjectKey, Service,

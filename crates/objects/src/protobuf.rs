@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::raw::{self, Number, Text, Timestamp};
 use crate::wire::{Fields, Value, Wrong};
-use crate::{DecodeError, Kind, Names, Object, build};
+use crate::{DecodeError, Kind, Names, Object, build, naming};
 
 /// Decodes one object of a known kind, without the envelope `k8s\0` around it.
 ///
@@ -19,6 +19,27 @@ pub fn decode_protobuf(kind: Kind, bytes: &[u8], names: &mut Names) -> Result<Ob
         Kind::Node => Object::Node(build::node(node(bytes)?, names)?),
         Kind::ServiceCidr => Object::ServiceCidr(build::service_cidr(service_cidr(bytes)?)?),
     })
+}
+
+/// The same for Services and EndpointSlices, with what names follow from. Of other kinds there is nothing of that.
+pub fn decode_protobuf_with_names(
+    kind: Kind,
+    bytes: &[u8],
+    names: &mut Names,
+) -> Result<(Object, Option<naming::Object>), DecodeError> {
+    match kind {
+        Kind::Service => {
+            let raw = service(bytes)?;
+            let named = naming::service(&raw);
+            Ok((Object::Service(build::service(raw, names)?), Some(named)))
+        }
+        Kind::EndpointSlice => {
+            let raw = endpoint_slice(bytes)?;
+            let named = naming::slice(&raw);
+            Ok((Object::EndpointSlice(build::endpoint_slice(raw, names)?), Some(named)))
+        }
+        Kind::Node | Kind::ServiceCidr => Ok((decode_protobuf(kind, bytes, names)?, None)),
+    }
 }
 
 /// Reads every field of a message with a function that gets its number and value.
@@ -119,6 +140,7 @@ fn service_spec(message: &[u8]) -> Result<raw::ServiceSpec<'_>, Wrong> {
             4 => spec.service_type = Some(text(value)?),
             5 => spec.external_ips.get_or_insert_default().push(text(value)?),
             7 => spec.session_affinity = Some(text(value)?),
+            10 => spec.external_name = Some(text(value)?),
             9 => spec.load_balancer_source_ranges.get_or_insert_default().push(text(value)?),
             11 => spec.external_traffic_policy = Some(text(value)?),
             12 => spec.health_check_node_port = Number::Is(integer(value)?),
@@ -209,6 +231,8 @@ fn endpoint(message: &[u8]) -> Result<raw::Endpoint<'_>, Wrong> {
         match number {
             1 => endpoint.addresses.get_or_insert_default().push(text(value)?),
             2 => endpoint.conditions = Some(conditions(bytes(value)?)?),
+            3 => endpoint.hostname = Some(text(value)?),
+            4 => endpoint.target_ref = Some(reference(bytes(value)?)?),
             6 => endpoint.node_name = Some(text(value)?),
             8 => endpoint.hints = Some(hints(bytes(value)?)?),
             _ => {}
@@ -216,6 +240,17 @@ fn endpoint(message: &[u8]) -> Result<raw::Endpoint<'_>, Wrong> {
         Ok(())
     })?;
     Ok(endpoint)
+}
+
+fn reference(message: &[u8]) -> Result<raw::Named<'_>, Wrong> {
+    let mut name = Text::default();
+    each(message, |number, value| {
+        if number == 3 {
+            name = text(value)?;
+        }
+        Ok(())
+    })?;
+    Ok(raw::Named { name })
 }
 
 fn conditions(message: &[u8]) -> Result<raw::Conditions, Wrong> {

@@ -198,6 +198,8 @@ pub(crate) struct ServiceSpec<'a> {
     #[serde(borrow)]
     pub(crate) internal_traffic_policy: Option<Text<'a>>,
     pub(crate) health_check_node_port: Number,
+    #[serde(borrow)]
+    pub(crate) external_name: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -270,6 +272,10 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) node_name: Option<Text<'a>>,
     #[serde(borrow)]
     pub(crate) hints: Option<Hints<'a>>,
+    #[serde(borrow)]
+    pub(crate) hostname: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) target_ref: Option<Named<'a>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize)]

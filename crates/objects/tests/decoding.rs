@@ -5,7 +5,10 @@
 use std::fmt::Write;
 
 use objects::wire::{Fields, Value as WireValue};
-use objects::{Kind, Names, Object, decode_json, decode_manifest, decode_protobuf};
+use objects::{
+    Kind, Names, Object, decode_json, decode_json_names, decode_json_with_names, decode_manifest,
+    decode_protobuf, decode_protobuf_with_names,
+};
 use proptest::collection::vec;
 use proptest::prelude::{Just, any};
 use proptest::sample::select;
@@ -480,7 +483,7 @@ fn service_rest() -> impl Strategy<Value = Value> {
             "spec": {
                 "type": first.0, "clusterIP": first.1, "clusterIPs": first.2, "externalIPs": first.3,
                 "loadBalancerSourceRanges": second.0, "internalTrafficPolicy": second.1, "externalTrafficPolicy": second.2,
-                "sessionAffinity": second.3, "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": second.4}},
+                "externalName": "www.example.org", "sessionAffinity": second.3, "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": second.4}},
                 "healthCheckNodePort": second.5, "ports": ports},
             "status": {"loadBalancer": {"ingress": ingress}}})
     })
@@ -491,9 +494,10 @@ fn slice_rest() -> impl Strategy<Value = Value> {
         .prop_map(|(name, protocol, port)| json!({"name": name, "protocol": protocol, "port": port}));
     let flag = || option::of(any::<bool>());
     let names = || vec(select(vec!["z1", "z2"]).prop_map(|name| json!({"name": name})), 0..3);
-    let endpoint = (vec(word(ADDRESSES), 0..3), flag(), flag(), flag(), word(&["n1", "n2", ""]), names(), names()).prop_map(
-        |(addresses, ready, serving, terminating, node, zones, nodes)| {
-            json!({"addresses": not_null(addresses), "nodeName": node, "hints": {"forZones": zones, "forNodes": nodes},
+    let texts = (word(&["n1", "n2", ""]), word(&["one", ""]), word(&["p1", ""]));
+    let endpoint = (vec(word(ADDRESSES), 0..3), flag(), flag(), flag(), texts, names(), names()).prop_map(
+        |(addresses, ready, serving, terminating, (node, host, pod), zones, nodes)| {
+            json!({"addresses": not_null(addresses), "nodeName": node, "hostname": host, "targetRef": {"kind": "Pod", "name": pod}, "hints": {"forZones": zones, "forNodes": nodes},
                    "conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
         },
     );
@@ -523,6 +527,19 @@ proptest! {
         let bytes = protobuf::bare(name, &object).unwrap();
         let from_protobuf = decode_protobuf(kind, &bytes, &mut Names::new()).map_err(|error| error.to_string());
         prop_assert_eq!(from_protobuf, json(kind, &object), "{}", object);
+    }
+
+    /// What names follow from is the same in both forms, and whether or not it is asked for together with the rest.
+    #[test]
+    fn names_follow_from_the_same_in_both_forms((index, object) in any_object()) {
+        let (kind, name) = KINDS[index];
+        let (text, bytes) = (object.to_string(), protobuf::bare(name, &object).unwrap());
+        let alone = decode_json_names(kind, text.as_bytes()).unwrap();
+        let (rest, named) = decode_json_with_names(kind, text.as_bytes(), &mut Names::new()).unwrap();
+        prop_assert_eq!(&rest, &json(kind, &object).unwrap());
+        prop_assert_eq!(&named, &alone);
+        let from_protobuf = decode_protobuf_with_names(kind, &bytes, &mut Names::new()).unwrap();
+        prop_assert_eq!(from_protobuf, (rest, named), "{}", object);
     }
 
     #[test]

@@ -69,11 +69,11 @@ impl Group {
         fs::write(self.path.join("cgroup.procs"), "0")
     }
 
-    /// Answers whether the kernel killed a process in it for want of memory.
-    pub fn ran_out_of_memory(&self) -> bool {
+    /// Answers how many processes in it the kernel has killed for want of memory since it was made.
+    pub fn memory_kills(&self) -> u64 {
         let text = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
         let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        kills.is_some_and(|count| count.trim() != "0")
+        kills.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
     /// Kills everything in it and below, and removes it. Succeeds when there is none.
@@ -134,9 +134,9 @@ mod tests {
         }
         group.join().unwrap();
         assert_eq!(read("signalbox/pod/main/cgroup.procs"), "0");
-        for (events, expected) in [("oom 1\noom_kill 0\n", false), ("oom 1\noom_kill 2\n", true)] {
+        for (events, expected) in [("", 0), ("oom 1\noom_kill 0\n", 0), ("oom 1\noom_kill 2\n", 2)] {
             fs::write(root.join("signalbox/pod/main/memory.events"), events).unwrap();
-            assert_eq!(group.ran_out_of_memory(), expected, "{events}");
+            assert_eq!(group.memory_kills(), expected, "{events}");
         }
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(group.limit(Limits { memory: Some(1), cpu: Some(1) }), ["memory.max", "cpu.max"]);

@@ -22,6 +22,22 @@ pub enum Error {
     /// The kernel was built without nftables, or its module cannot be loaded.
     #[error("use nftables: this kernel has no nf_tables (CONFIG_NF_TABLES)")]
     NoNfTables,
+    /// The kernel was built without sets that rules can ask, or their modules cannot be loaded.
+    #[error(
+        "make the ipset {name}: this kernel lacks {lacks}; load the modules (modprobe -a ip_set_hash_ipportip xt_set), or use --proxy-mode=nftables, which needs none"
+    )]
+    NoIpset {
+        /// The set.
+        name: String,
+        /// What is missing, as the kernel's configuration calls it.
+        lacks: &'static str,
+    },
+    /// The kernel was built without a family, or started without it.
+    #[error("use {family}: this kernel has none of it")]
+    NoFamily {
+        /// Which.
+        family: model::Family,
+    },
     /// The kernel answered a request with an error.
     #[error("{what}: {}{}", io::Error::from_raw_os_error(*errno), if text.is_empty() { String::new() } else { format!(" ({text})") })]
     Refused {
@@ -46,6 +62,12 @@ pub enum Error {
     Malformed {
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// Somebody else holds a lock.
+    #[error("get {what}: somebody else holds it")]
+    Busy {
+        /// The lock.
+        what: String,
     },
     /// A program of the host failed.
     #[error("run {program}: {reason}")]
@@ -78,6 +100,9 @@ impl Error {
             | Self::Lost
             | Self::Interrupted { .. }
             | Self::Malformed { .. }
+            | Self::Busy { .. }
+            | Self::NoIpset { .. }
+            | Self::NoFamily { .. }
             | Self::Program { .. } => None,
         }
     }

@@ -70,7 +70,11 @@ impl Ipset {
             put_u32(out, MOST_ELEMENTS | NETWORK_ORDER, 1 << 20);
             close(out, data);
         });
-        self.socket.request(request, &format!("make the ipset {name}"))
+        let made = self.socket.request(request, &format!("make the ipset {name}"));
+        made.map_err(|error| match error.errno().and_then(lacking) {
+            Some(lacks) => Error::NoIpset { name: name.to_owned(), lacks },
+            None => error,
+        })
     }
 
     /// Removes a set, if it is there.
@@ -136,6 +140,18 @@ impl Ipset {
     }
 }
 
+/// What a kernel lacks that answers a request for a new set like this.
+fn lacking(errno: i32) -> Option<&'static str> {
+    /// `IPSET_ERR_FIND_TYPE`.
+    const NO_TYPE: i32 = 4098;
+    match errno {
+        // Nobody listens to this part of netfilter.
+        libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT => Some("CONFIG_IP_SET"),
+        NO_TYPE => Some("CONFIG_IP_SET_HASH_IPPORTIP"),
+        _ => None,
+    }
+}
+
 fn header() -> [u8; 4] {
     [libc::AF_INET as u8, 0, 0, 0]
 }
@@ -196,6 +212,33 @@ fn element(data: &[u8]) -> Option<Element> {
 mod tests {
     use super::*;
     use crate::testing::in_new_network_namespace;
+
+    #[test]
+    fn a_kernel_that_lacks_sets_is_named_with_the_remedy() {
+        let say = |errno| {
+            lacking(errno)
+                .map(|lacks| Error::NoIpset { name: "KUBE-LOOP-BACK".to_owned(), lacks }.to_string())
+        };
+        for (errno, part) in [(libc::EINVAL, "CONFIG_IP_SET;"), (4098, "CONFIG_IP_SET_HASH_IPPORTIP;")] {
+            let said = say(errno).unwrap();
+            assert!(said.contains(part) && said.contains("modprobe") && said.contains("nftables"), "{said}");
+        }
+        assert_eq!(say(libc::ENOMEM), None);
+        in_new_network_namespace(|| {
+            let mut ipset = Ipset::open().unwrap();
+            let error = ipset.socket.request(
+                request(CREATE, "test").attributes(|out| {
+                    put_str(out, TYPE, "hash:nothing");
+                    put(out, REVISION, &[0]);
+                    put(out, FAMILY, &[2]);
+                    let data = open(out, DATA);
+                    close(out, data);
+                }),
+                "make it",
+            );
+            assert_eq!(error.unwrap_err().errno().and_then(lacking), Some("CONFIG_IP_SET_HASH_IPPORTIP"));
+        });
+    }
 
     #[test]
     fn elements_come_back() {

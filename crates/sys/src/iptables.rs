@@ -1,19 +1,31 @@
 //! The host's iptables programs: both flavours, each with tables of its own in the kernel.
 
+mod fake;
+mod host;
+mod lock;
+mod refusal;
+mod state;
+
 use std::io::Write;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use model::Family;
 
 use crate::Error;
-use crate::ipset::{Element, Ipset};
+use crate::ipset::Element;
+use crate::process::die_with_parent;
+
+pub use fake::{FakeXtables, Fault, Naming};
+pub use host::{Host, Write as OwnWrite};
+pub use refusal::RefusedLine;
+use refusal::refused_lines;
+pub use state::{State, Tables};
 
 /// Where the programs are, when `PATH` does not say.
 const USUAL_PLACES: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
-/// How many seconds to wait for the lock that all users of the legacy flavour share.
-const LOCK: &str = "5";
+/// How many seconds to wait for the lock that all users of the legacy flavour share, where that holds up nobody.
+const PATIENCE: u32 = 5;
 
 /// One flavour of iptables for one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,16 +34,42 @@ pub struct Iptables {
     restore: PathBuf,
 }
 
-/// Stands for a state of the tables of one flavour.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fingerprint(Vec<u32>);
+/// Why a text was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// Something in it was refused. The table where that stands is as it was; tables before it are changed.
+    #[error("{error}")]
+    Refused {
+        /// Which lines. None: it is not known where. That of a `COMMIT`: anywhere in its table.
+        lines: Vec<RefusedLine>,
+        /// What was said.
+        error: Error,
+    },
+    /// Something else failed; each table may or may not be changed.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl From<RestoreError> for Error {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Refused { error, .. } | RestoreError::Failed(error) => error,
+        }
+    }
+}
 
 /// What a back end needs of iptables and its sets, for one family.
 pub trait Xtables {
     /// Answers every table that exists, in the form of `iptables-save`.
     fn save(&mut self) -> Result<String, Error>;
-    /// Carries out a text in that form and leaves everything else as it is.
-    fn restore(&mut self, text: &str) -> Result<(), Error>;
+    /// Carries out a text in that form and leaves everything else as it is. Each table is changed as a whole or not.
+    fn restore(&mut self, text: &str) -> Result<(), RestoreError>;
+    /// Answers whether a transaction costs what it changes. The legacy flavour replaces a table as a whole each time.
+    fn changes_single_rules(&self) -> bool;
+    /// Answers how many entries the tables have, rules and ends of chains; `None`: that is not known without reading all.
+    fn entries(&mut self) -> Option<u32> {
+        None
+    }
     /// Answers the elements of a set; `None`: there is no such set.
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error>;
     /// Makes a set unless it is there.
@@ -40,55 +78,17 @@ pub trait Xtables {
     fn change_set(&mut self, set: &str, added: &[Element], removed: &[Element]) -> Result<(), Error>;
     /// Removes a set, if it is there.
     fn remove_set(&mut self, set: &str) -> Result<(), Error>;
-}
-
-/// The host's programs, and the kernel's sets.
-pub struct Host {
-    family: Family,
-    iptables: Iptables,
-    ipset: Ipset,
-}
-
-impl Host {
-    /// Takes the flavour of iptables that is in use here.
-    pub fn open(family: Family) -> Result<Self, Error> {
-        Ok(Self { family, iptables: Iptables::in_use(family)?, ipset: Ipset::open()? })
+    /// Answers whether rules can count with named counters (`-m nfacct`).
+    fn counts(&self) -> bool {
+        false
     }
-
-    /// Takes this one.
-    pub fn with(family: Family, iptables: Iptables) -> Result<Self, Error> {
-        Ok(Self { family, iptables, ipset: Ipset::open()? })
+    /// Answers the names of the counters that there are.
+    fn counters(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
     }
-
-    /// Answers the programs that it runs.
-    pub fn iptables(&self) -> &Iptables {
-        &self.iptables
-    }
-}
-
-impl Xtables for Host {
-    fn save(&mut self) -> Result<String, Error> {
-        self.iptables.save()
-    }
-
-    fn restore(&mut self, text: &str) -> Result<(), Error> {
-        self.iptables.restore(text)
-    }
-
-    fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, Error> {
-        self.ipset.elements(set)
-    }
-
-    fn make_set(&mut self, set: &str) -> Result<(), Error> {
-        self.ipset.make(set, self.family)
-    }
-
-    fn change_set(&mut self, set: &str, added: &[Element], removed: &[Element]) -> Result<(), Error> {
-        self.ipset.change(set, added, removed)
-    }
-
-    fn remove_set(&mut self, set: &str) -> Result<(), Error> {
-        self.ipset.remove(set)
+    /// Makes a counter unless it is there.
+    fn make_counter(&mut self, _name: &str) -> Result<(), Error> {
+        Ok(())
     }
 }
 
@@ -96,29 +96,41 @@ impl Iptables {
     /// Answers the flavour that others use already, as upstream's wrapper decides: the one in which kubelet left its mark, else
     /// the one with more rules, else the host's usual one.
     pub fn in_use(family: Family) -> Result<Self, Error> {
-        let installed = Self::installed(family);
-        let weight = |flavour: &Self| {
-            let saved = flavour.save().unwrap_or_default();
+        let weight = |saved: &str| {
             let has = |name: &str| saved.contains(&format!(":{name} "));
             let is_marked = has("KUBE-IPTABLES-HINT") || has("KUBE-KUBELET-CANARY");
             (is_marked, saved.lines().filter(|line| line.starts_with("-A ")).count())
         };
-        let weights: Vec<_> = installed.iter().map(weight).collect();
-        let most = weights.iter().max().copied().unwrap_or_default();
-        let mut best = { installed.into_iter().zip(weights) }.filter(|(_, weight)| *weight == most);
-        match (best.next(), best.next()) {
-            (Some((only, _)), None) => Ok(only),
-            (Some((first, _)), Some(_)) => Ok(Self::flavour(family, "").unwrap_or(first)),
-            (None, _) => {
-                let base = base(family);
-                Err(Error::Program {
-                    program: format!("{base}-restore"),
-                    reason: format!(
-                        "there is neither {base}-nft-restore nor {base}-legacy-restore nor {base}-restore with its {base}-save in PATH; \
-                         install the distribution's package iptables, or use --proxy-mode=nftables, which needs none"
-                    ),
-                })
+        let (mut working, mut failure) = (Vec::new(), None);
+        for flavour in Self::installed(family) {
+            match flavour.save() {
+                Ok(saved) => working.push((weight(&saved), flavour)),
+                Err(error) => failure = Some(error),
             }
+        }
+        let most = working.iter().map(|(weight, _)| *weight).max().unwrap_or_default();
+        let mut best = working.into_iter().filter(|(weight, _)| *weight == most).map(|(_, flavour)| flavour);
+        match (best.next(), best.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(first), Some(_)) => Ok(Self::flavour(family, "").unwrap_or(first)),
+            (None, _) => Err(Self::useless(family, failure)),
+        }
+    }
+
+    /// No flavour can be used: none is there, or none works.
+    fn useless(family: Family, failure: Option<Error>) -> Error {
+        const INSTEAD: &str = "or use --proxy-mode=nftables, which needs none";
+        let base = base(family);
+        if let Some(Error::Program { program, reason }) = failure {
+            let reason = format!("{reason}; repair the distribution's package iptables, {INSTEAD}");
+            return Error::Program { program, reason };
+        }
+        Error::Program {
+            program: format!("{base}-restore"),
+            reason: format!(
+                "there is neither {base}-nft-restore nor {base}-legacy-restore nor {base}-restore with its {base}-save in PATH; \
+                 install the distribution's package iptables, {INSTEAD}"
+            ),
         }
     }
 
@@ -136,40 +148,74 @@ impl Iptables {
 
     /// Answers every table that exists, in the form of `iptables-save`.
     pub fn save(&self) -> Result<String, Error> {
-        let output = Command::new(&self.save).stdin(Stdio::null()).output();
+        self.run_save(&[])
+    }
+
+    /// Answers one table in that form, with what each rule counted.
+    pub fn save_counted(&self, table: &str) -> Result<String, Error> {
+        self.run_save(&["-c", "-t", table])
+    }
+
+    fn run_save(&self, words: &[&str]) -> Result<String, Error> {
+        let output = Command::new(&self.save).args(words).stdin(Stdio::null()).output();
         let output = output.map_err(|error| self.failed(&self.save, error.to_string()))?;
         if !output.status.success() {
-            return Err(self.failed(&self.save, said(&output.stderr)));
+            return Err(self.failed(&self.save, said(&output)));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Carries out a text in that form and leaves everything else as it is. Each table is changed as a whole or not.
-    pub fn restore(&self, text: &str) -> Result<(), Error> {
+    pub fn restore(&self, text: &str) -> Result<(), RestoreError> {
+        self.restore_telling(text, PATIENCE, |_| {})
+    }
+
+    /// Answers whether the programs and the kernel know what a rule asks for; nothing is changed, and so nobody's lock is
+    /// waited for.
+    fn knows(&self, matches: &str) -> bool {
+        let text = format!("*filter\n-A FORWARD {matches}\nCOMMIT\n");
+        let mut command = Command::new(&self.restore);
+        command.args(["--test", "--noflush", "-w", "1"]).env("XTABLES_LOCKFILE", "/dev/null");
+        self.run_restore(command, &text, |_| {}).is_ok()
+    }
+
+    /// Waits no longer than so many seconds for the lock. Tells the number of the process before it can change anything.
+    fn restore_telling(&self, text: &str, patience: u32, tell: impl FnOnce(u32)) -> Result<(), RestoreError> {
+        let mut command = Command::new(&self.restore);
+        command.args(["--noflush", "-w", &patience.to_string()]);
+        self.run_restore(command, text, tell)
+    }
+
+    fn run_restore(
+        &self,
+        mut command: Command,
+        text: &str,
+        tell: impl FnOnce(u32),
+    ) -> Result<(), RestoreError> {
         let failed = |reason: String| self.failed(&self.restore, reason);
-        let mut child = Command::new(&self.restore)
-            .args(["--noflush", "-w", LOCK])
+        // What a killed process had begun must not be carried out when the next one has looked already.
+        die_with_parent(&mut command);
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
+        tell(child.id());
         let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
         let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
-            return Err(failed(said(&output.stderr)));
+            let error = match String::from_utf8_lossy(&output.stderr).contains("xtables lock") {
+                true => lock::busy(),
+                false => failed(said(&output)),
+            };
+            let lines = refused_lines(output.status.code(), &String::from_utf8_lossy(&output.stderr));
+            return Err(match lines {
+                Some(lines) => RestoreError::Refused { lines, error },
+                None => RestoreError::Failed(error),
+            });
         }
-        written.map_err(|error| failed(error.to_string()))
-    }
-
-    /// Answers what is another when somebody changed tables; that is cheap to ask.
-    pub fn fingerprint(&self) -> Result<Fingerprint, Error> {
-        if !self.is_legacy() {
-            let generation = crate::nftables::NftSocket::open()?.generation()?;
-            return Ok(Fingerprint(vec![generation]));
-        }
-        let sizes = ["nat", "filter"].map(|table| size(self.family(), table));
-        Ok(Fingerprint(sizes.into_iter().collect::<Result<Vec<_>, _>>()?.concat()))
+        written.map_err(|error| failed(error.to_string()).into())
     }
 
     /// Answers the family.
@@ -177,7 +223,8 @@ impl Iptables {
         if self.is_v6() { Family::V6 } else { Family::V4 }
     }
 
-    fn is_legacy(&self) -> bool {
+    /// Answers whether its tables are those of the legacy flavour.
+    pub fn is_legacy(&self) -> bool {
         let name = self.restore.display().to_string();
         if name.contains("-nft-") || name.contains("-legacy-") {
             return name.contains("-legacy-");
@@ -188,10 +235,9 @@ impl Iptables {
 
     /// Answers whether both have the same tables in the kernel.
     pub fn is_same(&self, other: &Self) -> bool {
-        let real =
-            |flavour: &Self| flavour.restore.canonicalize().unwrap_or_else(|_| flavour.restore.clone());
-        // Both names of a flavour are links to one program, which decides by the name it is called with.
-        self.restore == other.restore || (real(self) == real(other) && self.is_v6() == other.is_v6())
+        // By what they say: a host may wrap its usual one in a script.
+        self.restore == other.restore
+            || (self.is_v6() == other.is_v6() && self.is_legacy() == other.is_legacy())
     }
 
     fn is_v6(&self) -> bool {
@@ -208,36 +254,6 @@ impl Iptables {
     }
 }
 
-/// How many entries a table of the legacy flavour has, and their size.
-fn size(family: Family, table: &str) -> Result<Vec<u32>, Error> {
-    /// `IPT_SO_GET_INFO`.
-    const GET_INFO: i32 = 64;
-    let (domain, level) = match family {
-        Family::V4 => (libc::AF_INET, libc::IPPROTO_IP),
-        Family::V6 => (libc::AF_INET6, libc::IPPROTO_IPV6),
-    };
-    // `struct ipt_getinfo`: a name of 32 bytes and thirteen numbers.
-    let mut info = [0_u32; 21];
-    for (word, bytes) in info.iter_mut().zip(table.as_bytes().chunks(4)) {
-        let mut four = [0; 4];
-        four[..bytes.len()].copy_from_slice(bytes);
-        *word = u32::from_ne_bytes(four);
-    }
-    // SAFETY: plain system call, the result is checked before use.
-    let raw = unsafe { libc::socket(domain, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) };
-    if raw < 0 {
-        return Err(Error::last("open a raw socket"));
-    }
-    // SAFETY: `raw` is a descriptor that was just opened and that nobody else owns.
-    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
-    let mut length = std::mem::size_of_val(&info) as libc::socklen_t;
-    // SAFETY: pointer and length describe `info`, which outlives the call.
-    let done = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), level, GET_INFO, info.as_mut_ptr().cast(), &raw mut length)
-    };
-    if done < 0 { Err(Error::last("ask for the size of a table")) } else { Ok(info[19..].to_vec()) }
-}
-
 fn base(family: Family) -> &'static str {
     match family {
         Family::V4 => "iptables",
@@ -251,7 +267,9 @@ fn find(name: &str) -> Option<PathBuf> {
     places.map(|place| Path::new(place).join(name)).find(|program| program.is_file())
 }
 
-fn said(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// What a program said in one line, or how it ended when it said nothing.
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() { output.status.to_string() } else { text }
 }

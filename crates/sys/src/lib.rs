@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "system calls that no safe library offers")]
 #![allow(clippy::disallowed_methods, reason = "a shell: it may read the clock and the environment")]
 
+pub mod anywhere;
 pub mod cgroup;
 pub mod conntrack;
 pub mod datagram;
@@ -14,10 +15,12 @@ mod error;
 pub mod ipset;
 pub mod iptables;
 pub mod link;
+pub mod listener;
 pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod nfacct;
 pub mod nftables;
 pub mod process;
 pub mod sysctl;

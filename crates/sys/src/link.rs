@@ -17,7 +17,10 @@ const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
+const DEL_ROUTE: u16 = 25;
+const GET_ROUTE: u16 = 26;
 const NEW_NEIGHBOUR: u16 = 28;
+const LOCAL_TABLE: u8 = 255;
 /// `IFLA_*`.
 const LINK_ADDRESS: u16 = 1;
 const LINK_NAME: u16 = 3;
@@ -214,7 +217,6 @@ impl Links {
 
     /// Answers where every route of the main table leads, sorted.
     pub fn routes(&mut self) -> Result<Vec<IpNet>, Error> {
-        const GET_ROUTE: u16 = 26;
         const MAIN: u8 = 254;
         let mut found = Vec::new();
         let request = Message::new(GET_ROUTE, &[0; 12]);
@@ -246,7 +248,6 @@ impl Links {
     /// Adds a route.
     pub fn add_route(&mut self, to: IpNet, towards: Towards<'_>) -> Result<(), Error> {
         const MAIN: u8 = 254;
-        const LOCAL_TABLE: u8 = 255;
         const BY_ADMINISTRATOR: u8 = 4;
         const ON_LINK: u32 = 4;
         let (gateway, link) = match towards {
@@ -277,6 +278,45 @@ impl Links {
         self.socket.request_with(message, CREATE | EXCL, &format!("add a route to {to}"))
     }
 
+    /// Makes an address one of this machine, without giving it to a link: a local route, through loopback.
+    ///
+    /// `protocol` says whose it is. What this machine sends there has the source, unless it chose another.
+    pub fn add_local(&mut self, address: IpAddr, source: Option<IpAddr>, protocol: u8) -> Result<(), Error> {
+        const PREFERRED_SOURCE: u16 = 7;
+        let message = local_route(NEW_ROUTE, address, protocol)?;
+        let message = message.attributes(|out| {
+            if let Some(source) = source {
+                put(out, PREFERRED_SOURCE, &octets(source));
+            }
+        });
+        self.socket.request_with(message, CREATE | EXCL, &format!("add a local route to {address}"))
+    }
+
+    /// Takes such a route away.
+    pub fn delete_local(&mut self, address: IpAddr, protocol: u8) -> Result<(), Error> {
+        let message = local_route(DEL_ROUTE, address, protocol)?;
+        self.socket.request(message, &format!("delete the local route to {address}"))
+    }
+
+    /// Answers the addresses that this protocol made local, sorted.
+    pub fn locals(&mut self, protocol: u8) -> Result<Vec<IpAddr>, Error> {
+        let mut found = Vec::new();
+        let request = Message::new(GET_ROUTE, &[0; 12]);
+        self.socket.dump(request, "routes", &mut |message| {
+            let (Some(header), Some(body)) = (message.payload.first_chunk::<12>(), message.payload.get(12..))
+            else {
+                return Ok(());
+            };
+            if header[4] == LOCAL_TABLE && header[5] == protocol {
+                let to = attributes(body).find(|(kind, _)| *kind == 1);
+                found.extend(to.and_then(|(_, value)| read_address(value)));
+            }
+            Ok(())
+        })?;
+        found.sort();
+        Ok(found)
+    }
+
     /// Tells the hardware address of a neighbour, for ever.
     pub fn add_neighbour(&mut self, name: &str, address: IpAddr, hardware: [u8; 6]) -> Result<(), Error> {
         const PERMANENT: u16 = 0x80;
@@ -301,6 +341,30 @@ fn link_header(index: u32, up: bool) -> [u8; 16] {
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
     header[12..16].copy_from_slice(&flags.to_ne_bytes());
     header
+}
+
+fn local_route(kind: u16, address: IpAddr, protocol: u8) -> Result<Message, Error> {
+    const HOST: u8 = 254;
+    const LOCAL: u8 = 2;
+    let loopback = index("lo")?;
+    let header = [
+        family(address),
+        IpNet::from(address).prefix_len(),
+        0,
+        0,
+        LOCAL_TABLE,
+        protocol,
+        HOST,
+        LOCAL,
+        0,
+        0,
+        0,
+        0,
+    ];
+    Ok(Message::new(kind, &header).attributes(|out| {
+        put(out, 1, &octets(address));
+        put(out, 4, &loopback.to_ne_bytes());
+    }))
 }
 
 fn put_end(out: &mut Vec<u8>, end: End<'_>) {

@@ -85,6 +85,7 @@ const ENDPOINT: &[Field] = &[
     ("addresses", 1, Text),
     ("conditions", 2, Message(CONDITIONS)),
     ("hostname", 3, Text),
+    ("targetRef", 4, Message(OBJECT_REFERENCE)),
     ("deprecatedTopology", 5, Map),
     ("nodeName", 6, Text),
     ("zone", 7, Text),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use objects::{Event, Kind};
+use objects::{Event, Kind, naming};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -20,12 +20,17 @@ pub struct ApiConfig {
     pub kubeconfig: Option<PathBuf>,
     /// The server's URL or `host:port`; overrides that of the kubeconfig.
     pub master: Option<String>,
+    /// With a `master` and no kubeconfig: files of our certificate, its key, and the authority of the server's.
+    pub tls: Option<[PathBuf; 3]>,
     /// The name of the own Node.
     pub node_name: String,
     /// What to watch.
     pub kinds: Vec<Kind>,
     /// How long things may take.
     pub timing: Timing,
+    /// Who is told as well what names follow from. Then headless Services and those of other proxies are watched, too; the
+    /// sink gets none of them.
+    pub naming: Option<mpsc::Sender<naming::Event>>,
 }
 
 impl ApiConfig {
@@ -34,9 +39,11 @@ impl ApiConfig {
         Self {
             kubeconfig,
             master,
+            tls: None,
             node_name: node_name.to_owned(),
             kinds: Kind::ALL.to_vec(),
             timing: Timing::default(),
+            naming: None,
         }
     }
 }

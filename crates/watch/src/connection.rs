@@ -13,7 +13,9 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+};
 use tokio::time::timeout;
 use tower::{BoxError, ServiceBuilder};
 
@@ -251,6 +253,7 @@ async fn load(config: &ApiConfig) -> Result<kube::Config, Failure> {
     let master = master.map(parse_master).transpose()?;
     let mut loaded = match (&config.kubeconfig, &master) {
         (Some(path), _) => from_file(path, master.is_some()).await?,
+        (None, Some(master)) if config.tls.is_some() => with_files(master, config.tls.as_ref()).await?,
         (None, Some(master)) => kube::Config::new(master.clone()),
         (None, None) => kube::Config::incluster_env().map_err(|error| failed(&error))?,
     };
@@ -278,6 +281,37 @@ async fn from_file(path: &Path, master: bool) -> Result<kube::Config, Failure> {
         }
     }
     kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(named)
+}
+
+/// What a kubeconfig with these files would say.
+async fn with_files(master: &http::Uri, tls: Option<&[PathBuf; 3]>) -> Result<kube::Config, Failure> {
+    let text = |at: usize| tls.map(|files| files[at].display().to_string());
+    let name = "given".to_owned();
+    let cluster =
+        Cluster { server: Some(master.to_string()), certificate_authority: text(2), ..Cluster::default() };
+    let user = AuthInfo { client_certificate: text(0), client_key: text(1), ..AuthInfo::default() };
+    let context = Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() };
+    let kubeconfig = Kubeconfig {
+        clusters: vec![NamedCluster {
+            name: name.clone(),
+            cluster: Some(cluster),
+            ..NamedCluster::default()
+        }],
+        auth_infos: vec![NamedAuthInfo {
+            name: name.clone(),
+            auth_info: Some(user),
+            ..NamedAuthInfo::default()
+        }],
+        contexts: vec![NamedContext {
+            name: name.clone(),
+            context: Some(context),
+            ..NamedContext::default()
+        }],
+        current_context: Some(name),
+        ..Kubeconfig::default()
+    };
+    let failed = |error: kube::config::KubeconfigError| Failure::Configuration(error_text(&error));
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
 }
 
 fn client(config: &kube::Config, timing: &Timing) -> Result<kube::Client, BoxError> {

@@ -1,7 +1,7 @@
 //! The seam to the decoders of `objects`.
 
 use model::Problem;
-use objects::{Kind, Names, Object, ObjectKey};
+use objects::{Kind, Names, Object, ObjectKey, naming};
 use serde_json::Value;
 
 use crate::frame::Form;
@@ -20,6 +20,32 @@ impl Decoder {
             Form::Protobuf => objects::decode_protobuf(kind, object, &mut self.names),
         };
         decoded.map_err(|error| error.to_string())
+    }
+
+    /// Reads one object once, for the rules and for names.
+    pub(crate) fn decode_with_names(
+        &mut self,
+        kind: Kind,
+        form: Form,
+        object: &[u8],
+    ) -> Result<Decoded, String> {
+        let decoded = match form {
+            Form::Json => objects::decode_json_with_names(kind, object, &mut self.names),
+            Form::Protobuf => objects::decode_protobuf_with_names(kind, object, &mut self.names),
+        };
+        decoded.map_err(|error| error.to_string())
+    }
+}
+
+/// What an object is to the rules; and to names, where that was asked for.
+pub(crate) type Decoded = (Object, Option<naming::Object>);
+
+/// Answers whether the rules are to see an object: what kube-proxy's selectors let through, and has an address.
+pub(crate) fn concerns_rules(object: &Object) -> bool {
+    match object {
+        Object::Service(service) => !service.other_proxy && !service.cluster_ips.is_empty(),
+        Object::EndpointSlice(slice) => slice.service.is_some(),
+        Object::Node(_) | Object::ServiceCidr(_) => true,
     }
 }
 

@@ -35,6 +35,15 @@ impl Query {
         Self { path: path.into(), labels: labels.into(), fields, fields_are_optional: kind == Kind::Service }
     }
 
+    /// Answers the query of a kind without these selectors: names follow from what the rules need not see.
+    pub(crate) fn whole(kind: Kind, node_name: &str) -> Self {
+        let mut query = Self::of(kind, node_name);
+        if matches!(kind, Kind::Service | Kind::EndpointSlice) {
+            (query.labels, query.fields) = ("".into(), String::new());
+        }
+        query
+    }
+
     /// Answers the query of any collection.
     pub(crate) fn new(path: String, labels: String, fields: String) -> Self {
         Self { path: path.into(), labels: labels.into(), fields, fields_are_optional: false }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::Problem;
-use objects::{Event, Kind, ObjectKey};
+use objects::{Event, Kind, Object, ObjectKey, naming};
 use tokio::sync::mpsc;
 
 use crate::answer::{self, Meta, WatchFrame};
 use crate::api::ApiConfig;
 use crate::connection::Renewable;
-use crate::decode::{Decoder, problems_of};
+use crate::decode::{Decoder, concerns_rules, problems_of};
 use crate::failure::Failure;
 use crate::frame::Form;
 use crate::journal::Entry;
@@ -49,6 +49,7 @@ pub(crate) struct Reflector {
     listed: bool,
     backoff: Backoff,
     complaints: BTreeMap<ObjectKey, String>,
+    naming: Naming,
 }
 
 /// Whether the first list comes as the beginning of a watch.
@@ -75,6 +76,35 @@ impl From<Failure> for Stop {
     }
 }
 
+/// Who is told what names follow from.
+enum Naming {
+    Unwanted,
+    Wanted(mpsc::Sender<naming::Event>),
+    /// Nobody listens any more; the rules go on without.
+    Abandoned,
+}
+
+impl Naming {
+    fn of(kind: Kind, config: &ApiConfig) -> Self {
+        match (&config.naming, kind) {
+            (Some(sender), Kind::Service | Kind::EndpointSlice) => Self::Wanted(sender.clone()),
+            (Some(_) | None, Kind::Node | Kind::ServiceCidr) | (None, _) => Self::Unwanted,
+        }
+    }
+
+    fn sees_everything(&self) -> bool {
+        !matches!(self, Self::Unwanted)
+    }
+
+    async fn tell(&mut self, event: impl FnOnce() -> naming::Event) {
+        if let Self::Wanted(sender) = self
+            && sender.send(event()).await.is_err()
+        {
+            *self = Self::Abandoned;
+        }
+    }
+}
+
 type Ends = (Progress, mpsc::Sender<Event>, mpsc::UnboundedSender<Entry>);
 
 impl Reflector {
@@ -86,7 +116,12 @@ impl Reflector {
             journal,
             connection: Renewable::new(config.clone()),
             decoder: Decoder::default(),
-            query: Query::of(kind, &config.node_name),
+            query: if config.naming.is_some() {
+                Query::whole(kind, &config.node_name)
+            } else {
+                Query::of(kind, &config.node_name)
+            },
+            naming: Naming::of(kind, &config),
             revision: None,
             in_doubt: false,
             streaming: Streaming::Wanted,
@@ -146,7 +181,7 @@ impl Reflector {
                 return Err(Failure::Malformed(answer::Malformed("has no resourceVersion".into())).into());
             }
             if next.is_empty() {
-                self.send(Event::ListStarted(self.kind)).await?;
+                self.start_list().await?;
             }
             for item in &page.items {
                 self.apply_item(form, item).await?;
@@ -174,7 +209,13 @@ impl Reflector {
         self.apply(form, &meta, item).await
     }
 
+    async fn start_list(&mut self) -> Result<(), Stop> {
+        self.naming.tell(|| naming::Event::ListStarted(self.kind)).await;
+        self.send(Event::ListStarted(self.kind)).await
+    }
+
     async fn finish_list(&mut self, revision: String) -> Result<(), Stop> {
+        self.naming.tell(|| naming::Event::ListFinished(self.kind)).await;
         self.send(Event::ListFinished(self.kind)).await?;
         self.revision = Some(revision);
         self.in_doubt = false;
@@ -204,7 +245,7 @@ impl Reflector {
         let started = Instant::now();
         let mut stream = EventStream::new(form, body, (started + life + timing.watch_grace, &timing));
         if initial {
-            self.send(Event::ListStarted(self.kind)).await?;
+            self.start_list().await?;
         }
         let mut listing = initial;
         let mut frames = 0_u64;
@@ -253,6 +294,8 @@ impl Reflector {
             }
             WatchFrame::Deleted(meta) => {
                 let key = meta.key(self.kind);
+                let name = || naming::Key::new(&meta.namespace, &meta.name);
+                self.naming.tell(|| naming::Event::Deleted(self.kind, name())).await;
                 self.complaints.remove(&key);
                 self.send(Event::Deleted(key)).await?;
                 self.progress.delivered(self.kind);
@@ -300,15 +343,31 @@ impl Reflector {
     }
 
     async fn apply(&mut self, form: Form, meta: &Meta, object: &Bytes) -> Result<(), Stop> {
-        match self.decoder.decode(self.kind, form, object) {
-            Ok(object) => {
-                self.report_problems(meta, problems_of(&object));
-                self.send(Event::Applied(object)).await?;
+        let decoded = match &self.naming {
+            Naming::Unwanted => self.decoder.decode(self.kind, form, object).map(|object| (object, None)),
+            Naming::Wanted(_) | Naming::Abandoned => self.decoder.decode_with_names(self.kind, form, object),
+        };
+        match decoded {
+            Ok((object, named)) => {
+                if let Some(named) = named {
+                    self.naming.tell(|| naming::Event::Applied(named)).await;
+                }
+                self.deliver(meta, object).await?;
                 self.progress.delivered(self.kind);
             }
             Err(error) => self.complain(meta.key(self.kind), error),
         }
         Ok(())
+    }
+
+    /// Hands an object on. One that the rules are not to see is gone for them, where the server does not select for us.
+    async fn deliver(&mut self, meta: &Meta, object: Object) -> Result<(), Stop> {
+        if self.naming.sees_everything() && !concerns_rules(&object) {
+            self.complaints.remove(&meta.key(self.kind));
+            return self.send(Event::Deleted(meta.key(self.kind))).await;
+        }
+        self.report_problems(meta, problems_of(&object));
+        self.send(Event::Applied(object)).await
     }
 
     /// Reports what was left out of an object, once for each set of mistakes.

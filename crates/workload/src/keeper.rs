@@ -83,6 +83,10 @@ pub fn keep(path: &Path) -> Result<(), String> {
     // A volume may come to lie over the path.
     let held = Held::open(path).map_err(|error| error.to_string())?;
     let folder = &held.path();
+    let group = Group::named(&launch.group);
+    // The group is that of earlier runs, too.
+    let memory_kills = || group.as_ref().map_or(0, Group::memory_kills);
+    let kills_before = memory_kills();
     let begun = begin(&launch, (path, folder));
     let (mut child, pumps, terminal) = match begun {
         Ok(begun) => begun,
@@ -108,8 +112,7 @@ pub fn keep(path: &Path) -> Result<(), String> {
     let status = child.wait().map_err(|error| error.to_string())?;
     end_family();
     await_pumps(pumps);
-    let group = Group::named(&launch.group);
-    let starved = group.as_ref().is_some_and(Group::ran_out_of_memory);
+    let starved = memory_kills() > kills_before;
     let mut exit = exit(status, starved);
     exit.message = last_words(folder, launch.explains_by_log && exit.code != 0);
     write(&folder.join("exit.json"), &exit).map_err(|error| error.to_string())

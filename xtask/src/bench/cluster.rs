@@ -1,12 +1,14 @@
-//! A large cluster in memory.
+//! A large cluster in memory, and a node agent that follows it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use desired::{DetectLocal, NodePortAddresses, Options};
+use anyhow::{Result, anyhow};
+use backend::{Backend, Driver};
+use desired::{Desired, DetectLocal, NodePortAddresses, Options};
 use model::{Affinity, Family, Protocol, ServiceKey, TrafficPolicy};
 use objects::{
-    Conditions, EndpointRecord, EndpointSlice, Event, Kind, Name, Node, Object, Service, ServicePort,
-    ServiceType, SlicePort,
+    Conditions, EndpointRecord, EndpointSlice, Event, Kind, Name, Node, Object, Objects, Service,
+    ServicePort, ServiceType, SlicePort, Touched,
 };
 
 use super::Size;
@@ -136,4 +138,42 @@ impl Cluster {
 /// In 10.128.0.0/9.
 fn pod(number: u32) -> IpAddr {
     Ipv4Addr::from_bits(0x0a80_0000 | (number % (1 << 23))).into()
+}
+
+/// A node agent without its shell.
+pub(super) struct Agent<B: Backend> {
+    objects: Objects,
+    desired: Desired,
+    pub(super) driver: Driver<B>,
+}
+
+impl<B: Backend> Agent<B> {
+    pub(super) fn new(backend: B, options: Options) -> Self {
+        Self { objects: Objects::default(), desired: Desired::new(options), driver: Driver::new(backend) }
+    }
+
+    pub(super) fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Touched {
+        let mut touched = Touched::default();
+        for event in events {
+            touched.merge(self.objects.apply(event));
+        }
+        touched
+    }
+
+    pub(super) fn decide(&mut self, touched: &Touched) {
+        let changes = self.desired.changed(&self.objects, touched);
+        if changes.node {
+            self.driver.set_node(&self.desired.node_view(&self.objects, Family::V4));
+        }
+        for key in &changes.services {
+            let view = self.desired.service_view(&self.objects, key, Family::V4);
+            self.driver.set_service(key, view.as_ref());
+        }
+    }
+
+    pub(super) fn sync(&mut self) -> Result<()> {
+        let synced = self.driver.sync().map_err(|error| anyhow!("failed to {error}"))?;
+        anyhow::ensure!(synced.refused.is_empty(), "the kernel refused {:?}", synced.refused);
+        Ok(())
+    }
 }

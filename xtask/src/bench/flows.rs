@@ -136,7 +136,7 @@ fn end_stale(
 /// How long one change takes, alone and while another thread looks through the table again and again.
 fn changes(check: &desired::FlowCheck) -> Result<(f64, f64)> {
     let size = Size { services: 1000, endpoints: ENDPOINTS, changes: 200 };
-    let mut agent = super::sync::Agent::started(size)?;
+    let mut agent = super::cluster::Agent::started(size)?;
     let quiet = agent.change_times(size, 1)?;
     let stop = AtomicBool::new(false);
     let (mut quiet, mut busy) = std::thread::scope(|scope| {

@@ -8,6 +8,7 @@ mod controller;
 mod dns;
 mod figures;
 mod flows;
+mod iptables;
 mod path;
 mod recorder;
 mod store;
@@ -36,6 +37,8 @@ pub(crate) enum Bench {
     Dns(dns::Size),
     /// `signalbox up`: until there is a cluster, until a Service balances, until a deleted pod is replaced
     Up(up::Rounds),
+    /// iptables mode, both flavours: writing Services, and connections against nftables mode
+    Iptables(iptables::Rules),
     /// Connections and requests through a ClusterIP against straight to the pod
     Path(Size),
 }
@@ -74,6 +77,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Store(objects) => store::run(objects),
         Bench::Controller(size) => controller::run(*size),
         Bench::Dns(names) => dns::run(names),
+        Bench::Iptables(rules) => iptables::run(rules),
         Bench::Path(size) => path::run(*size),
         Bench::Up(rounds) => up::run(*rounds),
     }

@@ -7,40 +7,34 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use backend::Driver;
+use backend::Backend;
 use backend_nftables::NftablesBackend;
-use desired::Desired;
+use desired::Options;
 use model::{Family, ServiceKey};
-use objects::{EndpointSlice, Event, Object, Objects, Touched};
+use objects::{EndpointSlice, Event, Object};
 use sys::nftables::NftSocket;
 use testkit::world::{OneNode, one_node};
 
 use super::Size;
-use super::cluster::{Cluster, options};
+use super::cluster::{Agent, Cluster, options};
 use super::figures::median;
 use crate::sweep::Sweep;
 
 /// How long each measurement takes.
 const SLICE: Duration = Duration::from_millis(500);
 /// How often straight and through are measured in turn.
-const ROUNDS: usize = 9;
+pub(super) const ROUNDS: usize = 9;
 /// Clients at a time.
 const CLIENTS: usize = 2;
 
 const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 1, 11));
-/// The first Service of the cluster, whose only endpoint is made the pod.
-const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 80);
-const CONNECTIONS: u16 = 8080;
+pub(super) const CONNECTIONS: u16 = 8080;
 const REQUESTS: u16 = 8081;
 
 /// Runs the benchmark.
 pub(super) fn run(size: Size) -> Result<()> {
     let sweep = Sweep::begin("bench", false)?;
-    let mut node = one_node(&format!("{}-", sweep.run())).map_err(|error| anyhow!("failed to {error}"))?;
-    for (name, address) in [("client", [10, 244, 1, 10].into()), ("pod", POD)] {
-        node.add_pod(name, &[address]).map_err(|error| anyhow!("failed to {error}"))?;
-    }
-    serve(&node)?;
+    let node = node(&format!("{}-", sweep.run()))?;
     println!(
         "{} Services x {} endpoints, one node, {CLIENTS} clients, medians of {ROUNDS}",
         size.services, size.endpoints
@@ -50,31 +44,57 @@ pub(super) fn run(size: Size) -> Result<()> {
     for (name, port, measure) in
         [("requests on open connections", REQUESTS, ask), ("new connections", CONNECTIONS, connect)]
     {
-        program(&node, size, port)?;
-        compare(&node, (name, port), measure)?;
+        program(&node, size, port, (nftables, options()))?;
+        compare(&node, (service(size), name, port), measure)?;
     }
     Ok(())
 }
 
-/// Sets the rules of a whole cluster on the node; the first Service leads to this port of the pod.
-fn program(node: &OneNode, size: Size, port: u16) -> Result<()> {
-    let write = || {
-        let nft = NftSocket::open().map_err(|error| anyhow!("failed to {error}"))?;
-        let (mut objects, mut desired) = (Objects::default(), Desired::new(options()));
-        let mut driver = Driver::new(NftablesBackend::new(Family::V4, nft));
-        let mut touched = Touched::default();
-        let first = ServiceKey::new("load", "s0");
-        for event in Cluster::new(size).events().map(|event| to_pod(event, &first, port)) {
-            touched.merge(objects.apply(event));
-        }
-        let changes = desired.changed(&objects, &touched);
-        driver.set_node(&desired.node_view(&objects, Family::V4));
-        for key in &changes.services {
-            driver.set_service(key, desired.service_view(&objects, key, Family::V4).as_ref());
-        }
-        driver.sync().map_err(|error| anyhow!("failed to {error}")).map(drop)
+/// Builds a node with two pods: a client, and one that serves.
+pub(super) fn node(prefix: &str) -> Result<OneNode> {
+    let mut node = one_node(prefix).map_err(|error| anyhow!("failed to {error}"))?;
+    for (name, address) in [("client", [10, 244, 1, 10].into()), ("pod", POD)] {
+        node.add_pod(name, &[address]).map_err(|error| anyhow!("failed to {error}"))?;
+    }
+    serve(&node)?;
+    Ok(node)
+}
+
+pub(super) fn nftables() -> Result<NftablesBackend<NftSocket>> {
+    let nft = NftSocket::open().map_err(|error| anyhow!("failed to {error}"))?;
+    Ok(NftablesBackend::new(Family::V4, nft))
+}
+
+/// The Service whose only endpoint is made the pod. A tree of chains is searched from its beginning, so it is no early one.
+fn middle(size: Size) -> u32 {
+    size.services / 2
+}
+
+fn service(size: Size) -> SocketAddr {
+    SocketAddr::new(Cluster::new(size).cluster_ip(middle(size)), 80)
+}
+
+/// Sets the rules of a whole cluster on the node; one Service leads to this port of the pod.
+pub(super) fn program<B: Backend>(
+    node: &OneNode,
+    size: Size,
+    port: u16,
+    (backend, options): (impl FnOnce() -> Result<B> + Send, Options),
+) -> Result<()> {
+    let write = move || {
+        let mut agent = Agent::new(backend()?, options);
+        let key = ServiceKey::new("load", &format!("s{}", middle(size)));
+        let touched = agent.apply(Cluster::new(size).events().map(|event| to_pod(event, &key, port)));
+        agent.decide(&touched);
+        agent.sync()
     };
     node.world().namespace("node").run(write).map_err(|error| anyhow!("failed to {error}"))?
+}
+
+/// How many new connections a second the client makes, straight to the pod and through the Service.
+pub(super) fn new_connections(node: &OneNode, size: Size) -> Result<(f64, f64)> {
+    let straight = per_second(node, SocketAddr::new(POD, CONNECTIONS), connections)?;
+    Ok((straight, per_second(node, service(size), connections)?))
 }
 
 fn to_pod(event: Event, service: &ServiceKey, port: u16) -> Event {
@@ -125,18 +145,18 @@ fn serve(node: &OneNode) -> Result<()> {
     Ok(())
 }
 
-fn compare(node: &OneNode, (name, port): (&str, u16), measure: fn(SocketAddr) -> Result<u64>) -> Result<()> {
+fn compare(
+    node: &OneNode,
+    (service, name, port): (SocketAddr, &str, u16),
+    measure: fn(SocketAddr) -> Result<u64>,
+) -> Result<()> {
     let straight_to = SocketAddr::new(POD, port);
-    let per_second = |to| {
-        let counted = node.world().namespace("client").run(move || measure(to));
-        let count = counted.map_err(|error| anyhow!("failed to {error}"))??;
-        Ok::<f64, anyhow::Error>(count as f64 / SLICE.as_secs_f64())
-    };
+    let per_second = |to| per_second(node, to, measure);
     per_second(straight_to)?;
-    per_second(SERVICE)?;
+    per_second(service)?;
     let (mut straight, mut through, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let (a, b) = (per_second(straight_to)?, per_second(SERVICE)?);
+        let (a, b) = (per_second(straight_to)?, per_second(service)?);
         straight.push(a);
         through.push(b);
         ratios.push(b / a);
@@ -148,6 +168,12 @@ fn compare(node: &OneNode, (name, port): (&str, u16), measure: fn(SocketAddr) ->
         median(&mut ratios)
     );
     Ok(())
+}
+
+fn per_second(node: &OneNode, to: SocketAddr, measure: fn(SocketAddr) -> Result<u64>) -> Result<f64> {
+    let counted = node.world().namespace("client").run(move || measure(to));
+    let count = counted.map_err(|error| anyhow!("failed to {error}"))??;
+    Ok(count as f64 / SLICE.as_secs_f64())
 }
 
 fn connections(to: SocketAddr) -> Result<u64> {

@@ -3,16 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use backend::Driver;
 use backend_nftables::NftablesBackend;
-use desired::Desired;
 use model::Family;
-use objects::{Event, Objects, Touched};
 use sys::nftables::{Batch, NftSocket, Nftables};
 use sys::testing::in_new_network_namespace;
 
 use super::Size;
-use super::cluster::{Cluster, options};
+use super::cluster::{Agent, Cluster, options};
 use super::figures::{ms, percentile, resident};
 use super::recorder::Recorder;
 
@@ -38,53 +35,14 @@ pub(super) fn run(size: Size) -> Result<()> {
     Ok(())
 }
 
-fn in_namespace<T: Send>(function: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(super) fn in_namespace<T: Send>(function: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     in_new_network_namespace(function).context("this process may not make network namespaces")?
 }
 
-/// A node agent without its shell.
-pub(super) struct Agent<N: Nftables> {
-    objects: Objects,
-    desired: Desired,
-    driver: Driver<NftablesBackend<N>>,
-}
-
-impl<N: Nftables> Agent<N> {
-    fn new(nft: N) -> Self {
-        let driver = Driver::new(NftablesBackend::new(Family::V4, nft));
-        Self { objects: Objects::default(), desired: Desired::new(options()), driver }
-    }
-
-    fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Touched {
-        let mut touched = Touched::default();
-        for event in events {
-            touched.merge(self.objects.apply(event));
-        }
-        touched
-    }
-
-    fn decide(&mut self, touched: &Touched) {
-        let changes = self.desired.changed(&self.objects, touched);
-        if changes.node {
-            self.driver.set_node(&self.desired.node_view(&self.objects, Family::V4));
-        }
-        for key in &changes.services {
-            let view = self.desired.service_view(&self.objects, key, Family::V4);
-            self.driver.set_service(key, view.as_ref());
-        }
-    }
-
-    fn sync(&mut self) -> Result<()> {
-        let synced = self.driver.sync().map_err(|error| anyhow!("failed to {error}"))?;
-        anyhow::ensure!(synced.refused.is_empty(), "the kernel refused {:?}", synced.refused);
-        Ok(())
-    }
-}
-
-impl Agent<NftSocket> {
+impl Agent<Nft<NftSocket>> {
     /// Writes to the kernel of the calling thread's network namespace, and has written a cluster.
     pub(super) fn started(size: Size) -> Result<Self> {
-        let mut agent = Self::new(kernel()?);
+        let mut agent = writing_to(kernel()?);
         let touched = agent.apply(Cluster::new(size).events());
         agent.decide(&touched);
         agent.sync()?;
@@ -108,6 +66,12 @@ impl Agent<NftSocket> {
     }
 }
 
+type Nft<N> = NftablesBackend<N>;
+
+fn writing_to<N: Nftables>(nft: N) -> Agent<Nft<N>> {
+    Agent::new(NftablesBackend::new(Family::V4, nft), options())
+}
+
 fn kernel() -> Result<NftSocket> {
     NftSocket::open().map_err(|error| anyhow!("failed to {error}"))
 }
@@ -115,7 +79,7 @@ fn kernel() -> Result<NftSocket> {
 /// Resident memory of this process with nothing but the agent in it.
 fn memory(size: Size) -> Result<()> {
     let (before, _) = resident("self");
-    let mut agent = Agent::new(kernel()?);
+    let mut agent = writing_to(kernel()?);
     let touched = agent.apply(Cluster::new(size).events());
     let (objects, _) = resident("self");
     agent.decide(&touched);
@@ -143,7 +107,7 @@ struct FullSync {
 }
 
 fn full_sync(size: Size) -> Result<FullSync> {
-    let mut agent = Agent::new(kernel()?);
+    let mut agent = writing_to(kernel()?);
     let touched = agent.apply(Cluster::new(size).events());
     let begin = Instant::now();
     agent.decide(&touched);
@@ -155,7 +119,7 @@ fn full_sync(size: Size) -> Result<FullSync> {
     // The same once more, with the batches kept, and then only the batches.
     let batches = in_namespace(|| {
         let recorder = Recorder::open().map_err(|error| anyhow!("failed to {error}"))?;
-        let mut agent = Agent::new(recorder);
+        let mut agent = writing_to(recorder);
         let touched = agent.apply(Cluster::new(size).events());
         agent.decide(&touched);
         agent.driver.backend_mut().kernel_mut().nft_mut().keep = true;
@@ -208,7 +172,7 @@ fn single_changes(size: Size) -> Result<Times> {
     let cluster = Cluster::new(size);
     let mut recorder = Recorder::open().map_err(|error| anyhow!("failed to {error}"))?;
     recorder.keep = true;
-    let mut agent = Agent::new(recorder);
+    let mut agent = writing_to(recorder);
     let touched = agent.apply(cluster.events());
     agent.decide(&touched);
     agent.sync()?;
@@ -241,7 +205,7 @@ fn single_changes(size: Size) -> Result<Times> {
     Ok(Times { changes, floors })
 }
 
-impl Agent<Recorder> {
+impl Agent<Nft<Recorder>> {
     fn take_batches(&mut self) -> Vec<Batch> {
         std::mem::take(&mut self.driver.backend_mut().kernel_mut().nft_mut().batches)
     }

@@ -323,8 +323,13 @@ impl Lab {
         self.on_nodes(&NODES.map(str::to_owned), FLUSH_FLOWS).map(drop)
     }
 
-    /// Runs a script on nodes, as somebody else would, and fails where it fails.
+    /// Runs a script on nodes, as somebody else would, and fails where it fails. A firewall is of the flavour that is tested, as
+    /// it is on a machine with one of them.
     pub(super) fn host(&self, nodes: &[String], text: &str) -> Result<()> {
+        let text = match self.setup.mode.as_str() {
+            "iptables" => text.replace("iptables-legacy ", "iptables "),
+            _ => text.to_owned(),
+        };
         for (node, output) in self.on_nodes(nodes, &format!("set -e\n{text}"))? {
             if !output.status.success() {
                 bail!("on {node}: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -337,6 +342,7 @@ impl Lab {
         let mut running = Vec::new();
         for node in nodes {
             let mut command = script(&self.tool.netns(node), text);
+            command.env("PATH", &self.setup.path);
             command.env("XTABLES_LOCKFILE", self.setup.folder.join(format!("xtables-{node}.lock")));
             let child =
                 command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("running sh")?;

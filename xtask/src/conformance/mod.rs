@@ -137,16 +137,29 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Answers whether the programs of one flavour of iptables are installed.
+pub(crate) fn has_flavour(flavour: &str) -> bool {
+    flavour_programs(flavour).iter().all(|(_, program)| program.exists())
+}
+
+/// The programs of one flavour with their names in every flavour.
+fn flavour_programs(flavour: &str) -> Vec<(String, PathBuf)> {
+    let of = |base: &'static str| {
+        ["", "-save", "-restore"].map(|action| {
+            let program = format!("/usr/sbin/{base}-{flavour}{action}");
+            (format!("{base}{action}"), PathBuf::from(program))
+        })
+    };
+    ["iptables", "ip6tables"].into_iter().flat_map(of).collect()
+}
+
 /// Makes a folder in which `iptables-restore` and its like are programs of one flavour, and answers a PATH that begins there.
 fn flavour_path(folder: &Path, flavour: &str) -> Result<OsString> {
     let links = folder.join("bin");
     std::fs::create_dir_all(&links).with_context(|| links.display().to_string())?;
-    for base in ["iptables", "ip6tables"] {
-        for action in ["", "-save", "-restore"] {
-            let program = Path::new("/usr/sbin").join(format!("{base}-{flavour}{action}"));
-            let link = links.join(format!("{base}{action}"));
-            std::os::unix::fs::symlink(&program, &link).with_context(|| link.display().to_string())?;
-        }
+    for (name, program) in flavour_programs(flavour) {
+        let link = links.join(name);
+        std::os::unix::fs::symlink(&program, &link).with_context(|| link.display().to_string())?;
     }
     let rest = std::env::var_os("PATH").unwrap_or_default();
     std::env::join_paths(std::iter::once(links).chain(std::env::split_paths(&rest))).context("PATH")

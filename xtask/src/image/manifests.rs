@@ -159,24 +159,51 @@ mod tests {
         assert_eq!(&container, read.container().unwrap());
     }
 
-    #[test]
-    fn the_patch_makes_settings_in_a_container_of_its_own_and_changes_nothing_else() {
-        let folder = std::env::temp_dir().join(format!("signalbox-deploy-{}", std::process::id()));
+    /// What kustomize makes of `deploy/` after these replacements in its kustomization.yaml.
+    fn changed(name: &str, replacements: &[(&str, &str)]) -> Option<Manifests> {
+        let folder = std::env::temp_dir().join(format!("signalbox-deploy-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         for entry in fs::read_dir(crate::root().unwrap().join("deploy")).unwrap().map(Result::unwrap) {
             if entry.path().extension().is_some_and(|e| e == "yaml") {
                 fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
             }
         }
-        let text = fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
-        let with = text
-            .replace("# patches:", "patches:")
-            .replace("# - path: settings.yaml", "- path: settings.yaml");
-        assert_ne!(text, with);
-        fs::write(folder.join("kustomization.yaml"), with).unwrap();
-        let patched = rendered(&folder);
+        let mut text = fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
+        for (from, to) in replacements {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        fs::write(folder.join("kustomization.yaml"), text).unwrap();
+        let changed = rendered(&folder);
         fs::remove_dir_all(&folder).unwrap();
-        let Some(patched) = patched else { return };
+        changed
+    }
+
+    #[test]
+    fn names_take_a_flag_a_capability_and_a_role_more() {
+        let replacements = [
+            ("# patches:", "patches:"),
+            ("# - path: names.yaml", "- path: names.yaml"),
+            ("- daemonset.yaml", "- daemonset.yaml\n- rbac-names.yaml"),
+        ];
+        let Some(patched) = changed("names", &replacements) else { return };
+        let mut expected = manifests().container().unwrap().clone();
+        expected["image"] = concat!("signalbox:", env!("CARGO_PKG_VERSION")).into();
+        expected["command"].as_array_mut().unwrap().push("--dns".into());
+        expected["securityContext"]["capabilities"]["add"] =
+            serde_json::json!(["NET_ADMIN", "NET_BIND_SERVICE", "SYS_RESOURCE"]);
+        assert_eq!(patched.container().unwrap(), &expected);
+        let roles: Vec<&Value> = patched.0.iter().filter(|object| object["kind"] == "ClusterRole").collect();
+        let role = roles.iter().find(|role| role["metadata"]["name"] == "signalbox-names").unwrap();
+        let rules =
+            serde_json::json!([{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}]);
+        assert_eq!(role["rules"], rules);
+    }
+
+    #[test]
+    fn the_patch_makes_settings_in_a_container_of_its_own_and_changes_nothing_else() {
+        let replacements = [("# patches:", "patches:"), ("# - path: settings.yaml", "- path: settings.yaml")];
+        let Some(patched) = changed("settings", &replacements) else { return };
         let mut expected = manifests().container().unwrap().clone();
         let image: Value = concat!("signalbox:", env!("CARGO_PKG_VERSION")).into();
         expected["image"] = image.clone();

@@ -3,7 +3,7 @@
 use model::{Family, IpNet, Protocol};
 
 use crate::names::{Chain, Hash, Spot, Table, Tree};
-use crate::rule::{Match, Rule, Target};
+use crate::rule::{Counter, Match, Rule, Target};
 
 /// Where a rule stands.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +20,10 @@ pub(super) fn rule(text: &str, scene: Scene) -> Option<Rule> {
     let mut matches = Vec::new();
     let mut is = true;
     loop {
-        let question = match words.next()? {
+        let Some(word) = words.next() else {
+            break finish(matches, Target::Nothing, (text, scene));
+        };
+        let question = match word {
             "!" => {
                 is = false;
                 continue;
@@ -68,6 +71,11 @@ fn module_match(module: &str, words: &mut Words<'_>) -> Option<Match> {
         ("conntrack", "--ctstate") => {
             let found = words.next()?;
             Some(Match::State(STATES.into_iter().find(|states| *states == found)?, is))
+        }
+        ("conntrack", "--ctorigdst") => words.net().map(Match::FirstDestination),
+        ("nfacct", "--nfacct-name") => {
+            let found = words.nth(1)?;
+            Counter::ALL.into_iter().find(|counter| counter.name() == found).map(Match::Counted)
         }
         ("addrtype", "--src-type") => words.next().map(|_| Match::SourceLocal),
         ("addrtype", "--dst-type") => words.next().map(|_| Match::DestinationLocal),

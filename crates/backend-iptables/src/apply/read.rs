@@ -128,8 +128,8 @@ fn place(rule: &Rule) -> Option<(Place, Box<str>)> {
 }
 
 fn balance(rules: &[Rule]) -> Option<Balance> {
-    let last = rules.last()?;
-    let [Match::Protocol(protocol), Match::Comment(comment), ..] = last.matches.as_slice() else {
+    let first = rules.first()?;
+    let [Match::Protocol(protocol), Match::Comment(comment), ..] = first.matches.as_slice() else {
         return None;
     };
     let known = |rule: &Rule| {

@@ -1,6 +1,7 @@
 //! What `iptables-save` printed, as far as it concerns us: our chains and kube-proxy's, and what leads to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::names::{Hook, Table, is_ours};
 
@@ -14,6 +15,8 @@ pub(super) struct Saved {
     pub(super) rules: BTreeMap<(Table, String), Vec<String>>,
     /// Those that chains of others lead to.
     pub(super) used: BTreeSet<(Table, String)>,
+    /// The last table has no end.
+    pub(super) is_cut_short: bool,
 }
 
 impl Saved {
@@ -21,6 +24,7 @@ impl Saved {
         let mut saved = Self::default();
         let mut table = None;
         for line in text.lines() {
+            saved.is_cut_short = !line.starts_with('#') && line != "COMMIT";
             if let Some(name) = line.strip_prefix('*') {
                 table = Table::BOTH.into_iter().find(|table| table.name() == name);
             }
@@ -53,6 +57,20 @@ impl Saved {
     }
 }
 
+/// Stands for everything in what `iptables-save` printed that concerns us.
+pub fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for line in text.lines() {
+        let chain = line.strip_prefix("-A ").or_else(|| line.strip_prefix(':'));
+        let chain = chain.and_then(|rest| rest.split(' ').next());
+        let leads_here = || target(line).is_some_and(is_ours);
+        if line.starts_with('*') || chain.is_some_and(is_ours) || line.starts_with("-A ") && leads_here() {
+            line.hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
 /// The chain that a rule such as `-m comment --comment "a b" -j KUBE-SERVICES` leads to.
 fn target(rule: &str) -> Option<&str> {
     // Texts in quotation marks may hold anything; in them, and only there, a backslash stands before a quotation mark.
@@ -71,6 +89,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_others_do_for_themselves_leaves_the_digest() {
+        let ours = "*nat\n:PREROUTING ACCEPT [1:2]\n:DOCKER - [0:0]\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\n\
+            -A PREROUTING -j DOCKER\n-A KUBE-SERVICES -d 10.0.0.0/8 -j ACCEPT\nCOMMIT\n";
+        let without = |line: &str| ours.replace(&format!("{line}\n"), "");
+        for theirs in ["-A PREROUTING -j DOCKER", ":PREROUTING ACCEPT [1:2]", ":DOCKER - [0:0]"] {
+            assert_eq!(digest(ours), digest(&without(theirs)), "{theirs}");
+        }
+        for line in ["-A PREROUTING -j KUBE-SERVICES", "-A KUBE-SERVICES -d 10.0.0.0/8 -j ACCEPT"] {
+            assert_ne!(digest(ours), digest(&without(line)), "{line}");
+        }
+    }
+
+    #[test]
     fn chains_and_what_leads_to_them() {
         let text = "*mangle\n:KUBE-PROXY-CANARY - [0:0]\nCOMMIT\n*nat\n:PREROUTING ACCEPT [1:2]\n:CNI-X - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n\
             :KUBE-SERVICES - [0:0]\n:KUBE-IP-10.0.0.0-8 - [0:0]\n:KUBE-KUBELET-CANARY - [0:0]\n\
@@ -84,6 +115,7 @@ mod tests {
             )],
             rules: [(nat("KUBE-SERVICES"), vec!["-d 10.0.0.0/8 -g KUBE-IP-10.0.0.0-8".to_owned()])].into(),
             used: [nat("KUBE-MARK-MASQ")].into(),
+            is_cut_short: false,
         };
         assert_eq!(Saved::read(text), wanted);
     }

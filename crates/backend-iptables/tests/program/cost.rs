@@ -4,9 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use backend_iptables::{Program, render};
+use backend_iptables::{Key, Program, Spot, render};
 use model::{
-    Affinity, Endpoint, EndpointView, Family, Fate, FrontendKind, FrontendView, LocalTraffic, Manners,
+    Affinity, Endpoint, EndpointView, Family, Fate, FrontendKind, FrontendView, IpNet, LocalTraffic, Manners,
     NodeView, Origin, Packet, PortView, Protocol, Route, Scope, ServiceKey, ServiceView, TrafficPolicy, View,
 };
 
@@ -57,7 +57,7 @@ fn service(number: u32, (endpoints, node_port): (u32, bool)) -> ServiceView {
     ServiceView { key, ports: vec![port], health_check_node_port: 0, problems: Vec::new() }
 }
 
-fn view(services: u32, shape: (u32, bool)) -> View {
+pub(crate) fn view(services: u32, shape: (u32, bool)) -> View {
     let node = NodeView {
         name: Arc::from("n1"),
         family: Family::V4,
@@ -79,19 +79,88 @@ fn size(view: &View) -> (usize, usize) {
     (count("-A "), count(":"))
 }
 
+/// Rules of the chains of one Service and its frontends, without the branches that lead to their leaves, which others share.
+fn rules_of(service: &ServiceView) -> usize {
+    let node = view(0, (0, false)).node;
+    let with = |services: Vec<ServiceView>| size(&View { node: node.clone(), services });
+    let (none, one) = (with(Vec::new()), with(vec![service.clone()]));
+    // One rule leads to each branch.
+    let mut items =
+        driver(&View { node: node.clone(), services: vec![service.clone()] }, Nowhere::default()).wanted();
+    items.retain(|(key, _)| matches!(key, Key::Branch(_, spot) if *spot != Spot::Root));
+    one.0 - none.0 - items.len()
+}
+
+/// The same program for both flavours; what each has in the kernel is compared with it elsewhere.
 #[test]
-fn a_service_costs_few_rules() {
-    for (shape, rules_of_one, chains_of_one) in
-        [((10, false), 18, 7), ((10, true), 23, 10), ((1, false), 9, 7), ((0, false), 8, 7)]
-    {
-        let (none, one) = (size(&view(0, shape)), size(&view(1, shape)));
-        let cost = (one.0 - none.0, one.1 - none.1);
-        assert!(cost.0 <= rules_of_one && cost.1 <= chains_of_one, "{shape:?}: {cost:?}");
+fn what_each_kind_of_service_costs() {
+    type Change = fn(&mut PortView);
+    let cases: [(&str, u32, Change, usize); 10] = [
+        ("a ClusterIP over one endpoint", 1, |_| {}, 3),
+        ("over ten", 10, |_| {}, 12),
+        ("over none: refused", 0, |port| refuse(port), 1),
+        ("with a NodePort", 10, |port| external(port, FrontendKind::NodePort, None), 15),
+        ("at a load balancer", 10, |port| external(port, FrontendKind::LoadBalancerIp, None), 15),
+        ("for two ranges of sources", 10, |port| external(port, FrontendKind::LoadBalancerIp, Some(2)), 22),
+        ("clients stick", 10, |port| port.affinity = Affinity::ClientIp { timeout_seconds: 60 }, 22),
+        ("internal policy Local", 10, |port| port.internal = local(port), 5),
+        ("external policy Local", 10, |port| external_local(port), 20),
+        (
+            "external policy Local, clients stick",
+            10,
+            |port| {
+                external_local(port);
+                port.affinity = Affinity::ClientIp { timeout_seconds: 60 };
+            },
+            33,
+        ),
+    ];
+    let mut found = Vec::new();
+    let mut wanted = Vec::new();
+    for (name, endpoints, change, rules) in cases {
+        let mut service = service(1, (endpoints, false));
+        change(&mut service.ports[0]);
+        found.push((name, rules_of(&service)));
+        wanted.push((name, rules));
     }
-    // Branches are shared: most of 10,000 Services have one or two of their own.
-    let many = size(&view(10_000, (10, false)));
-    let (rules, chains) = (many.0 / 10_000, many.1 / 10_000);
-    assert!(rules <= 13 && chains <= 2, "{many:?}");
+    assert_eq!(found, wanted);
+}
+
+fn refuse(port: &mut PortView) {
+    port.internal = Route::Reject;
+}
+
+fn external(port: &mut PortView, kind: FrontendKind, ranges: Option<u8>) {
+    let (address, number) = match kind {
+        FrontendKind::NodePort => (None, 30_001),
+        FrontendKind::ClusterIp | FrontendKind::ExternalIp | FrontendKind::LoadBalancerIp => {
+            (Some(Ipv4Addr::new(203, 0, 113, 7).into()), 80)
+        }
+    };
+    let range = |number: u8| IpNet::new_assert(Ipv4Addr::new(198, 51, number, 0).into(), 24);
+    let sources = ranges.map(|ranges| (0..ranges).map(range).collect());
+    port.frontends.push(FrontendView { kind, address, port: number, sources, shadowed_by: None });
+}
+
+/// Three of the endpoints are on this node.
+fn local(port: &PortView) -> Route {
+    Route::Balance(Scope::Local, port.endpoints.iter().take(3).map(|view| view.endpoint).collect())
+}
+
+fn external_local(port: &mut PortView) {
+    external(port, FrontendKind::NodePort, None);
+    port.external_policy = TrafficPolicy::Local;
+    port.external = local(port);
+}
+
+/// Branches are shared: most of 10,000 Services have one or two of their own.
+#[test]
+fn branches_are_shared() {
+    let (rules, chains) = size(&view(10_000, (10, false)));
+    assert!(rules / 10_000 <= 13 && chains / 10_000 <= 2, "{rules} rules, {chains} chains");
+    let alone = size(&view(1, (10, true)));
+    let none = size(&view(0, (10, true)));
+    assert_eq!((alone.0 - none.0, alone.1 - none.1), (23, 10));
 }
 
 #[test]

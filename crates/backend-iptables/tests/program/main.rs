@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod cost;
+mod faults;
 mod kernel;
 mod precedence;
 mod specification;

@@ -9,13 +9,14 @@ use proptest::strategy::Strategy;
 use proptest::{prop_assert_eq, proptest};
 use sys::Error;
 use sys::ipset::Element;
-use sys::iptables::Xtables;
+use sys::iptables::{RestoreError, Xtables};
 use testkit::generate::{self, cluster_and_packets, view};
 
 /// A kernel that holds nothing and takes everything.
 #[derive(Default)]
 pub(crate) struct Nowhere {
     pub(crate) restored: Vec<String>,
+    pub(crate) is_nft: bool,
 }
 
 impl Xtables for Nowhere {
@@ -23,9 +24,13 @@ impl Xtables for Nowhere {
         Ok(String::new())
     }
 
-    fn restore(&mut self, text: &str) -> Result<(), Error> {
+    fn restore(&mut self, text: &str) -> Result<(), RestoreError> {
         self.restored.push(text.to_owned());
         Ok(())
+    }
+
+    fn changes_single_rules(&self) -> bool {
+        self.is_nft
     }
 
     fn elements(&mut self, _: &str) -> Result<Option<Vec<Element>>, Error> {
@@ -42,6 +47,10 @@ impl Xtables for Nowhere {
 
     fn remove_set(&mut self, _: &str) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn counts(&self) -> bool {
+        true
     }
 }
 

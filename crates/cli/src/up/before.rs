@@ -74,7 +74,19 @@ pub(super) fn tidy(site: &Site, data: &Path) {
 
 /// Removes the proxy's rules from the machine's own network, if it was part of the cluster; all others go with their namespaces.
 pub(super) fn remove_rules(is_machine_part: bool) {
-    if is_machine_part && let Err(error) = agent::cleanup() {
+    if !is_machine_part {
+        return;
+    }
+    if let Err(error) = agent::cleanup() {
+        warn!("failed to {error}");
+    }
+    // A proxy in iptables mode may have been there before.
+    let chains = agent::remove_own_chains();
+    let has_chains = !chains.is_empty();
+    for error in chains.into_iter().filter_map(Result::err) {
+        warn!("failed to {error}");
+    }
+    if has_chains && let Err(error) = agent::cleanup_ipsets() {
         warn!("failed to {error}");
     }
 }

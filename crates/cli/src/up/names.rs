@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ::dns::blocks::{Blocks, attend};
 use ::dns::metrics::DnsMetrics;
+use ::dns::serve::CookieSecret;
 use ::dns::{Asked, Policy, Settings, Sockets};
 use ::watch::client::{Client, ClientError, PatchType};
 use anyhow::{Context, anyhow};
@@ -95,7 +96,12 @@ impl Names {
         Settings {
             zone,
             sockets: self.sockets,
-            policy: Policy { recursion: site.inside(), udp_size: UDP_SIZE, rate: None },
+            policy: Policy {
+                recursion: site.inside(),
+                udp_size: UDP_SIZE,
+                rate: None,
+                cookies: Some(CookieSecret::random()),
+            },
             health: None,
             ready: None,
             lameduck: std::time::Duration::ZERO,

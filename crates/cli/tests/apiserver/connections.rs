@@ -14,7 +14,7 @@ use super::replay::block_on;
 
 const COLLECTION: &str = "/api/v1/namespaces/default/configmaps";
 /// A client with nothing wrong may wait so long while others misbehave.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(15);
 /// A client that gives nothing is cut off by then.
 const CUT_OFF: Duration = Duration::from_secs(20);
 

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use dns::wire::{Message, Name, Query, Reply, Section, Type, write_query};
 
+use serde_json::json;
+use watch::client::PatchType;
+
 use super::machine::SIGNALBOX;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -65,7 +68,8 @@ impl Server {
     /// Asks for addresses; answers the last one, or the response code.
     fn ask(&self, name: &str) -> String {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        // Longer than a server waits for others.
+        socket.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
         socket.connect(self.dns).unwrap();
         let (mut message, mut room) = ([0; 300], [0; 2048]);
         let name: Name = name.parse().unwrap();
@@ -133,6 +137,52 @@ fn a_corefile_without_a_cluster_is_served_and_followed() {
     assert_eq!(server.ask("new.org"), "192.0.2.1");
     std::fs::write(&server.file, corefile(second, "")).unwrap();
     server.comes_to("new.org", "192.0.2.2");
+}
+
+#[test]
+fn several_servers_have_the_cluster_in_their_own_ways() {
+    let (machine, runtime, client) = super::stage::machine();
+    runtime.block_on(super::stage::add_everything(&client));
+    let kubeconfig = machine.server.kubeconfig();
+    let kubeconfig = kubeconfig.display();
+    let (first, second) = (free_port(), free_port());
+    let corefile = |zone: &str| {
+        format!(
+            "cluster.local:{first} in-addr.arpa:{first} {{\n bind 127.0.0.1\n errors\n reload 2s\n autopath @kubernetes\n \
+             kubernetes {{\n pods verified\n kubeconfig {kubeconfig}\n }}\n}}\n\
+             consul.local:{first} {{\n bind 127.0.0.1\n hosts /nonexistent {{\n 10.150.0.1 a.consul.local\n }}\n}}\n\
+             .:{second} {{\n bind 127.0.0.1\n kubernetes {zone} {{\n kubeconfig {kubeconfig}\n noendpoints\n }}\n}}\n"
+        )
+    };
+    let file = file("clusters", &corefile("second.local"));
+    let process = command(&file).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut server = Server { process, file, dns: ([127, 0, 0, 1], first).into() };
+    server.comes_to("web.shop.svc.cluster.local", "10.96.0.77");
+    server.comes_to("one.db.shop.svc.cluster.local", "10.244.0.5");
+    assert_eq!(server.ask("a.consul.local"), "10.150.0.1");
+    assert_eq!(server.ask("web.shop.svc.second.local"), "REFUSED");
+    // The search of a pod ends with its first query, that of others does not begin.
+    assert_eq!(server.ask("web.shop.shop.svc.cluster.local"), "NXDOMAIN");
+    let spec = json!({"containers": [{"name": "c", "image": "i"}]});
+    let pod = json!({"metadata": {"name": "pod"}, "spec": spec});
+    let status = json!({"status": {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}});
+    runtime.block_on(async {
+        client.create("/api/v1/namespaces/shop/pods", &pod).await.unwrap();
+        let path = "/api/v1/namespaces/shop/pods/pod/status";
+        client.patch(path, PatchType::Merge, &status).await.unwrap();
+    });
+    server.comes_to("web.shop.shop.svc.cluster.local", "10.96.0.77");
+
+    server.dns = ([127, 0, 0, 1], second).into();
+    server.comes_to("web.shop.svc.second.local", "10.96.0.77");
+    assert_eq!(server.ask("one.db.shop.svc.second.local"), "NXDOMAIN");
+    assert_eq!(server.ask("db.shop.svc.second.local"), "NXDOMAIN");
+    // Another zone needs no new start, and is not answered before its names are known.
+    std::fs::write(&server.file, corefile("third.local")).unwrap();
+    let end = Instant::now() + PATIENCE;
+    while server.ask("web.shop.svc.third.local") == "REFUSED" && Instant::now() < end {}
+    assert_eq!(server.ask("web.shop.svc.third.local"), "10.96.0.77");
+    assert_eq!(server.ask("web.shop.svc.second.local"), "REFUSED");
 }
 
 #[test]

@@ -53,6 +53,17 @@ fn dig_gets_what_the_specification_says() {
 }
 
 #[test]
+fn dig_on_the_servers_port_hears_the_server() {
+    let Some(stage) = Stage::new(&[]) else { return };
+    stage.add_everything();
+    stage.comes_to("A db.shop.svc.cluster.local", "NOERROR 10.244.0.5 10.244.0.6");
+    let from = |own: &str| stage.dig_from(&format!("{own}#{}", stage.port()), "A db.shop.svc.cluster.local");
+    assert_eq!(from("127.0.0.2"), "NOERROR 10.244.0.5 10.244.0.6");
+    // With the server's address as well, it is its own query that comes back: why `dig` has another one.
+    assert_eq!(from("127.0.0.1"), "NOERROR");
+}
+
+#[test]
 fn answers_follow_the_api_server_and_outlive_it() {
     let Some(mut stage) = Stage::new(&[]) else { return };
     stage.add_everything();

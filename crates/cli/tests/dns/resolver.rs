@@ -74,7 +74,7 @@ fn the_c_library_finds_every_form_of_a_name() {
     let settings = Settings {
         zone: dns::zone::Settings::new(zone),
         sockets,
-        policy: Policy { recursion: Vec::new(), udp_size: 1232, rate: None },
+        policy: Policy { recursion: Vec::new(), udp_size: 1232, rate: None, cookies: None },
         health: None,
         ready: None,
         metrics: None,

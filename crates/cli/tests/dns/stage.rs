@@ -73,9 +73,19 @@ impl Stage {
 
     /// Answers the status and the sorted answers.
     pub(crate) fn dig(&self, question: &str) -> String {
+        self.dig_from("127.0.0.2", question)
+    }
+
+    /// The same with dig at an address of its own.
+    ///
+    /// dig shares its port with whoever shares it too (SO_REUSEPORT), so that the kernel may give it the server's. On the server's
+    /// address it would hear its own query then, and take it for an answer without records.
+    pub(crate) fn dig_from(&self, own: &str, question: &str) -> String {
         let address = self.server.address;
         let mut command = Command::new("dig");
         command.args([
+            "-b",
+            own,
             &format!("@{}", address.ip()),
             "-p",
             &address.port().to_string(),
@@ -92,6 +102,11 @@ impl Stage {
         data.sort();
         data.insert(0, status.map_or_else(|| format!("no answer: {text}"), str::to_owned));
         data.join(" ")
+    }
+
+    /// The port of the server.
+    pub(crate) fn port(&self) -> u16 {
+        self.server.address.port()
     }
 
     /// What dig says now is what it said before; where it is not, what the API server has is told as well.

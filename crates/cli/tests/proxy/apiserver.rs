@@ -3,7 +3,13 @@
 use serde_json::{Value, json};
 use testkit::apiserver::{ApiServer, Behaviour, Fault, FaultRule, Options};
 
-use crate::node::Node;
+use crate::node::{Mode, Node, in_modes};
+
+in_modes! {
+    services_of_an_api_server_are_followed_over_tls_and_nothing_is_lost_while_it_is_away: Nftables Legacy;
+    called_as_kube_proxy_it_takes_kubeadms_configuration: Nftables Legacy;
+    the_kernel_is_not_written_before_everything_is_known: Nftables Legacy;
+}
 
 pub(crate) const WEB: &str = "tcp/10.96.0.10:80";
 
@@ -37,9 +43,8 @@ pub(crate) fn start(node: &Node) -> ApiServer {
     server
 }
 
-#[test]
-fn services_of_an_api_server_are_followed_over_tls_and_nothing_is_lost_while_it_is_away() {
-    let Some(mut node) = Node::build() else { return };
+fn services_of_an_api_server_are_followed_over_tls_and_nothing_is_lost_while_it_is_away(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let mut server = start(&node);
     let kubeconfig = node.folder.join("kubeconfig").display().to_string();
     let proxy = node.proxy_with(&["--kubeconfig", &kubeconfig]);
@@ -67,13 +72,16 @@ fn services_of_an_api_server_are_followed_over_tls_and_nothing_is_lost_while_it_
     proxy.terminate();
 }
 
-#[test]
-fn called_as_kube_proxy_it_takes_kubeadms_configuration() {
-    let Some(mut node) = Node::build() else { return };
+fn called_as_kube_proxy_it_takes_kubeadms_configuration(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let server = start(&node);
     let kubeconfig = node.folder.join("kubeconfig").display().to_string();
     let file = include_str!("../kubeadm.yaml").replace("/var/lib/kube-proxy/kubeconfig.conf", &kubeconfig);
     let config = node.folder.join("config.conf");
+    let file = match mode {
+        Mode::Nftables => file,
+        Mode::Legacy | Mode::Nft => file.replace("mode: \"\"", "mode: iptables"),
+    };
     std::fs::write(&config, file + "unheardOf: 1\n").unwrap();
     let proxy = node.kube_proxy(&[
         "--config",
@@ -84,7 +92,9 @@ fn called_as_kube_proxy_it_takes_kubeadms_configuration() {
     node.await_answers(WEB, &["pod1"]);
     proxy.await_log(&["unheardOf", "is no field of KubeProxyConfiguration"]);
     proxy.await_log(&["--conntrack-min", "counts for nothing beside --config"]);
-    proxy.await_log(&["mode", "signalbox uses nftables"]);
+    if mode == Mode::Nftables {
+        proxy.await_log(&["mode", "signalbox uses nftables"]);
+    }
     server.apply(slice(&["10.244.1.12"]));
     node.await_answers(WEB, &["pod2"]);
     let health = node.world.world().namespace("outside").run(|| {
@@ -117,9 +127,8 @@ fn called_as_kube_proxy_it_takes_kubeadms_configuration() {
     }
 }
 
-#[test]
-fn the_kernel_is_not_written_before_everything_is_known() {
-    let Some(mut node) = Node::build() else { return };
+fn the_kernel_is_not_written_before_everything_is_known(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let server = start(&node);
     let kubeconfig = node.folder.join("kubeconfig").display().to_string();
     node.proxy_with(&["--kubeconfig", &kubeconfig]).await_log(&["IPv6", "in step"]);

@@ -3,11 +3,16 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::node::{Node, service, signalbox, signalbox_says, slice};
+use crate::node::{Mode, Node, in_modes, service, signalbox, signalbox_says, slice};
 
-#[test]
-fn a_broken_manifest_is_named_and_the_rest_is_in_force() {
-    let Some(mut node) = Node::build() else { return };
+in_modes! {
+    a_broken_manifest_is_named_and_the_rest_is_in_force: Nftables Legacy;
+    a_thousand_endpoints_are_balanced_over: Nftables Legacy;
+    missing_privileges_are_named: Nftables Legacy;
+}
+
+fn a_broken_manifest_is_named_and_the_rest_is_in_force(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     node.write("a.yaml", &service("good", "{clusterIP: 10.96.0.10, ports: [{port: 80}]}"));
     node.write("b.yaml", &slice("good", &["10.244.1.11", "300.1.2.3", "fd00::1"]));
     node.write("c.yaml", &(slice("none", &[]) + "---\nkind: [broken\n"));
@@ -37,9 +42,8 @@ fn a_broken_manifest_is_named_and_the_rest_is_in_force() {
     node.await_answers("tcp/10.96.0.10:80", &["pod2"]);
 }
 
-#[test]
-fn a_thousand_endpoints_are_balanced_over() {
-    let Some(mut node) = Node::build() else { return };
+fn a_thousand_endpoints_are_balanced_over(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let spec = "{clusterIP: 10.96.0.10, sessionAffinity: None, ports: [{port: 80}]}";
     node.write("service.yaml", &service("many", spec));
     // Three that answer, the rest does not.
@@ -58,20 +62,24 @@ fn a_thousand_endpoints_are_balanced_over() {
     proxy.await_log(&["IPv4", "in step"]);
     let listed = node.run(signalbox().to_str().unwrap(), &["--version"]);
     assert!(listed.status.success());
-    assert!(node.nft("list map ip signalbox frontends").contains("goto cluster-1000"));
+    let goes_to_thousand = || match mode {
+        Mode::Nftables => node.program().contains("goto cluster-1000"),
+        Mode::Legacy | Mode::Nft => node.program().contains("--probability 0.00100000016 "),
+    };
+    assert!(goes_to_thousand());
     node.write("slice.yaml", &slice("many", &addresses[..3]));
     node.await_answers("tcp/10.96.0.10:80", &["pod1", "pod2", "pod3"]);
-    assert!(!node.nft("list table ip signalbox").contains("cluster-1000"));
+    assert!(!goes_to_thousand());
 }
 
-#[test]
-fn missing_privileges_are_named() {
-    let Some(node) = Node::build() else { return };
+fn missing_privileges_are_named(mode: Mode) {
+    let Some(node) = Node::in_mode(mode) else { return };
     // Nobody may read the folder that the binary is in; it gets a copy.
     let copy = node.folder.join("signalbox");
     std::fs::copy(signalbox(), &copy).unwrap();
     let mut command = Command::new(copy);
-    command.args(["proxy", "--manifests", "/tmp"]).uid(65_534).gid(65_534);
+    let mode = format!("--proxy-mode={}", mode.name());
+    command.args(["proxy", "--manifests", "/tmp", &mode]).uid(65_534).gid(65_534);
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());

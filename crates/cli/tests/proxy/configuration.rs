@@ -2,23 +2,25 @@
 
 use std::net::TcpListener;
 
-use crate::node::{Node, service, signalbox_says, slice};
+use crate::node::{Mode, Node, in_modes, service, signalbox_says, slice};
+
+in_modes! {
+    a_changed_file_takes_effect_or_ends_the_process_and_says_why: Nftables Legacy;
+}
 
 const WEB: &str = "tcp/10.96.0.10:80";
-const HEAD: &str =
-    "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\n";
+const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ";
 
 fn configure(node: &Node, lines: &str) -> String {
     let path = node.folder.join("config.conf");
     let hidden = node.folder.join(".config.conf");
-    std::fs::write(&hidden, format!("{HEAD}{lines}")).unwrap();
+    std::fs::write(&hidden, format!("{HEAD}{}\n{lines}", node.mode.name())).unwrap();
     std::fs::rename(hidden, &path).unwrap();
     path.display().to_string()
 }
 
-#[test]
-fn a_changed_file_takes_effect_or_ends_the_process_and_says_why() {
-    let Some(mut node) = Node::build() else { return };
+fn a_changed_file_takes_effect_or_ends_the_process_and_says_why(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     node.write(
         "service.yaml",
         &service("web", "{type: NodePort, clusterIP: 10.96.0.10, ports: [{port: 80, nodePort: 30080}]}"),
@@ -33,11 +35,12 @@ fn a_changed_file_takes_effect_or_ends_the_process_and_says_why() {
     let source = |node: &Node| node.ask(WEB, 1).pop().unwrap().src.unwrap().to_string();
     assert!(source(&node).starts_with("10.244.1.10"), "a pod's address is kept");
 
+    let name = mode.name();
     configure(
         &node,
-        "clusterCIDR: 10.244.0.0/16\nnftables: {masqueradeAll: true}\nlogging: {verbosity: 2}\n",
+        &format!("clusterCIDR: 10.244.0.0/16\n{name}: {{masqueradeAll: true}}\nlogging: {{verbosity: 2}}\n"),
     );
-    proxy.await_log(&["the configuration changed", "logging.verbosity, nftables.masqueradeAll"]);
+    proxy.await_log(&["the configuration changed", "logging.verbosity", &format!("{name}.masqueradeAll")]);
     proxy.await_log(&["DEBUG", "wrote a change"]);
     assert!(!source(&node).starts_with("10.244.1.10"), "now it is masqueraded");
     let page = node.page("127.0.0.1:10249", "/configz").body;
@@ -69,7 +72,8 @@ fn a_file_in_the_middle_of_being_written_changes_nothing() {
         node.kube_proxy(&["--config", &config, "--manifests", &manifests, "--hostname-override=node"]);
     proxy.await_log(&["IPv6", "in step"]);
     // Each of these is a configuration of its own, for less than two looks.
-    for end in [HEAD.len(), HEAD.len() + 27, whole.len()] {
+    let head = whole.find("clusterCIDR").unwrap();
+    for end in [head, head + 27, whole.len()] {
         std::fs::write(&config, &whole[..end]).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(1200));
     }

@@ -5,6 +5,9 @@
 mod apiserver;
 mod bad_input;
 mod configuration;
+mod iptables;
+mod iptables_rules;
+mod names;
 mod node;
 mod node_object;
 mod own_apiserver;

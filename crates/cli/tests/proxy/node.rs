@@ -17,10 +17,35 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const PODS: [Ipv4Addr; 3] =
     [Ipv4Addr::new(10, 244, 1, 11), Ipv4Addr::new(10, 244, 1, 12), Ipv4Addr::new(10, 244, 1, 13)];
 
+/// How the proxy programs the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Nftables,
+    /// iptables mode, and the host's iptables is the legacy one.
+    Legacy,
+    /// iptables mode, and the host's iptables is the one that makes nftables of it.
+    Nft,
+}
+
+/// A test for each mode in which the same must happen: `name: Nftables Legacy`. The function takes the mode.
+macro_rules! in_modes {
+    ($($name:ident: $($mode:ident)+;)+) => {$(
+        mod $name {
+            $(#[test]
+            #[allow(non_snake_case, reason = "named like the mode")]
+            fn $mode() {
+                super::$name(crate::node::Mode::$mode);
+            })+
+        }
+    )+};
+}
+pub(crate) use in_modes;
+
 /// A node, a client pod, three pods with servers on TCP and UDP 8080, and a folder. Everything goes when it is dropped.
 pub(crate) struct Node {
     pub(crate) world: OneNode,
     pub(crate) folder: PathBuf,
+    pub(crate) mode: Mode,
     proxies: u32,
 }
 
@@ -35,8 +60,13 @@ pub(crate) fn signalbox() -> &'static Path {
 }
 
 impl Node {
-    /// `None`, after a loud line, without root.
+    /// In nftables mode.
     pub(crate) fn build() -> Option<Self> {
+        Self::in_mode(Mode::Nftables)
+    }
+
+    /// `None`, after a loud line, without root.
+    pub(crate) fn in_mode(mode: Mode) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() {
             eprintln!("SKIPPED (needs root): the proxy in a network namespace of its own");
@@ -45,6 +75,7 @@ impl Node {
         let name = format!("sbp{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&name);
         fs::create_dir_all(folder.join("manifests")).unwrap();
+        mode.make_programs(&folder.join("bin"));
         let mut world = one_node(&format!("{name}-")).unwrap();
         world
             .add_pod("client", &["10.244.1.10".parse().unwrap(), "fd00:10:244:1::10".parse().unwrap()])
@@ -57,7 +88,7 @@ impl Node {
             let server = world.world().namespace(&name).run(|| Server::open(places).unwrap()).unwrap();
             std::thread::spawn(move || server.run(|| false));
         }
-        Some(Self { world, folder, proxies: 0 })
+        Some(Self { world, folder, mode, proxies: 0 })
     }
 
     /// Writes a manifest as editors do: the whole file at once.
@@ -76,8 +107,26 @@ impl Node {
     pub(crate) fn proxy_with(&mut self, words: &[&str]) -> Proxy {
         let mut all =
             vec!["proxy", "--hostname-override=node", "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"];
+        // A configuration file says it itself.
+        if self.mode != Mode::Nftables && !words.contains(&"--config") {
+            all.push("--proxy-mode=iptables");
+        }
         all.extend(words);
         self.start(signalbox(), &all)
+    }
+
+    /// Starts the proxy by a command that becomes it.
+    pub(crate) fn proxy_behind(&mut self, command: &[&str], words: &[&str]) -> Proxy {
+        let (program, rest) = command.split_first().unwrap();
+        let proxy = ["proxy", "--hostname-override=node", "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"];
+        let all: Vec<&str> = rest
+            .iter()
+            .copied()
+            .chain(signalbox().to_str())
+            .chain(proxy)
+            .chain(words.iter().copied())
+            .collect();
+        self.start(Path::new(program), &all)
     }
 
     /// Starts it through a link that is called `kube-proxy`.
@@ -91,14 +140,34 @@ impl Node {
         self.proxies += 1;
         let log = self.folder.join(format!("proxy{}.log", self.proxies));
         let mut command = self.world.world().command("node", program);
-        let child =
-            command.args(words).stdin(Stdio::null()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        let child = command
+            .env("PATH", self.path())
+            .args(words)
+            .stdin(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
         Proxy { child, log }
     }
 
     /// Runs a command on the node.
     pub(crate) fn run(&self, program: &str, words: &[&str]) -> Output {
-        self.world.world().command("node", program.as_ref()).args(words).output().unwrap()
+        let mut command = self.world.world().command("node", program.as_ref());
+        command.env("PATH", self.path()).args(words).output().unwrap()
+    }
+
+    fn path(&self) -> String {
+        let usual = std::env::var("PATH").unwrap_or_default();
+        format!("{}:{usual}", self.folder.join("bin").display())
+    }
+
+    /// The program that the kernel has, of both families, in the words of `nft` or `iptables-save`.
+    pub(crate) fn program(&self) -> String {
+        let saved = |program| String::from_utf8(self.run(program, &[]).stdout).unwrap();
+        match self.mode {
+            Mode::Nftables => self.nft("list ruleset"),
+            Mode::Legacy | Mode::Nft => ["iptables-save", "ip6tables-save"].map(saved).concat(),
+        }
     }
 
     pub(crate) fn nft(&self, words: &str) -> String {
@@ -172,10 +241,34 @@ impl Node {
         }
     }
 
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let read =
             |number| fs::read_to_string(self.folder.join(format!("proxy{number}.log"))).unwrap_or_default();
         (1..=self.proxies).map(read).collect()
+    }
+}
+
+impl Mode {
+    /// What `--proxy-mode` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Legacy | Self::Nft => "iptables",
+        }
+    }
+
+    /// Makes the host's usual iptables one of this flavour, for who has the folder in `PATH`.
+    fn make_programs(self, folder: &Path) {
+        fs::create_dir_all(folder).unwrap();
+        let flavour = match self {
+            Self::Nftables => return,
+            Self::Legacy => "legacy",
+            Self::Nft => "nft",
+        };
+        for (family, action) in [("ip", "save"), ("ip", "restore"), ("ip6", "save"), ("ip6", "restore")] {
+            let program = format!("/usr/sbin/{family}tables-{flavour}-{action}");
+            std::os::unix::fs::symlink(program, folder.join(format!("{family}tables-{action}"))).unwrap();
+        }
     }
 }
 

@@ -3,7 +3,12 @@
 use serde_json::json;
 
 use crate::apiserver::{WEB, start};
-use crate::node::{Node, service, slice};
+use crate::node::{Mode, Node, in_modes, service, slice};
+
+in_modes! {
+    addresses_pod_ranges_and_service_ranges_are_followed: Nftables Legacy;
+    pods_are_known_by_their_interfaces: Nftables Legacy;
+}
 
 /// The client's address as the server saw it.
 fn source(node: &Node, from: &str) -> String {
@@ -36,9 +41,8 @@ fn await_from_outside(node: &Node, target: &str, wanted: &str) {
     }
 }
 
-#[test]
-fn addresses_pod_ranges_and_service_ranges_are_followed() {
-    let Some(mut node) = Node::build() else { return };
+fn addresses_pod_ranges_and_service_ranges_are_followed(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let server = start(&node);
     server.merge_patch(
         ("Service", "shop", "web"),
@@ -46,7 +50,9 @@ fn addresses_pod_ranges_and_service_ranges_are_followed() {
         false,
     );
     let kubeconfig = node.folder.join("kubeconfig").display().to_string();
-    let proxy = node.proxy_with(&["--kubeconfig", &kubeconfig, "--detect-local-mode=NodeCIDR"]);
+    // What nftables mode does by itself.
+    let primary = "--nodeport-addresses=primary";
+    let proxy = node.proxy_with(&["--kubeconfig", &kubeconfig, "--detect-local-mode=NodeCIDR", primary]);
     proxy.await_log(&["IPv6", "in step"]);
 
     // The node gets another primary address; NodePorts move with it.
@@ -68,6 +74,9 @@ fn addresses_pod_ranges_and_service_ranges_are_followed() {
     server.merge_patch(("Node", "", "node"), &json!({"spec": {"podCIDRs": ["10.244.1.0/24"]}}), false);
     await_source(&node, "client", "10.244.1.10");
 
+    if mode != Mode::Nftables {
+        return;
+    }
     // An address for Services that none has is nobody's: silence instead of a way out of the cluster.
     let unknown = "tcp/10.111.0.1:80";
     let outside = node
@@ -85,9 +94,8 @@ fn addresses_pod_ranges_and_service_ranges_are_followed() {
     node.await_answers(unknown, &["timeout"]);
 }
 
-#[test]
-fn pods_are_known_by_their_interfaces() {
-    let Some(mut node) = Node::build() else { return };
+fn pods_are_known_by_their_interfaces(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     node.write("service.yaml", &service("web", "{clusterIP: 10.96.0.10, ports: [{port: 80}]}"));
     node.write("slice.yaml", &slice("web", &["10.244.1.11"]));
     let manifests = node.folder.join("manifests").display().to_string();

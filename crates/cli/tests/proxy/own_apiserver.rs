@@ -11,7 +11,11 @@ use sys::netns::Namespace;
 use testkit::answers::{Access, Call, Client};
 
 use crate::apiserver::slice;
-use crate::node::{Node, PATIENCE, signalbox};
+use crate::node::{Mode, Node, PATIENCE, in_modes, signalbox};
+
+in_modes! {
+    traffic_follows_the_objects_of_our_own_api_server_also_after_a_crash: Nftables Legacy;
+}
 
 const ADDRESS: &str = "192.168.77.100:6443";
 const CLUSTER_IP: &str = "tcp/10.96.0.10:80";
@@ -20,13 +24,13 @@ const SERVICES: &str = "/api/v1/namespaces/shop/services";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices";
 
 /// The API server, in the namespace outside the cluster.
-struct ApiServer {
+pub(crate) struct ApiServer {
     outside: Namespace,
     child: Child,
 }
 
 impl ApiServer {
-    fn start(node: &Node) -> Self {
+    pub(crate) fn start(node: &Node) -> Self {
         let tokens = node.folder.join("tokens");
         let mut options = File::options();
         let file = options.create(true).truncate(true).write(true).mode(0o600).open(&tokens).unwrap();
@@ -36,7 +40,8 @@ impl ApiServer {
             .world
             .world()
             .command("outside", signalbox())
-            .args(["apiserver", "--listen", ADDRESS, "--data"])
+            .args(["apiserver", "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112"])
+            .args(["--listen", ADDRESS, "--data"])
             .arg(node.folder.join("data"))
             .arg("--token-auth-file")
             .arg(&tokens)
@@ -65,13 +70,13 @@ impl ApiServer {
     }
 
     #[track_caller]
-    fn send(&self, method: Method, path: &str, object: &Value) {
+    pub(crate) fn send(&self, method: Method, path: &str, object: &Value) {
         let (code, answer) = self.try_call(&Call::json(method, path, object)).unwrap();
         assert!(matches!(code, 200 | 201), "{path}: {answer}");
     }
 
     /// Kills it as a power cut would.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -86,7 +91,7 @@ impl Drop for ApiServer {
 }
 
 /// The kubeconfig of a proxy, as an administrator makes it.
-fn kubeconfig(node: &Node) -> String {
+pub(crate) fn kubeconfig(node: &Node) -> String {
     let file = node.folder.join("proxy.kubeconfig").display().to_string();
     let data = node.folder.join("data").display().to_string();
     let words = ["kubeconfig", "--data", &data, "--role", "node-proxy", "--output", &file];
@@ -95,9 +100,8 @@ fn kubeconfig(node: &Node) -> String {
     file
 }
 
-#[test]
-fn traffic_follows_the_objects_of_our_own_api_server_also_after_a_crash() {
-    let Some(mut node) = Node::build() else { return };
+fn traffic_follows_the_objects_of_our_own_api_server_also_after_a_crash(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let server = ApiServer::start(&node);
     let kubeconfig = kubeconfig(&node);
     server.send(

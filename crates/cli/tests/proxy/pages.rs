@@ -5,12 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::apiserver::{WEB, slice, start};
-use crate::node::{Node, service};
+use crate::node::{Mode, Node, in_modes, service};
+
+in_modes! {
+    metrics_are_kube_proxys_by_name_type_and_labels_and_mean_something: Nftables Legacy Nft;
+    pages_describe_the_process: Nftables Legacy;
+    connections_are_counted_for_each_service_when_they_are_wanted: Nftables Legacy Nft;
+}
 
 const METRICS: &str = "127.0.0.1:10249";
 const HEALTH: &str = "127.0.0.1:10256";
 
-/// Every metric in nftables mode: name, type, labels, and the bounds of a histogram's buckets: how many, the first, the
+/// Every metric of all modes: name, type, labels, and the bounds of a histogram's buckets: how many, the first, the
 /// last. Those of kube-proxy 1.36 are like its own.
 const TABLE: &str = "
 kubeproxy_conntrack_reconciler_deleted_entries_total          counter   ip_family
@@ -25,8 +31,6 @@ kubeproxy_sync_proxy_rules_endpoint_changes_pending           gauge     -
 kubeproxy_sync_proxy_rules_endpoint_changes_total             counter   -
 kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds      gauge     ip_family
 kubeproxy_sync_proxy_rules_last_timestamp_seconds             gauge     ip_family
-kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total    counter   ip_family
-kubeproxy_sync_proxy_rules_nftables_sync_failures_total       counter   ip_family
 kubeproxy_sync_proxy_rules_no_local_endpoints_total           gauge     ip_family,traffic_policy
 kubeproxy_sync_proxy_rules_service_changes_pending            gauge     -
 kubeproxy_sync_proxy_rules_service_changes_total              counter   -
@@ -49,6 +53,22 @@ signalbox_watch_lag_seconds                                   histogram - 18 0.0
 signalbox_watch_last_heard_timestamp_seconds                  gauge     kind
 signalbox_watch_lists_total                                   counter   kind
 signalbox_watch_synced                                        gauge     kind
+";
+
+/// Those of nftables mode alone.
+const TABLE_OF_NFTABLES: &str = "
+kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total    counter   ip_family
+kubeproxy_sync_proxy_rules_nftables_sync_failures_total       counter   ip_family
+";
+
+/// Those of iptables mode alone.
+const TABLE_OF_IPTABLES: &str = "
+kubeproxy_iptables_ct_state_invalid_dropped_packets_total     counter   -
+kubeproxy_iptables_localhost_nodeports_accepted_packets_total counter   -
+kubeproxy_sync_proxy_rules_iptables_last                      gauge     ip_family,table
+kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total counter ip_family
+kubeproxy_sync_proxy_rules_iptables_restore_failures_total    counter   ip_family
+kubeproxy_sync_proxy_rules_iptables_total                     gauge     ip_family,table
 ";
 
 /// A text in Prometheus' format as the rows of the table.
@@ -89,9 +109,8 @@ fn values(text: &str) -> BTreeMap<String, f64> {
     samples.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
 }
 
-#[test]
-fn metrics_are_kube_proxys_by_name_type_and_labels_and_mean_something() {
-    let Some(mut node) = Node::build() else { return };
+fn metrics_are_kube_proxys_by_name_type_and_labels_and_mean_something(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let server = start(&node);
     let kubeconfig = node.folder.join("kubeconfig").display().to_string();
     let proxy = node.proxy_with(&["--kubeconfig", &kubeconfig]);
@@ -100,11 +119,15 @@ fn metrics_are_kube_proxys_by_name_type_and_labels_and_mean_something() {
     assert_eq!(node.page(HEALTH, "/livez").code, Some(200));
     let page = node.page(METRICS, "/metrics");
     assert_eq!(page.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
-    let wanted: Vec<String> = TABLE
-        .lines()
+    let of_mode = match mode {
+        Mode::Nftables => TABLE_OF_NFTABLES,
+        Mode::Legacy | Mode::Nft => TABLE_OF_IPTABLES,
+    };
+    let mut wanted: Vec<String> = { TABLE.lines().chain(of_mode.lines()) }
         .filter(|line| !line.is_empty())
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
+    wanted.sort();
     assert_eq!(rows(&page.body), wanted);
 
     let before = values(&page.body);
@@ -152,6 +175,20 @@ fn metrics_are_kube_proxys_by_name_type_and_labels_and_mean_something() {
     assert_eq!(grew("signalbox_watch_lag_seconds_count"), 1.0);
     assert!((1.0..15.0).contains(&grew("signalbox_watch_lag_seconds_sum")));
     assert_eq!(grew("signalbox_watch_events_total{kind=\"Service\"}"), 1.0);
+    if mode != Mode::Nftables {
+        for (family, program) in [("IPv4", "iptables-save"), ("IPv6", "ip6tables-save")] {
+            for table in ["filter", "nat"] {
+                let count = |metric: &str| {
+                    let labels = format!("{{ip_family=\"{family}\",table=\"{table}\"}}");
+                    at(&after, &format!("kubeproxy_sync_proxy_rules_iptables_{metric}{labels}"))
+                };
+                let saved = String::from_utf8(node.run(program, &["-t", table]).stdout).unwrap();
+                let rules = saved.lines().filter(|line| line.starts_with("-A ")).count();
+                assert_eq!(count("total"), rules as f64, "{family} {table}: {saved}");
+                assert!((0.0..=count("total")).contains(&count("last")), "{family} {table}");
+            }
+        }
+    }
 
     // What needs nothing of the kernel is not waited for: the next change would look slow.
     let mut unused = slice(&["10.244.1.12"]);
@@ -175,21 +212,20 @@ fn soon() -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-#[test]
-fn pages_describe_the_process() {
-    let Some(mut node) = Node::build() else { return };
+fn pages_describe_the_process(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     node.write("service.yaml", &service("web", "{clusterIP: 10.96.0.10, ports: [{port: 80}]}"));
     node.write("node.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: node}\n");
     let manifests = node.folder.join("manifests").display().to_string();
     let proxy = node.proxy_with(&["--manifests", &manifests, "--conntrack_min=4711"]);
     proxy.await_log(&["IPv6", "in step"]);
     let text = |path: &str| node.page(METRICS, path).body;
-    assert_eq!((text("/healthz"), text("/proxyMode")), ("ok".to_owned(), "nftables".to_owned()));
+    assert_eq!((text("/healthz"), text("/proxyMode")), ("ok".to_owned(), mode.name().to_owned()));
     let configuration: Value = serde_json::from_str(&text("/configz")).unwrap();
     let configuration = &configuration["kubeproxy.config.k8s.io"];
     assert_eq!(configuration["conntrack"]["min"], 4711);
     assert_eq!(configuration["clusterCIDR"], "10.244.0.0/16,fd00:10:244::/48");
-    assert_eq!(configuration["nftables"]["syncPeriod"], "30s");
+    assert_eq!(configuration[mode.name()]["syncPeriod"], "30s");
     assert!(text("/flagz").contains("\nconntrack-min=4711\n"));
     assert!(text("/statusz").contains("Binary version: signalbox") && text("/statusz").contains("/metrics"));
     let json = |path: &str| -> Value {
@@ -242,9 +278,8 @@ fn profiles_are_served_when_they_are_wanted() {
     });
 }
 
-#[test]
-fn connections_are_counted_for_each_service_when_they_are_wanted() {
-    let Some(mut node) = Node::build() else { return };
+fn connections_are_counted_for_each_service_when_they_are_wanted(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     node.write(
         "service.yaml",
         &service(

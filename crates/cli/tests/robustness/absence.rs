@@ -7,7 +7,13 @@ use testkit::apiserver::{ApiServer, Behaviour};
 
 use crate::cluster::{self, service, slice};
 use crate::load::{Load, await_that, healthz};
-use crate::node::{Node, Proxy};
+use crate::node::{Mode, Node, Proxy, in_modes};
+
+in_modes! {
+    a_server_that_is_away_for_long_and_forgot_its_history_is_believed_again: Nftables Legacy;
+    a_server_that_was_restored_from_a_backup_is_believed: Nftables Legacy;
+    an_agent_that_starts_without_its_server_leaves_the_rules_alone: Nftables Legacy;
+}
 
 /// Longer than the first waits of the client, so that it is deep in its back-off.
 const ABSENCE: Duration = Duration::from_secs(8);
@@ -41,9 +47,8 @@ fn is_healthy_all_the_while(node: &Node) {
     }
 }
 
-#[test]
-fn a_server_that_is_away_for_long_and_forgot_its_history_is_believed_again() {
-    let Some(mut node) = Node::build() else { return };
+fn a_server_that_is_away_for_long_and_forgot_its_history_is_believed_again(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let mut server = cluster::start(&node, Behaviour::default());
     put(&server, "goes", ("10.96.0.30", "10.244.1.13"));
     put(&server, "moves", ("10.96.0.31", "10.244.1.13"));
@@ -67,7 +72,7 @@ fn a_server_that_is_away_for_long_and_forgot_its_history_is_believed_again() {
     await_answers(&node, "tcp/10.96.0.32:80", "pod2");
     await_answers(&node, "tcp/10.96.0.31:80", "pod1");
     await_that("what is gone is gone", || {
-        let listing = node.nft("list table ip signalbox");
+        let listing = node.program();
         if listing.contains("10.96.0.30") { Err(listing) } else { Ok(()) }
     });
     assert_eq!(healthz(&node).code, Some(200));
@@ -77,9 +82,8 @@ fn a_server_that_is_away_for_long_and_forgot_its_history_is_believed_again() {
     proxy.terminate();
 }
 
-#[test]
-fn a_server_that_was_restored_from_a_backup_is_believed() {
-    let Some(mut node) = Node::build() else { return };
+fn a_server_that_was_restored_from_a_backup_is_believed(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let mut server = cluster::start(&node, Behaviour::default());
     put(&server, "old", ("10.96.0.30", "10.244.1.11"));
     let backup = server.revision();
@@ -98,7 +102,7 @@ fn a_server_that_was_restored_from_a_backup_is_believed() {
     // It knows nothing of what came after the backup, and says so to nobody who does not ask.
     await_answers(&node, "tcp/10.96.0.30:80", "pod1");
     await_that("what was never there is gone", || {
-        let listing = node.nft("list table ip signalbox");
+        let listing = node.program();
         if listing.contains("10.96.0.31") { Err(listing) } else { Ok(()) }
     });
     put(&server, "other", ("10.96.0.32", "10.244.1.13"));
@@ -107,9 +111,8 @@ fn a_server_that_was_restored_from_a_backup_is_believed() {
     proxy.terminate();
 }
 
-#[test]
-fn an_agent_that_starts_without_its_server_leaves_the_rules_alone() {
-    let Some(mut node) = Node::build() else { return };
+fn an_agent_that_starts_without_its_server_leaves_the_rules_alone(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let mut server = cluster::start(&node, Behaviour::default());
     put(&server, "moves", ("10.96.0.31", "10.244.1.13"));
     let proxy = start(&mut node);

@@ -1,6 +1,8 @@
 //! One family's kernel fails: the other one goes on, `/healthz` says which, and it recovers by itself.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
@@ -8,9 +10,53 @@ use testkit::apiserver::Behaviour;
 
 use crate::cluster::{self, service, slice};
 use crate::load::{Load, await_that, healthz};
-use crate::node::{Node, PATIENCE};
+use crate::node::{Mode, Node, PATIENCE, in_modes};
 
-/// A table of our name that the kernel lets nobody but its owner change; it lives as long as that process.
+in_modes! {
+    a_family_that_fails_is_named_and_leaves_the_other_alone: Nftables Legacy;
+}
+
+/// What makes one family's kernel fail, as long as this lives.
+enum Trouble {
+    /// A table of our name that the kernel lets nobody but its owner change.
+    Owner(Owner),
+    /// The host's program fails while this file exists.
+    Program(PathBuf),
+}
+
+impl Trouble {
+    /// `None`, after a loud line, where that cannot be.
+    fn of(node: &Node, family: &str) -> Option<Self> {
+        if node.mode == Mode::Nftables {
+            return Owner::of(node, &format!("{family} signalbox")).map(Self::Owner);
+        }
+        let (name, trouble) = (format!("{family}tables-restore"), node.folder.join("trouble"));
+        let program = node.folder.join("bin").join(&name);
+        let real = std::fs::canonicalize(&program).unwrap();
+        // Which program it is follows from its name.
+        let real = real.with_file_name(format!("{family}tables-legacy-restore"));
+        std::fs::write(&trouble, "").unwrap();
+        std::fs::remove_file(&program).unwrap();
+        let script = format!(
+            "#!/bin/sh\ncase $1 in --version) ;; *) if [ -e {} ]; then echo 'not permitted today' >&2; exit 1; fi ;; esac\n\
+             exec {} \"$@\"\n",
+            trouble.display(),
+            real.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Some(Self::Program(trouble))
+    }
+
+    fn end(self) {
+        match self {
+            Self::Owner(owner) => owner.end(),
+            Self::Program(file) => std::fs::remove_file(file).unwrap(),
+        }
+    }
+}
+
+/// It lives as long as that process.
 struct Owner(Child);
 
 impl Owner {
@@ -49,9 +95,7 @@ impl Drop for Owner {
 const CONFIG: &str = "
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-mode: nftables
 clusterCIDR: 10.244.0.0/16,fd00:10:244::/48
-nftables: {syncPeriod: 2s, minSyncPeriod: 0s}
 ";
 
 fn health_of(node: &Node, family: &str) -> (Option<u16>, Value) {
@@ -60,17 +104,21 @@ fn health_of(node: &Node, family: &str) -> (Option<u16>, Value) {
     (answer.code, body["status"][family]["healthy"].clone())
 }
 
-#[test]
-fn a_family_that_fails_is_named_and_leaves_the_other_alone() {
+fn a_family_that_fails_is_named_and_leaves_the_other_alone(mode: Mode) {
     for (table, bad, good) in [("ip6", "IPv6", "IPv4"), ("ip", "IPv4", "IPv6")] {
-        let Some(mut node) = Node::build() else { return };
-        let Some(owner) = Owner::of(&node, &format!("{table} signalbox")) else { return };
+        let Some(mut node) = Node::in_mode(mode) else { return };
+        let Some(trouble) = Trouble::of(&node, table) else { return };
         let server = cluster::start(&node, Behaviour::default());
         let config = node.folder.join("config.yaml");
-        let text = format!("{CONFIG}clientConnection: {{kubeconfig: {}}}\n", cluster::kubeconfig(&node));
+        let (name, kubeconfig) = (mode.name(), cluster::kubeconfig(&node));
+        let text = format!(
+            "{CONFIG}mode: {name}\n{name}: {{syncPeriod: 2s, minSyncPeriod: 0s}}\nclientConnection: {{kubeconfig: {kubeconfig}}}\n"
+        );
         std::fs::write(&config, text).unwrap();
         let proxy = node.proxy_with(&["--config", config.to_str().unwrap()]);
-        proxy.await_log(&["WARN", bad, "another process owns the table"]);
+        if mode == Mode::Nftables {
+            proxy.await_log(&["WARN", bad, "another process owns the table"]);
+        }
         // Both have the same Services; `later` is the one that changes.
         let target = |family: &str, [four, six]: [&str; 2]| match family {
             "IPv4" => format!("tcp/{four}:80"),
@@ -99,11 +147,11 @@ fn a_family_that_fails_is_named_and_leaves_the_other_alone() {
         }
         // Twice `syncPeriod`.
         await_health(&node, (bad, good), 503);
-        assert!(
-            !node.nft(&format!("list table {table} signalbox")).contains("chain"),
-            "it is somebody else's"
-        );
-        owner.end();
+        if mode == Mode::Nftables {
+            let listed = node.nft(&format!("list table {table} signalbox"));
+            assert!(!listed.contains("chain"), "it is somebody else's");
+        }
+        trouble.end();
         await_health(&node, (bad, good), 200);
         answers(bad, steady, &["pod1", "pod2"]);
         answers(bad, later, &["pod1"]);

@@ -10,14 +10,18 @@ use testkit::apiserver::{ApiServer, Behaviour};
 use crate::chance::Chance;
 use crate::cluster::{self, MOVING, service, slice};
 use crate::load::{Load, await_that};
-use crate::node::{Node, PATIENCE, Proxy, signalbox};
+use crate::node::{Mode, Node, PATIENCE, Proxy, in_modes, signalbox};
 use crate::table;
 
-#[test]
-fn killed_again_and_again_under_load_nobody_notices_and_nothing_is_left() {
+in_modes! {
+    killed_again_and_again_under_load_nobody_notices_and_nothing_is_left: Nftables Legacy Nft;
+    killed_in_the_first_sync_of_a_large_cluster_the_next_one_finishes_it: Nftables Legacy;
+}
+
+fn killed_again_and_again_under_load_nobody_notices_and_nothing_is_left(mode: Mode) {
     const KILLS: usize = 16;
     const SERVICES: usize = 120;
-    let Some(mut node) = Node::build() else { return };
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let mut chance = Chance::printed();
     let server = cluster::start(&node, Behaviour::default());
     server.apply(service("moving", &[MOVING], json!({})));
@@ -60,10 +64,9 @@ fn killed_again_and_again_under_load_nobody_notices_and_nothing_is_left() {
     is_what_a_fresh_kernel_gets(&mut node, proxy);
 }
 
-#[test]
-fn killed_in_the_first_sync_of_a_large_cluster_the_next_one_finishes_it() {
+fn killed_in_the_first_sync_of_a_large_cluster_the_next_one_finishes_it(mode: Mode) {
     const KILLS: usize = 5;
-    let Some(mut node) = Node::build() else { return };
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let mut chance = Chance::printed();
     let server = cluster::start(&node, Behaviour::default());
     // More than one transaction has room for.
@@ -74,15 +77,17 @@ fn killed_in_the_first_sync_of_a_large_cluster_the_next_one_finishes_it() {
         let address = |endpoint| format!("10.244.{}.{}", 2 + number / 16, number % 16 * 16 + endpoint);
         server.apply(slice(&name, "IPv4", &(0..15).map(address).collect::<Vec<_>>()));
     }
-    kill_between_the_transactions(&mut node);
+    if mode == Mode::Nftables {
+        kill_between_the_transactions(&mut node);
+    }
     let mut load = None;
     for number in 0..KILLS {
         let proxy = start(&mut node);
         proxy.await_log(&["every source has synced"]);
         std::thread::sleep(chance.up_to(Duration::from_secs(2)));
         proxy.kill();
-        let entrances = table::base_chains(&node, Family::V4);
-        eprintln!("kill {number}: {entrances:?} base chains");
+        let entrances = table::entrances(&node, Family::V4);
+        eprintln!("kill {number}: {entrances:?} entrances");
         if entrances.is_some_and(|count| count > 0) && load.is_none() {
             // From the moment when packets are sent through the rules, the rules are complete.
             node.await_answers("tcp/10.96.0.10:80", &["pod1", "pod2"]);
@@ -105,11 +110,11 @@ fn kill_between_the_transactions(node: &mut Node) {
     for _ in 0..10 {
         let proxy = start(node);
         let begin = std::time::Instant::now();
-        while table::base_chains(node, Family::V4).is_none() {
+        while table::entrances(node, Family::V4).is_none() {
             assert!(begin.elapsed() < 3 * PATIENCE, "no table; {}", proxy.log());
         }
         proxy.kill();
-        if table::base_chains(node, Family::V4) == Some(0) {
+        if table::entrances(node, Family::V4) == Some(0) {
             return;
         }
         // It was faster.
@@ -148,7 +153,10 @@ fn is_what_a_fresh_kernel_gets(node: &mut Node, proxy: Proxy) {
     let ours = table::both(node);
     let cleaned = node.run(signalbox().to_str().unwrap(), &["cleanup"]);
     assert!(cleaned.status.success(), "{cleaned:?}");
-    assert_eq!(node.nft("list ruleset"), "", "left behind");
+    match node.mode {
+        Mode::Nftables => assert_eq!(node.program(), "", "left behind"),
+        Mode::Legacy | Mode::Nft => assert_eq!(table::both(node), [].into(), "left behind"),
+    }
     let proxy = start(node);
     await_that("both families", || {
         let log = proxy.log();

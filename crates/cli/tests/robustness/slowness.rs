@@ -7,7 +7,12 @@ use testkit::apiserver::{ApiServer, Behaviour, Fault, FaultRule, WatchList};
 
 use crate::cluster::{self, service, slice};
 use crate::load::{Load, await_that, nft};
-use crate::node::{Node, Proxy};
+use crate::node::{Mode, Node, Proxy, in_modes};
+
+in_modes! {
+    a_server_that_trickles_is_listened_to_until_it_has_said_everything: Nftables Legacy;
+    a_network_that_swallows_everything_for_a_while_loses_no_event: Nftables Legacy;
+}
 
 const TARGET: &str = "tcp/10.96.0.30:80";
 
@@ -36,10 +41,9 @@ fn await_answer(node: &Node, wanted: &str) {
     });
 }
 
-#[test]
-fn a_server_that_trickles_is_listened_to_until_it_has_said_everything() {
+fn a_server_that_trickles_is_listened_to_until_it_has_said_everything(mode: Mode) {
     for watch_list in [WatchList::Served, WatchList::Forbidden] {
-        let Some(mut node) = Node::build() else { return };
+        let Some(mut node) = Node::in_mode(mode) else { return };
         let server = cluster::start(&node, Behaviour { watch_list, ..Behaviour::default() });
         put(&server, "10.244.1.13");
         for number in 0..150 {
@@ -51,9 +55,9 @@ fn a_server_that_trickles_is_listened_to_until_it_has_said_everything() {
         server.inject(FaultRule::new(Fault::Slow(Duration::from_millis(10))));
         let proxy = start(&mut node);
         proxy.await_log(&["watching the API server"]);
-        let before = node.nft("list ruleset");
+        let before = node.program();
         if !proxy.log().contains("every source has synced") {
-            assert!(!before.contains("signalbox"), "half a list is no list");
+            assert!(!before.contains("signalbox") && !before.contains("KUBE-"), "half a list is no list");
         }
         await_that("everything is known", || {
             let log = proxy.log();
@@ -109,9 +113,8 @@ fn a_watch_that_brings_only_bookmarks_is_left_alone_and_brings_the_next_event() 
     proxy.terminate();
 }
 
-#[test]
-fn a_network_that_swallows_everything_for_a_while_loses_no_event() {
-    let Some(mut node) = Node::build() else { return };
+fn a_network_that_swallows_everything_for_a_while_loses_no_event(mode: Mode) {
+    let Some(mut node) = Node::in_mode(mode) else { return };
     let server = cluster::start(&node, Behaviour::default());
     put(&server, "10.244.1.13");
     let proxy = start(&mut node);

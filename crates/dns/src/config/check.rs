@@ -6,7 +6,7 @@ use crate::wire::Name;
 
 use super::domain;
 use super::words::MOST_UPSTREAMS;
-use super::{Forward, Server, Settings, Upstream};
+use super::{Forward, PodMode, SearchPath, Server, Settings, Upstream};
 
 /// Answers what is wrong, with the number of the server (or nothing, for all of them).
 pub(super) fn mistakes(settings: &Settings) -> Vec<(Option<usize>, String)> {
@@ -33,6 +33,14 @@ fn server_mistakes(server: &Server, earlier: &[Server]) -> Vec<String> {
     {
         found.push("kubernetes needs a zone for its names, such as cluster.local".to_owned());
     }
+    let are_pods_known = server.kubernetes.as_ref().map(|kubernetes| kubernetes.pods == PodMode::Verified);
+    found.extend(server.completes.iter().filter_map(|completes| match (&completes.by, are_pods_known) {
+        (_, None) => Some("searches are completed through `kubernetes`, which is missing".to_owned()),
+        (SearchPath::OfPods, Some(false)) => Some(
+            "searches of pods are known by their addresses: `kubernetes` needs `pods verified`".to_owned(),
+        ),
+        (SearchPath::OfPods, Some(true)) | (SearchPath::Any | SearchPath::File(_), Some(_)) => None,
+    }));
     found.extend(server.forwards.iter().filter_map(forward_mistake));
     found
 }

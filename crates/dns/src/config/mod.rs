@@ -15,8 +15,8 @@ use std::fmt;
 
 pub use reload::{Environment, follow, read};
 pub use settings::{
-    Api, Cache, Fallthrough, Forward, Health, HealthCheck, Hosts, Kubernetes, PodMode, Policy, Prefetch,
-    Rewrite, RewriteRule, Server, Settings, Share, Stale, Upstream,
+    Api, Cache, Completion, Fallthrough, Forward, Health, HealthCheck, Hosts, Kubernetes, PodMode, Policy,
+    Prefetch, Rewrite, RewriteRule, SearchPath, Server, Settings, Share, Stale, Upstream,
 };
 
 /// What is wrong, and where.

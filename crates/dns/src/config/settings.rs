@@ -19,6 +19,8 @@ pub struct Settings {
     pub metrics: Vec<SocketAddr>,
     /// How often the file is looked at; `None`: never again.
     pub reload: Option<Duration>,
+    /// Whether clients get cookies.
+    pub has_cookies: bool,
 }
 
 /// Where `/health` is served.
@@ -45,6 +47,8 @@ pub struct Server {
     pub hosts: Option<Hosts>,
     /// The cluster's names.
     pub kubernetes: Option<Kubernetes>,
+    /// Which searches for the cluster's names are answered at once; `None`: none.
+    pub completes: Option<Completion>,
     /// What is kept of answers from elsewhere; `None`: nothing.
     pub cache: Option<Cache>,
     /// Who is asked for everything else; the longest zone wins, of equal ones the first.
@@ -115,6 +119,51 @@ pub struct Kubernetes {
     pub ignores_empty_services: bool,
     /// Names that do not exist in the cluster.
     pub fallthrough: Fallthrough,
+    /// A selector of labels that Services, EndpointSlices and Pods must have; empty: all.
+    pub labels: String,
+    /// Whether single endpoints and headless Services have names.
+    pub has_endpoints: bool,
+    /// How long a configuration that took another one's place waits for the cluster's names before it is used.
+    pub patience: Duration,
+}
+
+impl Kubernetes {
+    /// The usual ones in these zones, as the word alone means in a Corefile.
+    pub fn new(zones: Vec<Name>) -> Self {
+        Self {
+            zones,
+            api: None,
+            pods: PodMode::Disabled,
+            ttl: 5,
+            namespaces: Vec::new(),
+            endpoint_pod_names: false,
+            ignores_empty_services: false,
+            fallthrough: Fallthrough::Never,
+            labels: String::new(),
+            has_endpoints: true,
+            patience: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Searches, through the domains of a resolv.conf, whose first query is answered as their last one would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// Only those that begin in these zones.
+    pub zones: Vec<Name>,
+    /// Whose.
+    pub by: SearchPath,
+}
+
+/// Whose searches are answered at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SearchPath {
+    /// Those of Pods, which begin with their own namespace. Pods must be verified.
+    OfPods,
+    /// Those that begin with any namespace.
+    Any,
+    /// Those through the domains of this file.
+    File(PathBuf),
 }
 
 /// How the API server is reached.
@@ -123,7 +172,12 @@ pub enum Api {
     /// By a file.
     Kubeconfig(PathBuf),
     /// By its address, such as `http://10.0.0.1:8080`.
-    Endpoint(String),
+    Endpoint {
+        /// The address.
+        url: String,
+        /// Files: who says who we are, with which key, and whose word counts.
+        tls: Option<[PathBuf; 3]>,
+    },
 }
 
 /// Names that stand in the configuration or in a file.

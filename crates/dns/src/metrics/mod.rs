@@ -31,12 +31,24 @@ pub struct DnsMetrics {
     pub forward: ForwardMetrics,
     /// What is kept of their answers.
     pub caches: CacheMetrics,
+    /// What API servers are asked.
+    pub api: ApiMetrics,
     /// Tasks that ended by a panic.
     pub panics: Counter,
     /// Files that were wrong when they were read again.
     pub reloads_failed: Counter,
     /// Names that stand in files and in the configuration.
     pub hosts_entries: GaugeVec,
+    reload_version: GaugeVec,
+    plugins: GaugeVec,
+    health_times: HistogramVec,
+    health_failures: Counter,
+}
+
+impl std::fmt::Debug for DnsMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DnsMetrics").finish_non_exhaustive()
+    }
 }
 
 impl DnsMetrics {
@@ -53,9 +65,57 @@ impl DnsMetrics {
             queries: Queries::register(metrics),
             forward: ForwardMetrics::register(metrics),
             caches: CacheMetrics::register(metrics),
+            api: ApiMetrics::register(metrics),
             panics: bare("coredns_panics_total", "Panics."),
             reloads_failed: bare("coredns_reload_failed_total", "Changed configurations that were wrong."),
             hosts_entries: metrics.gauge("coredns_hosts_entries", "Names with addresses in hosts.", &[]),
+            reload_version: metrics.gauge(
+                "coredns_reload_version_info",
+                "Always 1; the hash of the configuration in force, by its labels.",
+                &["hash", "value"],
+            ),
+            plugins: metrics.gauge(
+                "coredns_plugin_enabled",
+                "Always 1; what a server does with queries, by its labels.",
+                &["server", "zone", "view", "name"],
+            ),
+            health_times: metrics.histogram(
+                (
+                    "coredns_health_request_duration_seconds",
+                    "How long this server takes to answer its own /health, in seconds.",
+                ),
+                &[],
+                // From a quarter of a millisecond to 2.5 seconds.
+                exponential_bounds(0.00025, 10.0, 5),
+            ),
+            health_failures: bare(
+                "coredns_health_request_failures_total",
+                "Times that this server did not answer its own /health.",
+            ),
+        }
+    }
+
+    /// Notes that a configuration, written in one way, is in force from now on.
+    pub(crate) fn taken_over(&self, configuration: &str) {
+        let hash = ring::digest::digest(&ring::digest::SHA512, configuration.as_bytes());
+        let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.reload_version.reset();
+        self.reload_version.with_label_values(&["sha512", &hash]).set(1.0);
+        self.plugins.reset();
+    }
+
+    /// Notes what a zone's queries meet at a server.
+    pub(crate) fn enabled(&self, (server, zone): (&str, &str), plugins: &[&str]) {
+        for plugin in plugins {
+            self.plugins.with_label_values(&[server, zone, "", plugin]).set(1.0);
+        }
+    }
+
+    /// Notes how the server did when it asked itself.
+    pub(crate) fn checked_itself(&self, time: Duration, is_well: bool) {
+        self.health_times.with_label_values::<&str>(&[]).observe(time.as_secs_f64());
+        if !is_well {
+            self.health_failures.inc();
         }
     }
 }
@@ -130,6 +190,44 @@ impl ForwardMetrics {
 
     pub(crate) fn rejected(&self) {
         self.rejected.inc();
+    }
+}
+
+/// What API servers are asked. Clones are the same.
+#[derive(Clone)]
+pub struct ApiMetrics {
+    requests: CounterVec,
+    times: HistogramVec,
+}
+
+impl ApiMetrics {
+    fn register(metrics: &Metrics) -> Self {
+        Self {
+            requests: metrics.counter(
+                "coredns_kubernetes_rest_client_requests_total",
+                "Requests to API servers.",
+                &["code", "method", "host"],
+            ),
+            times: metrics.histogram(
+                (
+                    "coredns_kubernetes_rest_client_request_duration_seconds",
+                    "From a request to an API server until its answer begins, in seconds.",
+                ),
+                &["verb", "host"],
+                vec![0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0],
+            ),
+        }
+    }
+
+    /// Answers what counts the requests to a server, which is given by its URL.
+    pub(crate) fn observer(&self, server: &str) -> watch::client::Observer {
+        let host = server.split_once("://").map_or(server, |(_, host)| host);
+        let (host, counted) = (host.trim_end_matches('/').to_owned(), self.clone());
+        Arc::new(move |method, code, time| {
+            let code = code.map_or_else(|| "<error>".to_owned(), |code| code.to_string());
+            counted.requests.with_label_values(&[&code, method.as_str(), &host]).inc();
+            counted.times.with_label_values(&[method.as_str(), &host]).observe(time.as_secs_f64());
+        })
     }
 }
 

@@ -57,6 +57,8 @@ pub struct CoreCounts {
 #[repr(align(128))]
 struct Cells {
     requests: [[[AtomicU64; KINDS]; 2]; 2],
+    /// Those that want signatures.
+    signed: AtomicU64,
     responses: [AtomicU64; RCODES],
     times: [AtomicU64; TIMES],
     /// In nanoseconds.
@@ -79,6 +81,7 @@ impl Cells {
         let sizes = || std::array::from_fn(|_| std::array::from_fn(|_| zero()));
         Self {
             requests: std::array::from_fn(|_| std::array::from_fn(|_| std::array::from_fn(|_| zero()))),
+            signed: zero(),
             responses: std::array::from_fn(|_| zero()),
             times: std::array::from_fn(|_| zero()),
             time: zero(),
@@ -98,6 +101,11 @@ impl CoreCounts {
         add(&cells.requests[protocol][usize::from(client.is_ipv6())][kind_at(kind)], 1);
         add(&cells.request_sizes[protocol][size_at(size)], 1);
         add(&cells.request_bytes[protocol], size as u64);
+    }
+
+    /// Counts that a query to the zone of this number wants signatures.
+    pub fn signed(&self, zone: usize) {
+        self.zones.get(zone).inspect(|cells| add(&cells.signed, 1));
     }
 
     /// Counts an answer by the zone of this number.
@@ -156,8 +164,9 @@ impl Queries {
             "Answers.",
             &["server", "zone", "view", "rcode", "plugin"],
         );
+        let signed = metrics.counter("coredns_dns_do_requests_total", "Queries that want signatures.", &zone);
         let all = queries.clone();
-        metrics.before_scrape(move || all.count(&requests, &responses));
+        metrics.before_scrape(move || all.count((&requests, &signed), &responses));
         let all = queries.clone();
         let name = ("coredns_dns_request_duration_seconds", "From a query to its answer, in seconds.");
         metrics.counted_histogram(name, (&zone, time_bounds()), move || all.times());
@@ -204,7 +213,7 @@ impl Queries {
         zones
     }
 
-    fn count(&self, requests: &CounterVec, responses: &CounterVec) {
+    fn count(&self, (requests, signed): (&CounterVec, &CounterVec), responses: &CounterVec) {
         for ((server, zone), cells) in self.zones() {
             let sum = |read: &dyn Fn(&Cells) -> &AtomicU64| total(&cells, read);
             for (protocol, protocol_name) in PROTOCOLS.into_iter().enumerate() {
@@ -217,6 +226,7 @@ impl Queries {
                     }
                 }
             }
+            raise(signed, &[&server, &zone, ""], sum(&|cells| &cells.signed));
             for code in 0..RCODES {
                 let value = sum(&|cells| &cells.responses[code]);
                 let name = Rcode(code as u16).name().filter(|_| code + 1 < RCODES).unwrap_or("other");

@@ -57,6 +57,7 @@ coredns_dns_response_size_bytes_count{proto="udp",server="dns://:53",view="",zon
 coredns_dns_responses_total{plugin="",rcode="NOERROR",server="dns://:53",view="",zone="."} 3
 coredns_forward_healthcheck_broken_total 0
 coredns_forward_max_concurrent_rejects_total 0
+coredns_health_request_failures_total 0
 coredns_panics_total 0
 coredns_proxy_conn_cache_hits_total{proto="tcp",proxy_name="forward",to="10.0.0.2:53"} 1
 coredns_proxy_conn_cache_misses_total{proto="tcp",proxy_name="forward",to="10.0.0.2:53"} 1

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Front;
+use super::panics::{caught, failure};
 use crate::answer::{Asking, Outcome, answer};
 use crate::blocks::Blocks;
 use crate::metrics::{CoreCounts, Protocol};
@@ -12,14 +13,12 @@ use crate::rewrite::Rewritten;
 use crate::wire::{LONGEST, Query, Rcode, Reply};
 use crate::zone::Zone;
 
-/// Answers a message out of what comes before the zone, out of the zone, or with what others said before. A name that stands for another one is left to
-/// [`Front::ask`].
-pub(super) fn answer_all(
-    (zone, blocks): (&Zone, &Blocks),
-    message: &[u8],
-    asking: &Asking,
-    out: &mut [u8],
-) -> Outcome {
+/// Answers a message out of what comes before the zone, out of the zone, or with what others said before. A name that stands
+/// for another one is left to [`Front::ask`].
+fn answer_all((zone, blocks): (&Zone, &Blocks), message: &[u8], asking: &Asking, out: &mut [u8]) -> Outcome {
+    #[cfg(test)]
+    super::tests::panic_where_wanted(message);
+    let mut own = None;
     if blocks.has_before()
         && let Ok(query) = Query::read(message)
     {
@@ -29,8 +28,9 @@ pub(super) fn answer_all(
         if let Some(len) = blocks.hosts(&query, out, limits(&query, asking)) {
             return Outcome::Reply(len);
         }
+        own = blocks.zone_of(&query.name);
     }
-    match answer(zone, message, asking, out) {
+    match answer(own.as_ref().unwrap_or(zone), message, asking, out) {
         Outcome::Elsewhere => {
             let query = Query::read(message).ok();
             let kept = query.and_then(|query| blocks.kept(&query, out, limits(&query, asking)));
@@ -38,6 +38,17 @@ pub(super) fn answer_all(
         }
         outcome @ (Outcome::Reply(_) | Outcome::Silence(_) | Outcome::Alias(_)) => outcome,
     }
+}
+
+/// The same, where a panic is answered with SERVFAIL.
+pub(super) fn answer_safely(
+    (zone, blocks): (&Zone, &Blocks),
+    message: &[u8],
+    asking: &Asking,
+    out: &mut [u8],
+) -> Outcome {
+    let answered = caught(blocks.panics(), || answer_all((zone, blocks), message, asking, out));
+    answered.unwrap_or_else(|| Outcome::Reply(failure(message, asking, out)))
 }
 
 /// The number under which tasks count; those of threads begin with 0.
@@ -51,8 +62,11 @@ pub(super) fn tally(
     time: Duration,
 ) {
     let Ok(query) = Query::read(message) else { return };
-    let Some(zone) = blocks.number(&query.name) else { return };
+    let Some(zone) = blocks.number(&query) else { return };
     let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
+    if query.is_dnssec_ok() {
+        counts.signed(zone);
+    }
     counts.request(zone, (protocol, client), (query.kind, message.len()));
     if let Some(low) = answer.get(3) {
         counts.response(zone, (protocol, time), (Rcode(u16::from(low & 0xf)), answer.len()));
@@ -70,8 +84,7 @@ impl Front {
 }
 
 fn limits(query: &Query<'_>, asking: &Asking) -> (usize, u16) {
-    let limit = if asking.is_udp { query.udp_size().min(usize::from(asking.udp_size)) } else { LONGEST };
-    (limit, asking.udp_size)
+    (query.room(asking.is_udp, asking.udp_size), asking.udp_size)
 }
 
 impl Front {
@@ -124,7 +137,7 @@ impl Front {
             Query::read(own).ok().and_then(|query| blocks.hosts(&query, out, (LONGEST, asking.udp_size)));
         match hosts {
             Some(len) => Outcome::Reply(len),
-            None => answer(&self.zone.borrow().clone(), own, asking, out),
+            None => answer(&self.zone_for(own), own, asking, out),
         }
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::debug;
 
+use super::panics::{caught_in, failure};
 use super::{Asked, Front};
 use crate::answer::{Asking, Outcome, complete};
-use crate::wire::{LONGEST, Message, Query, Rcode, Reply, flag, write_query};
+use crate::wire::{COOKIE_ROOM, LONGEST, Message, Query, Rcode, Reply, flag, write_query};
 
 /// How long others may take. Clients ask again after five seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,10 +24,25 @@ impl Front {
     ) -> Option<Vec<u8>> {
         let begun = Instant::now();
         let asked = message.clone();
-        let answer = match self.rewritten(&message) {
-            Some(rewritten) => self.ask_rewritten(&message, &rewritten, who).await,
-            None => self.ask_others(message, outcome, who).await,
+        let answering = async {
+            match self.rewritten(&message) {
+                Some(rewritten) => self.ask_rewritten(&message, &rewritten, who).await,
+                None => self.ask_others(message, outcome, who).await,
+            }
         };
+        let blocks = self.blocks.borrow().clone();
+        let mut answer = caught_in(blocks.panics(), answering).await.unwrap_or_else(|| {
+            let mut out = vec![0; LONGEST];
+            let len = failure(&asked, &who.1, &mut out);
+            out.truncate(len);
+            Some(out)
+        });
+        if let (Some(shown), Some(answer)) = (self.shown(&asked, who.0), &mut answer) {
+            let len = answer.len();
+            answer.resize(len + COOKIE_ROOM, 0);
+            let len = shown.stamp(answer, len);
+            answer.truncate(len);
+        }
         self.count((&asked, answer.as_deref().unwrap_or_default()), (who.0, who.1.is_udp), begun.elapsed());
         answer
     }
@@ -54,7 +70,7 @@ impl Front {
         let mut out = vec![0; LONGEST];
         let len = match outcome {
             Outcome::Alias(_) => {
-                let zone = self.zone.borrow().clone();
+                let zone = self.zone_for(&message);
                 match complete(&zone, &message, theirs.as_deref(), (&asking, &mut out)) {
                     Outcome::Reply(len) => len,
                     Outcome::Silence(_) | Outcome::Elsewhere | Outcome::Alias(_) => return None,
@@ -91,7 +107,7 @@ fn about(message: &[u8], name: &[u8]) -> Option<Vec<u8>> {
 /// long, SERVFAIL where there is none that fits the question. Answers its length.
 fn pass_on(message: &[u8], theirs: Option<&[u8]>, asking: &Asking, out: &mut [u8]) -> Option<usize> {
     let query = Query::read(message).ok()?;
-    let limit = if asking.is_udp { query.udp_size().min(usize::from(asking.udp_size)) } else { LONGEST };
+    let limit = query.room(asking.is_udp, asking.udp_size);
     let theirs = theirs.filter(|theirs| Message::read(theirs).is_ok_and(|message| message.is_about(&query)));
     if let Some(theirs) = theirs.filter(|theirs| theirs.len() <= limit) {
         let out = out.get_mut(..theirs.len())?;

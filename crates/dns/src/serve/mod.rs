@@ -4,9 +4,14 @@
 //! a task. What this does *not* do: know what is true (`zone`), or ask other servers: it hands an [`Asked`] on.
 
 mod before;
+mod clusters;
+mod configured;
+mod cookies;
 mod elsewhere;
 mod limit;
 mod pages;
+mod panics;
+mod places;
 mod sockets;
 mod tcp;
 #[cfg(test)]
@@ -16,6 +21,7 @@ mod udp;
 use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use model::IpNet;
@@ -26,15 +32,21 @@ use tracing::info;
 use crate::answer::{Asking, Outcome};
 use crate::blocks::Blocks;
 use crate::source;
-use crate::wire::{Query, Reply, flag};
+use crate::wire::{Query, Rcode, Reply, flag};
 use crate::zone::{Builder, Zone};
+use cookies::{Cookies, Shown, cookie_of};
 use limit::Limit;
 use pages::Page;
 
+pub use configured::{Configured, Failure, run_configured};
+pub use cookies::CookieSecret;
 pub use sockets::{Error, Sockets};
 
 /// How many queries may wait for others at a time. More are answered with SERVFAIL.
 const MOST_WAITING: usize = 4096;
+
+/// How often threads are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A query that only others can answer. Who gets it sends a whole message as the answer, or drops the sender.
 #[derive(Debug)]
@@ -58,6 +70,8 @@ pub struct Policy {
     pub udp_size: u16,
     /// How many answers a second one client gets over UDP; `None` for any number.
     pub rate: Option<u32>,
+    /// What cookies are made with; `None`: clients get none. The rate does not apply to those that show theirs.
+    pub cookies: Option<CookieSecret>,
 }
 
 /// Everything that a server needs but its source of objects.
@@ -103,33 +117,44 @@ pub async fn run(
     }
 }
 
+/// What goes on beside a server while it runs.
+#[derive(Debug)]
+pub struct Live {
+    /// Where else to answer from now on.
+    pub more: mpsc::Receiver<Sockets>,
+    /// Who is told that everything was told once.
+    pub synced: watch::Sender<bool>,
+}
+
 /// Serves names that follow from changes that anybody sends, until told to stop.
 pub async fn serve(
     settings: Settings,
+    changes: mpsc::Receiver<crate::object::Change>,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let (_, more) = mpsc::channel(1);
+    serve_live(settings, Live { more, synced: watch::channel(false).0 }, changes, stopping).await
+}
+
+/// The same, with more sockets later.
+pub async fn serve_live(
+    settings: Settings,
+    Live { mut more, synced }: Live,
     changes: mpsc::Receiver<crate::object::Change>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let builder = Builder::new(settings.zone, source::now());
     let (publish, zone) = watch::channel(builder.zone());
-    let front = Front {
-        zone: zone.clone(),
-        limit: settings.policy.rate.map(|rate| Arc::new(Limit::new(rate))),
-        policy: Arc::new(settings.policy),
-        elsewhere: settings.elsewhere,
-        blocks: settings.blocks,
-        waiting: Arc::new(Semaphore::new(MOST_WAITING)),
-        turn: Arc::default(),
-        begun: Instant::now(),
-    };
-    let is_stopped = Arc::new(AtomicBool::new(false));
-    let end = End(Arc::clone(&is_stopped));
-    let (udp, tcp) = settings.sockets.into_parts();
-    let threads = udp::start(udp, &front, &is_stopped)?;
+    let front = Front::new(settings.policy, zone.clone(), (settings.elsewhere, settings.blocks));
+    let mut doors = Doors::new(front);
+    doors.open(settings.sockets)?;
     let mut tasks = JoinSet::new();
-    for listener in tcp {
-        let listener = sockets::listener(listener)?;
-        tasks.spawn(tcp::accept(listener, front.clone()));
-    }
+    let mut known = zone.clone();
+    tasks.spawn(async move {
+        if known.wait_for(Zone::is_synced).await.is_ok() {
+            synced.send_replace(true);
+        }
+    });
     let told = stopping.clone();
     let health: Page = Arc::new(move || pages::health(*told.borrow()));
     let told = stopping.clone();
@@ -156,11 +181,57 @@ pub async fn serve(
         // A source that ended leaves what it told true.
         () = async { source::keep(builder, changes, &publish).await; std::future::pending().await } => {}
         () = stopped => {}
+        result = doors.open_more(&mut more) => result?,
     }
-    drop(end);
     tasks.shutdown().await;
-    udp::wait(threads).await;
+    doors.close().await;
     Ok(())
+}
+
+/// The open sockets, and what works at them.
+struct Doors {
+    front: Front,
+    end: End,
+    threads: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
+}
+
+impl Doors {
+    fn new(front: Front) -> Self {
+        Self { front, end: End(Arc::default()), threads: Vec::new(), tasks: JoinSet::new() }
+    }
+
+    fn open(&mut self, sockets: Sockets) -> Result<(), Error> {
+        let (udp, tcp) = sockets.into_parts();
+        let first = self.threads.len();
+        self.threads.extend(udp::start(udp, first, &self.front, &self.end.0)?);
+        for listener in tcp {
+            let listener = sockets::listener(listener)?;
+            self.tasks.spawn(tcp::accept(listener, self.front.clone()));
+        }
+        Ok(())
+    }
+
+    /// Opens what else there is, until a thread ends, which none does by itself.
+    async fn open_more(&mut self, more: &mut mpsc::Receiver<Sockets>) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                Some(sockets) = more.recv() => self.open(sockets)?,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if self.threads.iter().any(JoinHandle::is_finished) {
+                let source = std::io::Error::other("it panicked");
+                return Err(Error { what: "go on: a thread ended".to_owned(), source });
+            }
+        }
+    }
+
+    async fn close(self) {
+        let Self { end, threads, mut tasks, .. } = self;
+        drop(end);
+        tasks.shutdown().await;
+        udp::wait(threads).await;
+    }
 }
 
 /// Ends the threads when it is dropped, with the future that has it if need be.
@@ -178,6 +249,7 @@ struct Front {
     zone: watch::Receiver<Zone>,
     policy: Arc<Policy>,
     limit: Option<Arc<Limit>>,
+    cookies: Option<Cookies>,
     elsewhere: Option<mpsc::Sender<Asked>>,
     blocks: watch::Receiver<Arc<Blocks>>,
     waiting: Arc<Semaphore>,
@@ -186,30 +258,73 @@ struct Front {
 }
 
 impl Front {
+    fn new(
+        policy: Policy,
+        zone: watch::Receiver<Zone>,
+        (elsewhere, blocks): (Option<mpsc::Sender<Asked>>, watch::Receiver<Arc<Blocks>>),
+    ) -> Self {
+        Self {
+            zone,
+            limit: policy.rate.map(|rate| Arc::new(Limit::new(rate))),
+            cookies: policy.cookies.as_ref().map(Cookies::new),
+            policy: Arc::new(policy),
+            elsewhere,
+            blocks,
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+            turn: Arc::default(),
+            begun: Instant::now(),
+        }
+    }
+
     fn asking(&self, client: IpAddr, is_udp: bool, turn: u32) -> Asking {
-        Asking { is_udp, may_recurse: self.may_recurse(client), turn, udp_size: self.policy.udp_size }
+        Asking { is_udp, may_recurse: self.may_recurse(client), turn, udp_size: self.policy.udp_size, client }
     }
 
     fn may_recurse(&self, client: IpAddr) -> bool {
         self.elsewhere.is_some() && self.policy.recursion.iter().any(|network| network.contains(&client))
     }
 
+    /// Answers the zone that is looked at for every name, unless blocks have zones of their own.
+    fn zone_at(&self, blocks: &Blocks) -> watch::Receiver<Zone> {
+        blocks.zone().unwrap_or(&self.zone).clone()
+    }
+
+    /// Answers the zone that is looked at for this message.
+    fn zone_for(&self, message: &[u8]) -> Zone {
+        let blocks = self.blocks.borrow().clone();
+        let other = Query::read(message).ok().and_then(|query| blocks.zone_of(&query.name));
+        other.unwrap_or_else(|| self.zone_at(&blocks).borrow().clone())
+    }
+
     /// Answers whether a client may have another answer over UDP, and counts it.
-    fn admits(&self, client: IpAddr) -> bool {
-        self.limit.as_ref().is_none_or(|limit| limit.admits(client, self.begun.elapsed()))
+    fn admits(&self, client: IpAddr, shown: Option<&Shown<'_>>) -> bool {
+        let is_within = |limit: &Arc<Limit>| limit.admits(client, self.begun.elapsed());
+        self.limit.as_ref().is_none_or(is_within) || shown.is_some_and(Shown::is_known)
+    }
+
+    /// Answers the cookie of a message, where cookies are given.
+    fn shown<'a>(&'a self, message: &'a [u8], client: IpAddr) -> Option<Shown<'a>> {
+        let cookies = self.cookies.as_ref()?;
+        let cookie = cookie_of(message)?;
+        Some(Shown { cookies, cookie, who: (client, source::now()) })
     }
 }
 
-/// Answers one of two queries over the limit with "ask over TCP", which a forged address cannot, and none of the others.
-fn over_limit(message: &[u8], asking: &Asking, out: &mut [u8]) -> Outcome {
+/// Answers one of two queries over the limit with what a forged address cannot do, and none of the others: to ask again over
+/// TCP or, where the client has cookies, with the one of this answer.
+fn over_limit(message: &[u8], (asking, has_cookie): (&Asking, bool), out: &mut [u8]) -> Outcome {
     const SILENCE: Outcome = Outcome::Silence("over the limit");
     if asking.turn.is_multiple_of(2) {
         return SILENCE;
     }
     let Ok(query) = Query::read(message) else { return SILENCE };
-    let Some(mut reply) = Reply::to(&query, out, usize::from(asking.udp_size), asking.udp_size) else {
+    let Some(mut reply) = Reply::to(&query, out, query.room(true, asking.udp_size), asking.udp_size) else {
         return SILENCE;
     };
-    reply.set(flag::TRUNCATED);
+    if has_cookie {
+        reply.set_rcode(Rcode::BAD_COOKIE);
+    } else {
+        reply.set(flag::TRUNCATED);
+    }
     Outcome::Reply(reply.finish())
 }

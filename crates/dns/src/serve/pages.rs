@@ -1,16 +1,20 @@
 //! `/health` and `/ready`, for probes of Kubernetes: one answer to a connection.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long this server may take when it asks itself, as in CoreDNS.
+const SELF_PATIENCE: Duration = Duration::from_secs(3);
 /// The longest request.
 const LONGEST_REQUEST: usize = 8192;
 
@@ -31,13 +35,22 @@ pub(super) fn ready(is_synced: bool, is_stopping: bool) -> (u16, Cow<'static, st
     }
 }
 
+/// Pages by their paths.
+pub(super) type Pages = Vec<(&'static str, Page)>;
+
 /// Serves one page for ever.
 pub(super) async fn serve(listener: TcpListener, path: &'static str, page: Page) {
+    let (_keep, pages) = watch::channel(vec![(path, page)]);
+    serve_all(listener, pages).await;
+}
+
+/// Serves the pages of the moment, for ever.
+pub(super) async fn serve_all(listener: TcpListener, pages: watch::Receiver<Pages>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let page = Arc::clone(&page);
-                tokio::spawn(async move { timeout(PATIENCE, answer(stream, path, &page)).await });
+                let pages = pages.borrow().clone();
+                tokio::spawn(async move { timeout(PATIENCE, answer(stream, &pages)).await });
             }
             Err(error) => {
                 warn!(%error, "failed to accept a connection");
@@ -47,14 +60,14 @@ pub(super) async fn serve(listener: TcpListener, path: &'static str, page: Page)
     }
 }
 
-async fn answer(mut stream: TcpStream, path: &str, page: &Page) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, pages: &Pages) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() > LONGEST_REQUEST || stream.read_buf(&mut request).await? == 0 {
             return Ok(());
         }
     }
-    let (code, text) = choose(&request, path, page);
+    let (code, text) = choose(&request, pages);
     let reason = if code == 200 {
         "OK"
     } else if code == 404 {
@@ -69,11 +82,25 @@ async fn answer(mut stream: TcpStream, path: &str, page: &Page) -> std::io::Resu
     stream.shutdown().await
 }
 
-fn choose(request: &[u8], path: &str, page: &Page) -> (u16, Cow<'static, str>) {
+fn choose(request: &[u8], pages: &Pages) -> (u16, Cow<'static, str>) {
     let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     let asked = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    if asked == path.as_bytes() { page() } else { (404, "404 page not found\n".into()) }
+    let page = pages.iter().find(|(path, _)| asked == path.as_bytes());
+    page.map_or_else(|| (404, "404 page not found\n".into()), |(_, page)| page())
+}
+
+/// Asks for a page, as somebody else would, and answers whether all is well there.
+pub(super) async fn asks(address: SocketAddr, path: &str) -> bool {
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(1024).read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer.starts_with(b"HTTP/1.1 200"))
+    };
+    matches!(timeout(SELF_PATIENCE, asking).await, Ok(Ok(true)))
 }
 
 #[cfg(test)]
@@ -83,8 +110,8 @@ mod tests {
     #[test]
     fn pages_say_what_is() {
         let page: Page = Arc::new(|| ready(false, false));
-        let check =
-            |request: &str, expected| assert_eq!(choose(request.as_bytes(), "/ready", &page).0, expected);
+        let pages = vec![("/ready", page)];
+        let check = |request: &str, expected| assert_eq!(choose(request.as_bytes(), &pages).0, expected);
         check("GET /ready HTTP/1.1\r\n\r\n", 503);
         check("GET /ready?x=y HTTP/1.0\r\n\r\n", 503);
         check("GET / HTTP/1.1\r\n\r\n", 404);

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Front;
-use super::before::answer_all;
+use super::before::answer_safely;
 use crate::answer::Outcome;
 use crate::wire::LONGEST;
 
@@ -82,11 +82,13 @@ async fn read_queries(
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let asking = front.asking(client, false, front.turn.fetch_add(1, Ordering::Relaxed));
         let mut out = vec![0; LONGEST];
-        let zone = front.zone.borrow().clone();
         let blocks = front.blocks.borrow().clone();
+        let zone = front.zone_at(&blocks).borrow().clone();
         let begun = Instant::now();
-        match answer_all((&zone, &blocks), &message, &asking, &mut out) {
+        match answer_safely((&zone, &blocks), &message, &asking, &mut out) {
             Outcome::Reply(len) => {
+                let shown = front.shown(&message, client);
+                let len = shown.map_or(len, |shown| shown.stamp(&mut out, len));
                 out.truncate(len);
                 front.count((&message, &out), (client, false), begun.elapsed());
                 if answers.send(out).await.is_err() {

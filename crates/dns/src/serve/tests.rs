@@ -32,7 +32,12 @@ fn start_with(recursion: &str, rate: Option<u32>, blocks: watch::Receiver<Arc<Bl
     let settings = Settings {
         zone: settings(),
         sockets,
-        policy: Policy { recursion: vec![recursion.parse().unwrap()], udp_size: 1232, rate },
+        policy: Policy {
+            recursion: vec![recursion.parse().unwrap()],
+            udp_size: 1232,
+            rate,
+            cookies: Some(CookieSecret::random()),
+        },
         health: Some(health),
         ready: Some(ready),
         metrics: None,
@@ -92,7 +97,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn ask_udp(server: SocketAddr, message: &[u8]) -> String {
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     client.connect(server).unwrap();
     client.send(message).unwrap();
     let mut buffer = [0; 4096];
@@ -203,6 +208,76 @@ async fn a_greedy_client_is_sent_to_tcp() {
     assert!((10..=20).contains(&answers[0]) && (10..=15).contains(&answers[1]), "{answers:?}");
 }
 
+/// What stands for faults in answering: a name that nobody else asks for.
+pub(super) fn panic_where_wanted(message: &[u8]) {
+    assert!(!message.windows(6).any(|part| part == b"\x05fault"), "a test");
+}
+
+#[tokio::test]
+async fn a_panic_is_one_answer_that_fails() {
+    let configured = crate::config::Settings::parse(". {\n}", &|_| None).unwrap();
+    let metrics = crate::metrics::DnsMetrics::register(&telemetry::Metrics::default(), "");
+    let (_keep, told) = watch::channel(Arc::new(Blocks::new(&configured.servers, &metrics).unwrap()));
+    let stage = start_with("127.0.0.0/8", None, told);
+    stage.sync().await;
+    stage.expect("A default.svc.cluster.local", "NXDOMAIN aa").await;
+    for _ in 0..3 {
+        assert_eq!(stage.ask("A fault.cluster.local").await, "SERVFAIL");
+        assert_eq!(stage.ask("A cluster.local").await.lines().next(), Some("NOERROR aa"));
+    }
+    assert_eq!(metrics.panics.get(), 3.0);
+}
+
+#[tokio::test]
+async fn who_shows_a_cookie_has_no_limit() {
+    let stage = start("127.0.0.0/8", Some(2));
+    stage.sync().await;
+    let server = stage.server;
+    let with_cookie = |cookie: &[u8]| {
+        let mut message = query("A cluster.local", Some((1232, false)));
+        let len = message.len();
+        message[len - 1] = cookie.len() as u8 + 4;
+        message.extend([0, 10, 0, cookie.len() as u8]);
+        message.extend(cookie);
+        message
+    };
+    // Half of what is refused meets silence, which need not be waited for.
+    let [long, short] = [5000, 200].map(Duration::from_millis);
+    let ask = async |message: Vec<u8>, patience: Duration| {
+        blocking(move || {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(patience)).unwrap();
+            client.connect(server).unwrap();
+            client.send(&message).unwrap();
+            let mut buffer = [0; 4096];
+            let len = client.recv(&mut buffer).ok()?;
+            let code = render(&buffer[..len]).split_whitespace().next().unwrap().to_owned();
+            // Both halves are the last 24 bytes.
+            Some((code, buffer[len - 24..len].to_vec()))
+        })
+        .await
+    };
+    // Over the limit a client is told what would be a cookie, if not with every answer.
+    let refused = async |shown: &[u8]| {
+        let begun = Instant::now();
+        loop {
+            let answer = ask(with_cookie(shown), short).await;
+            if let Some((_, cookie)) = answer.filter(|(code, _)| code == "BADCOOKIE") {
+                assert_eq!(&cookie[..8], b"abcdefgh");
+                return cookie;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20));
+        }
+    };
+    let cookie = refused(b"abcdefgh").await;
+    for _ in 0..20 {
+        assert_eq!(ask(with_cookie(&cookie), long).await, Some(("NOERROR".to_owned(), cookie.clone())));
+    }
+    let mut wrong = cookie.clone();
+    wrong[23] ^= 1;
+    refused(&wrong).await;
+}
+
 #[tokio::test]
 async fn tcp_takes_several_queries_at_once() {
     let mut stage = start("127.0.0.0/8", None);
@@ -287,4 +362,49 @@ async fn names_are_given_or_stand_for_others() {
     let asking = blocking(move || ask_udp(server, &query("A far.org", None)));
     let ((), answer) = tokio::join!(others, asking);
     assert_eq!(answer, "NOERROR\nfar.org. 5 A 192.0.2.1");
+}
+
+#[tokio::test]
+async fn blocks_show_zones_of_their_own() {
+    let zone = |name: &str, objects: &str| {
+        let settings = crate::zone::Settings { zone: name.parse().unwrap(), ..settings() };
+        watch::channel(crate::script::zone(settings, objects)).1
+    };
+    let one = zone("one.local", "service default/web 10.96.0.1\nalias default/far web.default.svc.two.local");
+    let two = zone("two.local", "service default/web 10.97.0.1");
+    let text = "one.local {\n kubernetes\n}\ntwo.local in-addr.arpa {\n kubernetes\n}\n. {\n hosts /nonexistent {\n \
+                10.0.0.9 a.org web.default.svc.one.local\n fallthrough\n }\n}\n";
+    let configured = crate::config::Settings::parse(text, &|_| None).unwrap();
+    let metrics = crate::metrics::DnsMetrics::register(&telemetry::Metrics::default(), "");
+    let made = crate::blocks::Made::new(&configured.servers, &metrics).unwrap();
+    let blocks = made.at("dns://:53", &[(0, vec![one]), (1, vec![two]), (2, Vec::new())]);
+    let (_keep, told) = watch::channel(Arc::new(blocks));
+    let (asked, questions) = mpsc::channel(10);
+    tokio::spawn(crate::blocks::attend(questions, told.clone()));
+    let Stage { server, asked: mut from, stop: _stop, .. } = start_with("127.0.0.0/8", None, told);
+    tokio::spawn(async move {
+        while let Some(question) = from.recv().await {
+            asked.send(question).await.unwrap();
+        }
+    });
+    let ask = async |text: &'static str| blocking(move || ask_udp(server, &query(text, None))).await;
+    for (text, expected) in [
+        ("A web.default.svc.one.local", "NOERROR aa\nweb.default.svc.one.local. 5 A 10.96.0.1"),
+        ("A web.default.svc.two.local", "NOERROR aa\nweb.default.svc.two.local. 5 A 10.97.0.1"),
+        (
+            "PTR 1.0.97.10.in-addr.arpa",
+            "NOERROR aa\n1.0.97.10.in-addr.arpa. 5 PTR web.default.svc.two.local.",
+        ),
+        ("A a.org", "NOERROR aa\na.org. 3600 A 10.0.0.9"),
+        (
+            "A far.default.svc.one.local",
+            "NOERROR aa\nfar.default.svc.one.local. 5 CNAME web.default.svc.two.local.\n\
+             web.default.svc.two.local. 5 A 10.97.0.1",
+        ),
+        ("A web.default.svc.three.local", "REFUSED"),
+    ] {
+        let found = ask(text).await;
+        assert_eq!(found.replace("NOERROR\n", "NOERROR aa\n"), expected, "{text}");
+    }
+    assert!(ask("A none.default.svc.one.local").await.starts_with("NXDOMAIN aa"));
 }

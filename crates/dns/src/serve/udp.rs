@@ -10,7 +10,7 @@ use sys::datagram::{BATCH, Batch, Peer, set_patience};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
-use super::before::{answer_all, tally};
+use super::before::{answer_safely, tally};
 use super::sockets::Error;
 use super::{Front, over_limit};
 use crate::answer::{Asking, Outcome};
@@ -24,15 +24,16 @@ const REST: Duration = Duration::from_millis(100);
 /// The longest query. What is longer is cut and thereby malformed.
 const LONGEST_QUERY: usize = 4096;
 
-/// Starts the threads.
+/// Starts the threads, numbered from `first` on.
 pub(super) fn start(
     sockets: Vec<UdpSocket>,
+    first: usize,
     front: &Front,
     is_stopped: &Arc<AtomicBool>,
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let runtime = Handle::current();
     let mut threads = Vec::new();
-    for (number, socket) in sockets.into_iter().enumerate() {
+    for (number, socket) in (first..).zip(sockets) {
         let failed = |source| Error { what: "start a thread for UDP".to_owned(), source };
         set_patience(&socket, PATIENCE).map_err(failed)?;
         let worker = Worker {
@@ -70,10 +71,10 @@ impl Worker {
         // For answers that are asked for again before their end.
         let _runtime = self.runtime.enter();
         let mut batch = Batch::new(LONGEST_QUERY, usize::from(self.front.policy.udp_size));
-        let mut zones = self.front.zone.clone();
-        let mut zone = zones.borrow_and_update().clone();
         let mut blocks_told = self.front.blocks.clone();
         let mut blocks = blocks_told.borrow_and_update().clone();
+        let mut zones = self.front.zone_at(&blocks);
+        let mut zone = zones.borrow_and_update().clone();
         let mut counts = blocks.counts(self.number);
         let mut turn = 0u32;
         while !self.is_stopped.load(Ordering::Relaxed) {
@@ -93,6 +94,8 @@ impl Worker {
             if blocks_told.has_changed().unwrap_or(false) {
                 blocks = blocks_told.borrow_and_update().clone();
                 counts = blocks.counts(self.number);
+                zones = self.front.zone_at(&blocks);
+                zone = zones.borrow_and_update().clone();
             }
             look_ahead(&zone, &mut batch, count);
             let begun = Instant::now();
@@ -101,9 +104,10 @@ impl Worker {
                 let (message, peer, room) = batch.get(number);
                 let Some(client) = peer.ip() else { continue };
                 let asking = self.front.asking(client, true, turn);
-                let outcome = match self.front.admits(client) {
-                    true => answer_all((&zone, &blocks), message, &asking, room),
-                    false => over_limit(message, &asking, room),
+                let shown = self.front.shown(message, client);
+                let outcome = match self.front.admits(client, shown.as_ref()) {
+                    true => answer_safely((&zone, &blocks), message, &asking, room),
+                    false => over_limit(message, (&asking, shown.is_some()), room),
                 };
                 let len = match outcome {
                     Outcome::Reply(len) => len,
@@ -116,6 +120,7 @@ impl Worker {
                         0
                     }
                 };
+                let len = shown.map_or(len, |shown| shown.stamp(room, len));
                 if let Some(counts) = counts.as_ref().filter(|_| len > 0) {
                     tally((&blocks, counts), (message, &room[..len]), (client, true), begun.elapsed());
                 }

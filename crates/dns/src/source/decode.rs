@@ -1,11 +1,11 @@
 //! Objects as the API server sends them in JSON, read as far as names follow from them.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use objects::naming;
 use serde::{Deserialize, Deserializer};
 
-use crate::object::{Endpoint, Key, Object, Pod, Port, Service, Slice, Target};
+use crate::object::{Key, Object, Pod, Service, Target};
 
 /// Go writes null where a list or a mapping is empty.
 fn some<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
@@ -14,71 +14,8 @@ fn some<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: 
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Whole<S> {
-    metadata: Meta,
-    spec: S,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
 struct Meta {
     namespace: String,
-    name: String,
-    #[serde(deserialize_with = "some")]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ServiceSpec {
-    r#type: String,
-    #[serde(rename = "clusterIP")]
-    cluster_ip: String,
-    #[serde(rename = "clusterIPs", deserialize_with = "some")]
-    cluster_ips: Vec<String>,
-    external_name: String,
-    #[serde(deserialize_with = "some")]
-    ports: Vec<PortSpec>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct PortSpec {
-    name: Option<String>,
-    protocol: Option<String>,
-    port: Option<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct SliceObject {
-    metadata: Meta,
-    #[serde(deserialize_with = "some")]
-    ports: Vec<PortSpec>,
-    #[serde(deserialize_with = "some")]
-    endpoints: Vec<EndpointSpec>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct EndpointSpec {
-    #[serde(deserialize_with = "some")]
-    addresses: Vec<String>,
-    #[serde(deserialize_with = "some")]
-    conditions: Conditions,
-    hostname: Option<String>,
-    target_ref: Option<Reference>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Conditions {
-    ready: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Reference {
     name: String,
 }
 
@@ -112,46 +49,40 @@ fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, String> {
 
 /// Reads a Service.
 pub(super) fn service(bytes: &[u8]) -> Result<Object, String> {
-    let Whole { metadata, spec } = read::<Whole<ServiceSpec>>(bytes)?;
-    let target = target(&spec);
-    Ok(Object::Service(Service { key: key(&metadata), target, ports: ports(spec.ports) }))
-}
-
-fn target(spec: &ServiceSpec) -> Target {
-    if spec.r#type == "ExternalName" {
-        // An address is no name, although it could be written as one.
-        let is_address = spec.external_name.trim_end_matches('.').parse::<IpAddr>().is_ok();
-        let name = spec.external_name.parse().ok().filter(|_| !is_address && !spec.external_name.is_empty());
-        return name.map_or(Target::Nothing, Target::Alias);
-    }
-    if spec.cluster_ip == "None" {
-        return Target::Endpoints;
-    }
-    let single = std::slice::from_ref(&spec.cluster_ip);
-    let texts = if spec.cluster_ips.is_empty() { single } else { &spec.cluster_ips };
-    Target::Addresses(texts.iter().filter_map(|text| text.parse().ok()).collect())
+    named(objects::Kind::Service, bytes)
 }
 
 /// Reads an EndpointSlice.
 pub(super) fn slice(bytes: &[u8]) -> Result<Object, String> {
-    let object = read::<SliceObject>(bytes)?;
-    let service = object.metadata.labels.get("kubernetes.io/service-name");
-    let ready = object.endpoints.into_iter().filter(|endpoint| endpoint.conditions.ready != Some(false));
-    Ok(Object::Slice(Slice {
-        key: key(&object.metadata),
-        service: service.filter(|name| !name.is_empty()).map(|name| name.as_str().into()),
-        ports: ports(object.ports),
-        endpoints: ready.map(endpoint).filter(|endpoint| !endpoint.addresses.is_empty()).collect(),
-    }))
+    named(objects::Kind::EndpointSlice, bytes)
 }
 
-fn endpoint(spec: EndpointSpec) -> Endpoint {
-    let some = |text: String| Some(text).filter(|text| !text.is_empty()).map(Into::into);
-    Endpoint {
-        addresses: spec.addresses.iter().filter_map(|text| text.parse().ok()).collect(),
-        hostname: spec.hostname.and_then(some),
-        pod: spec.target_ref.and_then(|reference| some(reference.name)),
+/// The same reader as the proxy's watch has, so that names are the same whoever watches.
+fn named(kind: objects::Kind, bytes: &[u8]) -> Result<Object, String> {
+    let read = objects::decode_json_names(kind, bytes).map_err(|error| error.to_string())?;
+    read.map(object).ok_or_else(|| "has no names".to_owned())
+}
+
+/// Takes an object as the readers of `objects` give it.
+pub(super) fn object(read: naming::Object) -> Object {
+    match read {
+        naming::Object::Slice(slice) => Object::Slice(slice),
+        naming::Object::Service(naming::Service { key, target, ports }) => {
+            let target = match target {
+                naming::Target::Addresses(addresses) => Target::Addresses(addresses),
+                naming::Target::Endpoints => Target::Endpoints,
+                naming::Target::Alias(text) => alias(&text),
+            };
+            Object::Service(Service { key, target, ports })
+        }
     }
+}
+
+fn alias(text: &str) -> Target {
+    // An address is no name, although it could be written as one.
+    let is_address = text.trim_end_matches('.').parse::<IpAddr>().is_ok();
+    let name = text.parse().ok().filter(|_| !is_address && !text.is_empty());
+    name.map_or(Target::Nothing, Target::Alias)
 }
 
 /// Reads a Namespace.
@@ -181,18 +112,6 @@ pub(super) fn pod(bytes: &[u8]) -> Result<Object, String> {
 
 fn key(meta: &Meta) -> Key {
     Key::new(&meta.namespace, &meta.name)
-}
-
-/// Ports that have a number. A slice of a Service whose ports have no names may leave the name out.
-fn ports(specs: Vec<PortSpec>) -> Vec<Port> {
-    let port = |spec: PortSpec| {
-        Some(Port {
-            name: spec.name.unwrap_or_default().to_ascii_lowercase().into(),
-            protocol: spec.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase().into(),
-            number: spec.port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0)?,
-        })
-    };
-    specs.into_iter().filter_map(port).collect()
 }
 
 #[cfg(test)]

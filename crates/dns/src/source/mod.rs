@@ -4,12 +4,15 @@
 //! A watch that breaks takes nothing back, so an answer never becomes empty by it.
 
 mod decode;
+mod shared;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
-use tracing::info;
-use watch_client::{Client, Collection, Told, follow};
+use tracing::{info, warn};
+use watch_client::{Client, ClientError, Collection, Told, follow};
+
+pub use shared::Shared;
 
 use crate::object::{Change, Key, Kind, Object};
 use crate::zone::{Builder, Pods, Settings, Zone};
@@ -21,38 +24,104 @@ pub const BACKLOG: usize = 1024;
 /// How many changes go into one published zone. While a cluster is read the first time there are many.
 const MOST_AT_ONCE: usize = 4096;
 
+/// How long to wait before an account is tried again that was refused something, or a server that did not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+const RETRY: Duration = Duration::from_secs(2);
+
 /// Follows everything that a zone needs from an API server, until nobody listens any more.
 pub async fn follow_cluster(client: Client, settings: &Settings, changes: mpsc::Sender<Change>) {
-    let kind = |kind, path: &'static str, read| Followed { kind, path, fields: "", read };
+    let labels = settings.labels.as_str();
+    let kind = |kind, path: &'static str, read| Followed { kind, path, selector: ("", labels), read };
     let pods = async {
         if settings.pods == Pods::Verified {
-            let fields = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown";
-            let pods = Followed { kind: Kind::Pod, path: "/api/v1/pods", fields, read: decode::pod };
-            pods.follow(client.clone(), changes.clone()).await;
+            Followed { selector: (PODS.selector.0, labels), ..PODS }
+                .follow(client.clone(), changes.clone())
+                .await;
         }
     };
     tokio::join!(
         kind(Kind::Service, "/api/v1/services", decode::service).follow(client.clone(), changes.clone()),
-        kind(Kind::Slice, "/apis/discovery.k8s.io/v1/endpointslices", decode::slice)
-            .follow(client.clone(), changes.clone()),
-        kind(Kind::Namespace, "/api/v1/namespaces", decode::namespace)
-            .follow(client.clone(), changes.clone()),
+        async {
+            if settings.has_endpoints {
+                let slices = kind(Kind::Slice, "/apis/discovery.k8s.io/v1/endpointslices", decode::slice);
+                slices.follow(client.clone(), changes.clone()).await;
+            }
+        },
+        // Labels are those of what has names, not of where it is.
+        NAMESPACES.follow(client.clone(), changes.clone()),
         pods,
     );
 }
 
+const NAMESPACES: Followed<'static> = Followed {
+    kind: Kind::Namespace,
+    path: "/api/v1/namespaces",
+    selector: ("", ""),
+    read: decode::namespace,
+};
+const PODS: Followed<'static> = Followed {
+    kind: Kind::Pod,
+    path: "/api/v1/pods",
+    selector: ("status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown", ""),
+    read: decode::pod,
+};
+
+/// Follows what a zone needs besides Services and EndpointSlices, which somebody else follows. Where the account may not see
+/// Namespaces, those with a Service are known all the same; without Pods that are to be verified there is no zone.
+pub async fn follow_rest(client: Client, settings: &Settings, changes: mpsc::Sender<Change>) {
+    let namespaces = async {
+        await_right(&client, &NAMESPACES, async || {
+            warn!("the account may not list Namespaces; those without a Service have no names");
+            drop(changes.send(Change::Synced(Kind::Namespace)).await);
+        })
+        .await;
+        NAMESPACES.follow(client.clone(), changes.clone()).await;
+    };
+    let pods = async {
+        if settings.pods == Pods::Verified {
+            await_right(&client, &PODS, async || {
+                warn!("the account may not list Pods, so their names cannot be verified; nothing is answered here");
+            })
+            .await;
+            PODS.follow(client.clone(), changes.clone()).await;
+        }
+    };
+    tokio::join!(namespaces, pods);
+}
+
+/// Waits until the server does not refuse the account this kind; the first refusal is told.
+async fn await_right(client: &Client, what: &Followed<'_>, refused: impl AsyncFnOnce()) {
+    let mut refused = Some(refused);
+    loop {
+        match client.get(&format!("{}?limit=1", what.path)).await {
+            Err(ClientError::Refused { code: 403, .. }) => {
+                if let Some(refused) = refused.take() {
+                    refused().await;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            // Whoever follows tries again and says why.
+            Err(ClientError::Unreachable(_)) => tokio::time::sleep(RETRY).await,
+            Ok(_) | Err(ClientError::Refused { .. }) => return,
+        }
+    }
+}
+
 /// One kind to follow.
-struct Followed {
+struct Followed<'a> {
     kind: Kind,
     path: &'static str,
-    fields: &'static str,
+    /// Of fields, and of labels; empty: all.
+    selector: (&'a str, &'a str),
     read: fn(&[u8]) -> Result<Object, String>,
 }
 
-impl Followed {
+impl Followed<'_> {
     async fn follow(self, client: Client, changes: mpsc::Sender<Change>) {
         let (tell, mut told) = mpsc::channel(64);
-        let collection = Collection { fields: self.fields.to_owned(), ..Collection::all(self.path) };
+        let (fields, labels) = self.selector;
+        let collection =
+            Collection { fields: fields.to_owned(), labels: labels.to_owned(), ..Collection::all(self.path) };
         let hand_on = async {
             while let Some(told) = told.recv().await {
                 let change = match told {

@@ -53,6 +53,7 @@ impl Loops {
 
     /// Asks the server at `own`, which is this one; answers whether the question came back to it.
     pub async fn probe(&self, own: SocketAddr) -> bool {
+        self.seen.store(0, Ordering::Relaxed);
         let asked = async {
             if let Err(error) = self.ask(own).await {
                 tracing::debug!(%error, "cannot look for loops of DNS servers");

@@ -15,6 +15,7 @@ use std::fmt;
 
 pub use message::{Message, Record, Records};
 pub use name::{Name, NameBuffer, WrongName};
+pub(crate) use query::{COOKIE, COOKIE_ROOM};
 pub use query::{Edns, Query, Unanswerable, write_query};
 pub use reply::{Reply, Section};
 
@@ -155,6 +156,8 @@ impl Rcode {
     pub const REFUSED: Self = Self(5);
     /// The version of EDNS is unknown.
     pub const BAD_VERS: Self = Self(16);
+    /// The query is to be sent again, with the cookie of this answer.
+    pub const BAD_COOKIE: Self = Self(23);
 
     /// Answers its usual name, where it has one.
     pub fn name(self) -> Option<&'static str> {

@@ -3,7 +3,9 @@
 use super::{HEADER, Malformed, NameBuffer, PLAIN_UDP, Rcode, Type, flag, long, word};
 
 /// The option of RFC 7873.
-const COOKIE: u16 = 10;
+pub(crate) const COOKIE: u16 = 10;
+/// How many bytes an answer's cookie takes: the option's head, the client's half and the server's half.
+pub(crate) const COOKIE_ROOM: usize = 28;
 /// The bit of an OPT record's TTL that asks for signatures.
 const DNSSEC_OK: u32 = 1 << 15;
 
@@ -104,6 +106,13 @@ impl<'a> Query<'a> {
     /// Answers how long an answer over UDP may be for the client; never less than 512.
     pub fn udp_size(&self) -> usize {
         self.edns.map_or(PLAIN_UDP, |edns| usize::from(edns.size).max(PLAIN_UDP))
+    }
+
+    /// Answers how long an answer without its cookie may be; over UDP it has no more than `own` bytes with it.
+    pub fn room(&self, is_udp: bool, own: u16) -> usize {
+        let whole = if is_udp { self.udp_size().min(usize::from(own)) } else { super::LONGEST };
+        let has_cookie = self.edns.is_some_and(|edns| edns.cookie.is_some());
+        if has_cookie { whole - COOKIE_ROOM } else { whole }
     }
 
     /// Answers whether the client wants signatures.

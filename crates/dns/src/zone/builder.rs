@@ -64,6 +64,7 @@ impl Builder {
             Change::Put(object) => self.put(object),
             Change::Gone(kind, key) => self.remove(kind, &key),
             Change::Synced(kind) => self.sync(kind),
+            Change::Servers(addresses) => self.set_servers(addresses),
         };
         if is_changed {
             self.zone.serial = serial.max(self.zone.serial);
@@ -73,10 +74,20 @@ impl Builder {
 
     fn sync(&mut self, kind: Kind) -> bool {
         self.synced.insert(kind);
-        let wanted = [Kind::Service, Kind::Slice, Kind::Namespace];
+        let is_wanted = |kind: &&Kind| **kind != Kind::Slice || self.settings().has_endpoints;
+        let mut wanted = [Kind::Service, Kind::Slice, Kind::Namespace].iter().filter(is_wanted);
         let has_pods = self.settings().pods != Pods::Verified || self.synced.contains(&Kind::Pod);
-        let is_synced = has_pods && wanted.iter().all(|kind| self.synced.contains(kind));
+        let is_synced = has_pods && wanted.all(|kind| self.synced.contains(kind));
         std::mem::replace(&mut self.zone.is_synced, is_synced) != is_synced
+    }
+
+    fn set_servers(&mut self, addresses: Vec<IpAddr>) -> bool {
+        if self.settings().servers == addresses {
+            return false;
+        }
+        Arc::make_mut(&mut self.zone.settings).servers = addresses;
+        add_fixed(&self.zone.settings, &mut self.zone.names);
+        true
     }
 
     fn settings(&self) -> &Settings {

@@ -5,6 +5,7 @@
 
 mod builder;
 mod entry;
+mod search;
 mod service;
 mod shelves;
 
@@ -22,6 +23,7 @@ use crate::wire::{Name, NameBuffer};
 pub use builder::Builder;
 pub(crate) use entry::each;
 pub use entry::{Entry, Set};
+pub use search::{Search, Searches};
 
 /// The version of the specification.
 const VERSION: &[u8] = b"1.1.0";
@@ -49,8 +51,17 @@ pub struct Settings {
     pub names_endpoints_after_pods: bool,
     /// Whether Services with a ClusterIP but without ready endpoints have no name.
     pub ignores_empty_services: bool,
-    /// Whether the first query of a search is answered as the last one would be ([`Zone::search`]).
-    pub answers_searches: bool,
+    /// Which searches are answered at their first query as at the last one ([`Zone::search`]).
+    pub searches: Searches,
+    /// A selector of labels that Services, EndpointSlices and Pods must have; empty: all are known.
+    pub labels: String,
+    /// Whether EndpointSlices are known. Without, single endpoints and headless Services have no names.
+    pub has_endpoints: bool,
+    /// Whether somebody else is asked for names of the zone until everything was told once. Else they are SERVFAIL.
+    pub asks_until_synced: bool,
+    /// Whether names of single endpoints of Services with a ClusterIP, and names for endpoints' addresses, are left to somebody
+    /// else. They are nearly all names of a cluster and hardly ever asked for; the specification does not have the former.
+    pub leaves_endpoints: bool,
 }
 
 /// What becomes of names of Pods, which are addresses: `10-0-0-1.default.pod.cluster.local`.
@@ -78,7 +89,11 @@ impl Settings {
             namespaces: BTreeSet::new(),
             names_endpoints_after_pods: false,
             ignores_empty_services: false,
-            answers_searches: false,
+            searches: Searches::Never,
+            labels: String::new(),
+            has_endpoints: true,
+            asks_until_synced: false,
+            leaves_endpoints: false,
         }
     }
 
@@ -86,6 +101,11 @@ impl Settings {
     pub fn zone_of(&self, name: &NameBuffer) -> Option<&Name> {
         let zones = std::iter::once(&self.zone).chain(&self.reverse);
         zones.filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.as_wire().len())
+    }
+
+    /// Answers whether a name, in lower case, is one for an address.
+    pub fn is_reverse(&self, name: &NameBuffer) -> bool {
+        self.zone_of(name).is_some_and(|zone| *zone != self.zone)
     }
 
     /// Answers whether an unknown name, in lower case, may be known elsewhere.
@@ -112,15 +132,6 @@ pub enum Absence {
     Empty,
     /// No such name.
     Unknown,
-}
-
-/// Where a search ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Search {
-    /// At a name of the zone.
-    Here(Name),
-    /// At a name that only others may know.
-    Elsewhere(Name),
 }
 
 impl Zone {
@@ -170,34 +181,20 @@ impl Zone {
         self.pod(name).map_or(Absence::Unknown, Absence::Pod)
     }
 
-    /// Answers where a client ends that looks for a name in the domains of its resolv.conf, when this is its first query:
-    /// `www.example.org.default.svc.cluster.local` ends at `www.example.org`, `web.shop.default.svc.cluster.local` at
-    /// `web.shop.svc.cluster.local`. `None` for what is no such query, or leads to nothing within the zone.
-    ///
-    /// A name of one label is not looked for elsewhere: it is a Service that is not there more often than a name of the world.
-    pub fn search(&self, name: &NameBuffer) -> Option<Search> {
-        let zone = &self.settings.zone;
-        let below =
-            name.as_wire().len().checked_sub(zone.as_wire().len()).filter(|_| name.is_within(zone))?;
-        // The name is what is looked for, then namespace, `svc`, and the zone.
-        let starts: Vec<usize> = starts(&name.as_wire()[..below]).collect();
-        let [_, _, .., namespace, _] = *starts.as_slice() else { return None };
-        self.entry(&name.as_wire()[namespace..])
-            .filter(|_| name.as_wire()[namespace..below].ends_with(b"\x03svc"))?;
-        let wanted = &name.as_wire()[..namespace];
-        let labels = || starts.iter().take(starts.len() - 2).map(|at| label_at(wanted, *at));
-        let whole = Name::of_labels(labels(), &Name::root())?;
-        if whole.is_within(zone) {
-            return self.is_known(&whole).then_some(Search::Here(whole));
+    /// Answers whether an unknown name, in lower case, may be that of an endpoint which is left to somebody else: it is right below
+    /// the name of a Service, or is one for an address.
+    pub fn is_left(&self, name: &NameBuffer) -> bool {
+        let settings = &self.settings;
+        if !settings.leaves_endpoints || settings.is_reverse(name) {
+            return settings.leaves_endpoints;
         }
-        let service = Name::of_labels(labels().chain([&b"svc"[..]]), zone).filter(|name| self.is_known(name));
-        let here = service.or_else(|| Name::of_labels(labels(), zone).filter(|name| self.is_known(name)));
-        Some(here.map_or(Search::Elsewhere(whole), Search::Here))
-    }
-
-    fn is_known(&self, name: &Name) -> bool {
-        let absence = || self.absence(&NameBuffer::from(name), &self.settings.zone);
-        self.entry(name.as_wire()).is_some() || absence() != Absence::Unknown
+        let mut labels = name.labels();
+        let first = labels.next().unwrap_or_default();
+        let is_below_service =
+            labels.nth(2) == Some(b"svc") && labels.count() == settings.zone.labels().count();
+        is_below_service
+            && !first.starts_with(b"_")
+            && self.entry(&name.as_wire()[first.len() + 1..]).is_some()
     }
 
     /// Answers the address that is the name of a Pod, where its namespace exists.
@@ -218,20 +215,6 @@ impl Zone {
 /// Answers the number by which a name, in lower case, is looked for.
 pub fn hash(wire: &[u8]) -> u64 {
     shelves::hash(wire)
-}
-
-/// Answers where the labels of a name begin.
-fn starts(wire: &[u8]) -> impl Iterator<Item = usize> {
-    let mut next = 0;
-    std::iter::from_fn(move || {
-        let at = next;
-        next += usize::from(*wire.get(at)?) + 1;
-        Some(at)
-    })
-}
-
-fn label_at(wire: &[u8], at: usize) -> &[u8] {
-    &wire[at + 1..=at + usize::from(wire[at])]
 }
 
 /// Answers the address that a label with dashes stands for.

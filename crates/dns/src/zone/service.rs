@@ -62,7 +62,8 @@ pub(super) fn names(settings: &Settings, service: &Service, slices: &[&Slice]) -
         Target::Endpoints if endpoints.is_empty() => {}
         Target::Endpoints => names.add_service(settings, &own, &endpoints),
     }
-    if service.target != Target::Nothing {
+    let has_left = settings.leaves_endpoints && matches!(service.target, Target::Addresses(_));
+    if service.target != Target::Nothing && !has_left {
         names.add_endpoints(settings, &endpoints);
     }
     names

@@ -492,7 +492,7 @@ proptest! {
         for change in history {
             match &change {
                 Change::Gone(kind, key) => { objects.remove(&(*kind, key.clone())); }
-                Change::Put(_) | Change::Synced(_) => {
+                Change::Put(_) | Change::Synced(_) | Change::Servers(_) => {
                     objects.extend(key_of(&change).map(|key| (key, change.clone())));
                 }
             }

@@ -1,14 +1,38 @@
-//! Bad messages of every sort, the same in each run: queries that mean something, and what a seed makes of them. The
-//! replies are read by another implementation too.
+//! Bad messages and configurations of every sort, the same in each run: those that mean something, and what a seed makes of
+//! them. The replies are read by another implementation too.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+mod configurations;
 mod messages;
 
 use hickory_proto::op::Message;
 
 /// How many changed messages are played; fuzzing plays more.
 const PLAYED: usize = 20_000;
+/// How many changed configurations are.
+const READ: usize = 10_000;
+
+/// Configurations with something of everything.
+const CONFIGURATIONS: [&str; 3] = [
+    ".:53 a.org:54 10.0.0.0/13 {\n errors {\n stacktrace\n }\n log\n health :8080 {\n lameduck 5s\n }\n ready\n \
+     prometheus :9153\n reload 30s 5s\n loop\n loadbalance round_robin\n bind 127.0.0.1 ::1\n autopath @kubernetes\n \
+     kubernetes cluster.local in-addr.arpa {\n pods verified\n ttl 30\n namespaces a b\n labels a=b, c in (d)\n \
+     endpoint {$API}\n tls c k a\n noendpoints\n fallthrough in-addr.arpa\n startup_timeout 5s\n }\n \
+     hosts /etc/hosts {\n 10.0.0.1 a.b \"c.d\"\n fallthrough\n ttl 60\n reload 1m\n no_reverse\n }\n \
+     rewrite continue name suffix .a.org .b.org answer auto\n rewrite stop name exact x y\n \
+     forward . tls://9.9.9.9 /etc/resolv.conf {\n tls_servername dns.quad9.net\n except b.c\n max_fails 3\n policy sequential\n \
+     health_check 1s no_rec domain x.y\n expire 10s\n max_concurrent 100\n prefer_udp\n }\n \
+     cache 30 . {\n success 10 20 3\n denial 5\n prefetch 2 1m 20%\n serve_stale 2h verify\n servfail 1m\n \
+     disable denial b.c\n keepttl\n }\n}\n",
+    "consul.local:53 {\n forward . 10.150.0.1 # there\n}\nfd00::/20 {\n forward . [fd00::1]:53 {\n force_tcp\n }\n}\n",
+    "apiVersion: signalbox.dev/v1alpha1\nkind: DNSConfiguration\nhealth: {address: \":8080\", lameduck: 5s}\nready: \":8181\"\n\
+     metrics: [\":9153\"]\nreload: 30s\ncookies: true\nservers:\n- zones: [., 10.0.0.0/8]\n  port: 53\n  addresses: [10.0.0.1]\n  \
+     rewrite: [{exact: a.b, to: c.d}, {suffix: .a, to: .b, answers: true}]\n  hosts: {file: /h, entries: [{address: 10.0.0.9, names: [a.b]}]}\n  \
+     kubernetes: {zones: [cluster.local], pods: verified, searches: pods, endpoint: \"http://a\", ttl: 5}\n  \
+     forward: [{to: [1.1.1.1, \"tls://9.9.9.9\"], except: [a.b], healthCheck: {interval: 1s}, maxFails: 0}]\n  \
+     cache: {success: {entries: 5}, prefetch: {amount: 2}, stale: {age: 1h}}\n",
+];
 
 /// SplitMix64: the same numbers in each run.
 struct Chance(u64);
@@ -78,4 +102,35 @@ fn what_fuzzing_found_harms_nobody() {
     for message in FOUND {
         assert!(messages::play(message).is_empty(), "{message:?}");
     }
+}
+
+#[test]
+fn configurations_mean_one_thing_or_nothing() {
+    for text in CONFIGURATIONS {
+        assert!(configurations::play(text.as_bytes()), "{text}");
+    }
+    let mut chance = Chance(11);
+    let mut right = 0;
+    for _ in 0..READ {
+        let mut text = CONFIGURATIONS[chance.below(CONFIGURATIONS.len())].as_bytes().to_vec();
+        for _ in 0..=chance.below(3) {
+            let at = chance.below(text.len());
+            match chance.below(6) {
+                0 => text.truncate(at),
+                1 => text.insert(at, chance.below(256) as u8),
+                2 => text[at] ^= 1 << chance.below(8),
+                3 => text[at] = b"{}[]\n \t:#\"$%0-"[chance.below(14)],
+                4 => {
+                    let end = at + chance.below(text.len() - at);
+                    text.extend_from_within(at..end);
+                }
+                _ => drop(text.drain(at..at + chance.below(text.len() - at).min(9))),
+            }
+            if text.is_empty() {
+                break;
+            }
+        }
+        right += usize::from(configurations::play(&text));
+    }
+    assert!(right > 100, "{right}");
 }

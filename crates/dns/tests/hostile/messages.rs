@@ -6,7 +6,7 @@ use dns::answer;
 use dns::answer::{Asking, Outcome, complete};
 use dns::object::{Change, Endpoint, Key, Kind, Object, Port, Service, Slice, Target};
 use dns::wire::{HEADER, LONGEST, Message, Name, NameBuffer, Query, Reply, Section, Type, flag, write_query};
-use dns::zone::{Builder, Pods, Settings, Zone};
+use dns::zone::{Builder, Pods, Searches, Settings, Zone};
 
 /// A zone with something of every sort.
 pub(crate) fn zone() -> &'static Zone {
@@ -14,7 +14,7 @@ pub(crate) fn zone() -> &'static Zone {
     ZONE.get_or_init(|| {
         let mut settings = Settings::new("cluster.local".parse().expect("a name"));
         settings.pods = Pods::Insecure;
-        settings.answers_searches = true;
+        settings.searches = Searches::Any;
         settings.servers = vec![[10, 96, 0, 10].into()];
         let mut builder = Builder::new(settings, 1);
         let port = |name: &str, number| Port { name: name.into(), protocol: "tcp".into(), number };
@@ -113,7 +113,7 @@ pub(crate) fn play(message: &[u8]) -> Vec<Vec<u8>> {
     walk(message);
     let mut replies = Vec::new();
     for (is_udp, may_recurse, turn) in [(true, true, 0), (true, false, 1), (false, true, u32::MAX)] {
-        let asking = Asking { is_udp, may_recurse, turn, udp_size: 1232 };
+        let asking = Asking { is_udp, may_recurse, turn, udp_size: 1232, client: [10, 0, 0, 1].into() };
         let mut out = vec![0; LONGEST];
         match answer(zone(), message, &asking, &mut out) {
             Outcome::Reply(len) => {

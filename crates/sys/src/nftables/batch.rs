@@ -121,6 +121,17 @@ impl Batch {
         });
     }
 
+    /// Adds the table as one that the kernel removes when the socket is closed that this is written to. Nobody else can change
+    /// it. Needs Linux 5.12.
+    pub fn add_own_table(&mut self, comment: &str) {
+        const OWNER: u32 = 2;
+        self.operation(wire::NEW_TABLE, netlink::CREATE, |out, table| {
+            put_str(out, 1, table);
+            put_u32(out, 2, OWNER);
+            put(out, 6, &wire::comment(0, comment));
+        });
+    }
+
     /// Deletes this table with everything in it.
     pub fn delete_table(&mut self) {
         self.operation(wire::DEL_TABLE, 0, |out, table| put_str(out, 1, table));

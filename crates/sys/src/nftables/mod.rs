@@ -4,6 +4,7 @@
 //! that `nft list` shows it and accepts its own listing back.
 
 mod batch;
+mod chains;
 mod fake;
 mod field;
 mod monitor;
@@ -13,6 +14,7 @@ mod socket;
 mod wire;
 
 pub use batch::{Batch, Hook, HookKind};
+pub use chains::{ChainEvent, ChainMonitor, Happened};
 pub use fake::{FakeNftables, Fault};
 pub use field::Field;
 pub use monitor::Monitor;

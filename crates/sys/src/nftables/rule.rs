@@ -110,6 +110,19 @@ impl Rule {
         self.compare(true, &[protocol.number()])
     }
 
+    /// Matches packets to this port, or from it.
+    pub fn port(mut self, is_destination: bool, port: u16) -> Self {
+        let offset = if is_destination { 2 } else { 0 };
+        self.load_payload((2, offset), 2, REG_1);
+        self.compare(true, &port.to_be_bytes())
+    }
+
+    /// Has connection tracking pass the packet over, where it has not seen it yet.
+    pub fn no_track(mut self) -> Self {
+        self.expression("notrack", |_| {});
+        self
+    }
+
     /// Matches packets whose fields are (not) in a set.
     pub fn lookup(mut self, fields: &[Field], set: &str, inside: bool) -> Self {
         self.load(fields);

@@ -15,6 +15,7 @@ mod follow;
 mod lead;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -42,7 +43,11 @@ pub struct Client {
     // Held while a request is made ready, not while it is on its way.
     connection: Arc<Mutex<Renewable>>,
     timing: Arc<Timing>,
+    observer: Option<Observer>,
 }
+
+/// Who is told of each request: its method, the code of the answer if there was one, and how long that took.
+pub type Observer = Arc<dyn Fn(&Method, Option<u16>, Duration) + Send + Sync>;
 
 /// In which words a change is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +78,13 @@ impl Client {
         Ok(Self {
             connection: Arc::new(Mutex::new(Renewable::with(config.clone(), checked))),
             timing: Arc::new(config.timing.clone()),
+            observer: None,
         })
+    }
+
+    /// Answers this client, of whose requests somebody is told.
+    pub fn observed(self, observer: Observer) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 
     /// Answers the URL of the server.
@@ -161,8 +172,18 @@ impl Client {
         path: &str,
         content: Option<(&'static str, Vec<u8>)>,
     ) -> Result<Response<Body>, Failure> {
-        let prepared = self.connection.lock().await.get().await?.prepared(method, path, content)?;
-        prepared.send(&self.timing).await
+        let begun = Instant::now();
+        let result = async {
+            let prepared =
+                self.connection.lock().await.get().await?.prepared(method.clone(), path, content)?;
+            prepared.send(&self.timing).await
+        };
+        let result = result.await;
+        if let Some(observer) = &self.observer {
+            let code = result.as_ref().ok().map(|response| response.status().as_u16());
+            observer(&method, code, begun.elapsed());
+        }
+        result
     }
 
     /// Has the configuration read again when that may help.

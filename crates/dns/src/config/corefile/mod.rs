@@ -148,6 +148,7 @@ impl Reading {
             "prometheus" => self.prometheus(line, server),
             "reload" => self.reload(line),
             "kubernetes" => self.kubernetes(line, server),
+            "autopath" => self.autopath(line, server),
             "hosts" => self.hosts(line, server),
             "rewrite" => self.rewrite(line, server),
             "forward" => self.forward(line, server),

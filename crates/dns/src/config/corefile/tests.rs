@@ -52,13 +52,9 @@ fn kubeadm() -> Settings {
     forward.max_concurrent = 1000;
     let kubernetes = Kubernetes {
         fallthrough: fallthrough(zones[1..].to_vec()),
-        zones,
-        api: None,
         pods: PodMode::Insecure,
         ttl: 30,
-        namespaces: Vec::new(),
-        endpoint_pod_names: false,
-        ignores_empty_services: false,
+        ..Kubernetes::new(zones)
     };
     let server = Server {
         zones: vec![Name::root()],
@@ -81,6 +77,7 @@ fn kubeadm() -> Settings {
         ready: Some("[::]:8181".parse().expect("an address")),
         metrics: vec!["[::]:9153".parse().expect("an address")],
         reload: Some(RELOAD),
+        has_cookies: false,
     }
 }
 
@@ -132,19 +129,33 @@ fn properties_mean_what_they_mean_there() {
     let server_of = |line| server(line).kubernetes.expect("there is one");
     let found = server_of(
         "kubernetes k.local 10.0.0.0/8 {\n endpoint https://10.0.0.1:6443\n namespaces a b\n \
-         endpoint_pod_names\n ignore empty_service\n fallthrough\n pods verified\n ttl 0\n}",
+         endpoint_pod_names\n ignore empty_service\n fallthrough\n pods verified\n ttl 0\n labels a=b, c in (d, e)\n \
+         noendpoints\n tls /cert /key /ca\n startup_timeout 7s\n apiserver_qps 5.5\n apiserver_burst 10\n \
+         apiserver_max_inflight 3\n}",
     );
+    let tls = Some(["/cert", "/key", "/ca"].map(Into::into));
     let wanted = Kubernetes {
         zones: vec![name("k.local"), name("10.in-addr.arpa")],
-        api: Some(Api::Endpoint("https://10.0.0.1:6443".into())),
+        api: Some(Api::Endpoint { url: "https://10.0.0.1:6443".into(), tls }),
         pods: PodMode::Verified,
         ttl: 0,
         namespaces: vec!["a".into(), "b".into()],
         endpoint_pod_names: true,
         ignores_empty_services: true,
         fallthrough: Fallthrough::Always,
+        labels: "a=b, c in (d, e)".to_owned(),
+        has_endpoints: false,
+        patience: Duration::from_secs(7),
     };
     assert_eq!(found, wanted);
+    let completes = |line: &str| {
+        let kubernetes = "kubernetes b {\npods verified\n}";
+        server(&format!("{line}\n{kubernetes}"))
+            .completes
+            .map(|found| format!("{:?} {:?}", found.zones, found.by))
+    };
+    assert_eq!(completes("autopath @kubernetes"), Some("[a.org.] OfPods".to_owned()));
+    assert_eq!(completes("autopath b c /etc/search"), Some("[b., c.] File(\"/etc/search\")".to_owned()));
     let api = server_of("kubernetes {\n kubeconfig /k\n}").api;
     assert_eq!(api, Some(Api::Kubeconfig("/k".into())));
 
@@ -251,16 +262,21 @@ fn what_is_not_understood_is_refused_where_it_stands() {
         ("loadbalance weighted f", "2:22: `loadbalance` takes at most an argument, this is one too many"),
         ("loadbalance weighted", "2:13: `weighted` is not understood, only round_robin"),
         (
-            "kubernetes {\nlabels a=b\n}",
-            "3:1: `labels` is not understood: all Services of the cluster have names",
+            "kubernetes {\nnamespace_labels a=b\n}",
+            "3:1: `namespace_labels` is not understood: namespaces are selected by `namespaces`",
         ),
+        ("kubernetes {\nnoendpoints x\n}", "3:13: `noendpoints` takes no argument, this is one too many"),
+        ("kubernetes {\napiserver_qps x\n}", "3:15: `x` is no number"),
+        ("autopath @kubernetes", "1:1: searches are completed through `kubernetes`, which is missing"),
         (
-            "kubernetes {\nnoendpoints\n}",
-            "3:1: `noendpoints` is not understood: headless Services would have no names",
+            "autopath @kubernetes\nkubernetes",
+            "1:1: searches of pods are known by their addresses: `kubernetes` needs `pods verified`",
         ),
+        ("autopath @erratic\nkubernetes", "2:10: `@erratic` is not understood, only @kubernetes"),
+        ("autopath\nkubernetes", "2:1: `autopath` needs an argument"),
         ("kubernetes {\npods some\n}", "3:6: `some` is none of disabled, insecure, verified"),
         ("kubernetes {\nttl 3601\n}", "3:5: `3601` is no whole number from 0 to 3600"),
-        ("kubernetes {\ntls a b c\n}", "3:1: `tls` is not understood: keys are given in a `kubeconfig`"),
+        ("kubernetes {\ntls a b\n}", "3:1: `tls` needs 3 arguments"),
         ("kubernetes in-addr.arpa", "1:1: kubernetes needs a zone for its names, such as cluster.local"),
         ("forward .", "2:1: `forward` needs 2 arguments"),
         ("forward . https://1.1.1.1", "2:11: `https://1.1.1.1`: only dns:// and tls:// are spoken"),

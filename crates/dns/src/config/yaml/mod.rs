@@ -18,8 +18,8 @@ use crate::wire::Name;
 use super::domain;
 use super::words::{self, TTLS};
 use super::{
-    Api, Cache, Fallthrough, Forward, Health, Hosts, Kubernetes, Mistakes, Prefetch, Remark, Rewrite, Server,
-    Settings, Share, Stale, check,
+    Api, Cache, Completion, Fallthrough, Forward, Health, Hosts, Kubernetes, Mistakes, Prefetch, Remark,
+    Rewrite, SearchPath, Server, Settings, Share, Stale, check,
 };
 
 /// What the file says it is.
@@ -27,7 +27,7 @@ const API_VERSION: &str = "signalbox.dev/v1alpha1";
 /// What the file says it is.
 const KIND: &str = "DNSConfiguration";
 
-const TOP: &[&str] = &["apiVersion", "kind", "health", "ready", "metrics", "reload", "servers"];
+const TOP: &[&str] = &["apiVersion", "kind", "health", "ready", "metrics", "reload", "cookies", "servers"];
 const SERVER: &[&str] = &[
     "zones",
     "port",
@@ -53,6 +53,11 @@ const KUBERNETES: &[&str] = &[
     "endpointPodNames",
     "ignoreEmptyServices",
     "fallthrough",
+    "labels",
+    "endpoints",
+    "startupTimeout",
+    "searches",
+    "tls",
 ];
 const TLS: &[&str] = &["certificate", "key", "authority", "serverName"];
 const FORWARD: &[&str] = &[
@@ -109,6 +114,7 @@ fn settings(fields: &Fields<'_>) -> Settings {
         ready: fields.read("ready", words::listen),
         metrics: fields.list("metrics", words::listen),
         reload: fields.read("reload", words::time).filter(|interval| !interval.is_zero()),
+        has_cookies: fields.flag("cookies", true),
         servers: fields.objects("servers", SERVER).iter().map(server).collect(),
     }
 }
@@ -127,6 +133,7 @@ fn zones_or(fields: &Fields<'_>, name: &str, usual: &[Name]) -> Vec<Name> {
 
 fn server(fields: &Fields<'_>) -> Server {
     let zones = zones_or(fields, "zones", &[Name::root()]);
+    let cluster = fields.object("kubernetes", KUBERNETES);
     Server {
         port: fields.number("port", 1..=65535).map_or(words::DNS_PORT, |port| port as u16),
         addresses: fields.list("addresses", address),
@@ -138,7 +145,8 @@ fn server(fields: &Fields<'_>) -> Server {
         hosts: fields
             .object("hosts", &["zones", "file", "reload", "entries", "ttl", "reverse", "fallthrough"])
             .map(|fields| hosts(&fields, &zones)),
-        kubernetes: fields.object("kubernetes", KUBERNETES).map(|fields| kubernetes(&fields, &zones)),
+        kubernetes: cluster.as_ref().map(|fields| kubernetes(fields, &zones)),
+        completes: cluster.as_ref().and_then(|fields| completion(fields, &zones)),
         cache: fields.object("cache", CACHE).map(|fields| cache(&fields, &zones)),
         forwards: fields.objects("forward", FORWARD).iter().map(forward).collect(),
         logs_queries: fields.flag("log", false),
@@ -198,16 +206,30 @@ fn hosts(fields: &Fields<'_>, zones: &[Name]) -> Hosts {
 }
 
 fn kubernetes(fields: &Fields<'_>, zones: &[Name]) -> Kubernetes {
+    let usual = Kubernetes::new(zones_or(fields, "zones", zones));
     Kubernetes {
-        zones: zones_or(fields, "zones", zones),
         api: api(fields),
         pods: fields.read("pods", words::pod_mode).unwrap_or_default(),
-        ttl: fields.number("ttl", TTLS).unwrap_or(5),
+        ttl: fields.number("ttl", TTLS).unwrap_or(usual.ttl),
         namespaces: fields.list("namespaces", |text| Ok(text.to_owned())),
         endpoint_pod_names: fields.flag("endpointPodNames", false),
         ignores_empty_services: fields.flag("ignoreEmptyServices", false),
         fallthrough: fallthrough(fields),
+        labels: fields.text("labels").unwrap_or_default().to_owned(),
+        has_endpoints: fields.flag("endpoints", true),
+        patience: fields.read("startupTimeout", words::time).unwrap_or(usual.patience),
+        ..usual
     }
+}
+
+/// `searches` of `kubernetes`: `pods`, `any`, or a file.
+fn completion(fields: &Fields<'_>, zones: &[Name]) -> Option<Completion> {
+    let by = match fields.text("searches")? {
+        "pods" => SearchPath::OfPods,
+        "any" => SearchPath::Any,
+        file => SearchPath::File(PathBuf::from(file)),
+    };
+    Some(Completion { zones: zones.to_vec(), by })
 }
 
 fn api(fields: &Fields<'_>) -> Option<Api> {
@@ -216,7 +238,16 @@ fn api(fields: &Fields<'_>) -> Option<Api> {
     if kubeconfig.is_some() && endpoint.is_some() {
         fields.wrong("endpoint", "the API server is given by `kubeconfig` already");
     }
-    kubeconfig.map(Api::Kubeconfig).or(endpoint.map(Api::Endpoint))
+    let tls = fields.object("tls", &["certificate", "key", "authority"]);
+    let tls = tls.and_then(|tls| {
+        let files = ["certificate", "key", "authority"].map(|name| tls.text(name).map(PathBuf::from));
+        let [Some(certificate), Some(key), Some(authority)] = files else {
+            fields.wrong("tls", "needs `certificate`, `key` and `authority`");
+            return None;
+        };
+        Some([certificate, key, authority])
+    });
+    kubeconfig.map(Api::Kubeconfig).or(endpoint.map(|url| Api::Endpoint { url, tls }))
 }
 
 fn forward(fields: &Fields<'_>) -> Forward {

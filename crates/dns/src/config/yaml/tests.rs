@@ -28,6 +28,11 @@ servers:
     endpointPodNames: true
     ignoreEmptyServices: true
     fallthrough: [in-addr.arpa]
+    labels: a=b
+    endpoints: false
+    startupTimeout: 7s
+    searches: pods
+    tls: {certificate: c, key: k, authority: a}
   forward:
   - from: b.org
     to: [1.1.1.1, tls://9.9.9.9]
@@ -53,12 +58,15 @@ servers:
         hosts /h {\n10.0.0.1 x.org\nttl 5\nno_reverse\nfallthrough\n}\n\
         rewrite continue name suffix .a.org .b.org answer auto\nrewrite name c.org d.org\n\
         kubernetes cluster.local in-addr.arpa {\nendpoint https://10.0.0.1\npods verified\nttl 30\nnamespaces a\n\
-        endpoint_pod_names\nignore empty_service\nfallthrough in-addr.arpa\n}\n\
+        endpoint_pod_names\nignore empty_service\nfallthrough in-addr.arpa\nlabels a=b\nnoendpoints\nstartup_timeout 7s\n\
+        tls c k a\n}\nautopath @kubernetes\n\
         forward b.org 1.1.1.1 tls://9.9.9.9 {\nexcept c.b.org\npolicy round_robin\nmax_fails 3\nmax_concurrent 9\n\
         health_check 1s no_rec domain x.org\nexpire 1m\nforce_tcp\nprefer_udp\ntls c k a\ntls_servername s\n}\n\
         cache {\nsuccess 10 20 3\ndenial 5\nservfail 1m\nprefetch 2 1m 20%\nserve_stale 2h verify\ndisable success cluster.local\nkeepttl\n}\n}";
-    assert_eq!(read(yaml), read(corefile));
-    assert!(read(yaml).is_ok());
+    let mut settings = read(corefile).expect("it is right");
+    settings.has_cookies = true;
+    assert_eq!(read(yaml), Ok(settings));
+    assert_eq!(read(&format!("{yaml}cookies: false\n")), read(corefile));
 }
 
 #[test]
@@ -69,6 +77,7 @@ fn what_is_left_out_is_usual() {
     let corefile =
         read(". {\nerrors\nloop\nloadbalance\ncache\nforward . /etc/resolv.conf\n}").map(|mut settings| {
             settings.servers[0].is_counted = true;
+            settings.has_cookies = true;
             settings
         });
     assert_eq!(settings, corefile);
@@ -94,7 +103,7 @@ servers:
 - nothing
 ";
     let wanted = [
-        "port: is no field; there are apiVersion, kind, health, ready, metrics, reload, servers",
+        "port: is no field; there are apiVersion, kind, health, ready, metrics, reload, cookies, servers",
         "apiVersion: must be `signalbox.dev/v1alpha1`",
         "ready: `8181` is not a text",
         "servers[1]: `\"nothing\"` is not an object",
