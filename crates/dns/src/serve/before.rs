@@ -31,12 +31,14 @@ fn answer_all((zone, blocks): (&Zone, &Blocks), message: &[u8], asking: &Asking,
         own = blocks.zone_of(&query.name);
     }
     match answer(own.as_ref().unwrap_or(zone), message, asking, out) {
-        Outcome::Elsewhere => {
+        Outcome::Elsewhere if asking.may_recurse => {
             let query = Query::read(message).ok();
             let kept = query.and_then(|query| blocks.kept(&query, out, limits(&query, asking)));
             kept.map_or(Outcome::Elsewhere, Outcome::Reply)
         }
-        outcome @ (Outcome::Reply(_) | Outcome::Silence(_) | Outcome::Alias(_)) => outcome,
+        outcome @ (Outcome::Elsewhere | Outcome::Reply(_) | Outcome::Silence(_) | Outcome::Alias(_)) => {
+            outcome
+        }
     }
 }
 
