@@ -1,7 +1,10 @@
-//! Writes what fuzzing begins with into `corpus/`: the recorded requests, and their bodies in every language.
+//! Writes what fuzzing begins with into `corpus/`: the recorded requests, their bodies in every language, and queries of DNS.
 
 use std::path::Path;
 
+#[path = "../crates/dns/tests/hostile/messages.rs"]
+#[allow(dead_code, reason = "the targets use the rest")]
+mod messages;
 #[path = "../crates/apiserver/tests/hostile/recorded.rs"]
 mod recorded;
 #[path = "../crates/apiserver/tests/hostile/requests.rs"]
@@ -13,7 +16,8 @@ fn main() -> std::io::Result<()> {
     let inputs = recorded::inputs();
     write(&here.join("corpus/requests"), inputs.iter().map(|(_, input)| input.clone()))?;
     let requests = inputs.iter().flat_map(|(_, input)| recorded::bodies(input));
-    write(&here.join("corpus/bodies"), requests)
+    write(&here.join("corpus/bodies"), requests)?;
+    write(&here.join("corpus/messages"), messages::queries().into_iter())
 }
 
 fn write(folder: &Path, inputs: impl Iterator<Item = Vec<u8>>) -> std::io::Result<()> {

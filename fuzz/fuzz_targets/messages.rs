@@ -3,6 +3,7 @@
 #![no_main]
 
 #[path = "../../crates/dns/tests/hostile/messages.rs"]
+#[allow(dead_code, reason = "the seeds use the rest")]
 mod messages;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {

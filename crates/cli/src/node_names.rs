@@ -80,13 +80,17 @@ impl NodeNames {
         }
         let plan = plan(&written).map_err(|mistakes| anyhow!("{name}:\n{mistakes}"))?;
         let [cluster] = plan.clusters.as_slice() else {
-            bail!("{name}: has the names of {} clusters, `kubernetes`; one is needed", plan.clusters.len());
+            let count = plan.clusters.len();
+            bail!("{name}: has the names of {count} clusters, `kubernetes`; beside the proxy there is one");
         };
         if cluster.zones.len() > 1 {
             bail!("{name}: has several zones for the cluster's names; beside the proxy there is one");
         }
         if cluster.api.is_some() {
             bail!("{name}: names an API server; beside the proxy its own is used");
+        }
+        if cluster.zones.iter().any(|zone| !zone.labels.is_empty()) {
+            bail!("{name}: has `labels`; beside the proxy, whose watch it shares, all Services have names");
         }
         if written.servers.iter().any(|server| server.port != node::PORT || !server.addresses.is_empty()) {
             bail!(

@@ -85,11 +85,11 @@ fn answer_known(
 ) -> Outcome {
     reply.set(flag::AUTHORITATIVE);
     if let Some(set) = entry.set(query.kind) {
-        push_set(&mut reply, set, asking.turn);
+        push_set(&mut reply, &set, asking.turn);
         return Outcome::Reply(reply.finish());
     }
     if let Some(alias) = entry.set(Type::CNAME) {
-        return answer_alias(zone, (query, alias), asking, reply);
+        return answer_alias(zone, (query, &alias), asking, reply);
     }
     let own_zone = zone.settings().zone_of(&query.name);
     if query.kind == Type::SOA && own_zone.is_some_and(|own| own.as_wire() == query.name.as_wire()) {
@@ -172,8 +172,8 @@ fn push_pod(reply: &mut Reply<'_>, (query, ttl): (&Query<'_>, u32), address: &[u
 }
 
 /// Adds the records of a set, beginning with another one each time; as many as fit.
-fn push_set(reply: &mut Reply<'_>, set: &Set, turn: u32) {
-    let records = set.records();
+fn push_set(reply: &mut Reply<'_>, set: &Set<'_>, turn: u32) {
+    let records = set.records;
     let first = if set.count > 1 { (turn % u32::from(set.count)) as u16 } else { 0 };
     let (end, start) = records.split_at(set.start_of(first));
     let is_whole = reply.push_made(Section::Answer, set.count - first, start)
@@ -184,7 +184,7 @@ fn push_set(reply: &mut Reply<'_>, set: &Set, turn: u32) {
     }
     // The client can do without what is additional, so its absence is no truncation (RFC 2181, section 9).
     if set.additional_count > 0 {
-        reply.push_made(Section::Additional, set.additional_count, set.additional());
+        reply.push_made(Section::Additional, set.additional_count, set.additional);
     }
 }
 
@@ -233,7 +233,7 @@ fn push_soa(reply: &mut Reply<'_>, zone: &Zone, (query, section): (&Query<'_>, S
 /// Answers with an alias and, as far as the zone knows, with what it leads to.
 fn answer_alias(
     zone: &Zone,
-    (query, alias): (&Query<'_>, &Set),
+    (query, alias): (&Query<'_>, &Set<'_>),
     asking: &Asking,
     mut reply: Reply<'_>,
 ) -> Outcome {
@@ -263,17 +263,17 @@ fn follow_alias(
             return answer_dead_end(zone, query, own, reply);
         };
         if let Some(set) = entry.set(query.kind) {
-            push_target(&mut reply, own, set);
+            push_target(&mut reply, own, &set);
             return Outcome::Reply(reply.finish());
         }
         let Some(next) = entry.set(Type::CNAME) else {
             push_soa(&mut reply, zone, (query, Section::Authority));
             return Outcome::Reply(reply.finish());
         };
-        if !push_target(&mut reply, own, next) {
+        if !push_target(&mut reply, own, &next) {
             return Outcome::Reply(reply.finish());
         }
-        target = target_of(next);
+        target = target_of(&next);
     }
     // Aliases in a circle.
     refuse(reply, Rcode::SERV_FAIL)
@@ -304,7 +304,7 @@ fn answer_dead_end(zone: &Zone, query: &Query<'_>, target: &Name, mut reply: Rep
 }
 
 /// Adds the records of a name that is not the question's; answers whether all fitted.
-fn push_target(reply: &mut Reply<'_>, owner: &Name, set: &Set) -> bool {
+fn push_target(reply: &mut Reply<'_>, owner: &Name, set: &Set<'_>) -> bool {
     for (ttl, data) in set.data() {
         if !reply.push(Section::Answer, (owner.as_wire(), set.kind, ttl), data) {
             reply.truncate();
@@ -315,7 +315,7 @@ fn push_target(reply: &mut Reply<'_>, owner: &Name, set: &Set) -> bool {
 }
 
 /// Answers the name that the one record of an alias holds.
-fn target_of(alias: &Set) -> Option<Name> {
+fn target_of(alias: &Set<'_>) -> Option<Name> {
     let (_, data) = alias.data().next()?;
     let mut buffer = NameBuffer::new();
     buffer.read(data, 0).ok()?;
@@ -352,8 +352,8 @@ pub fn complete(
     }
     for _ in 0..MOST_ALIASES {
         let Some(alias) = next else { break };
-        push_target(&mut reply, &owner, alias);
-        let Some(target) = target_of(alias) else { break };
+        push_target(&mut reply, &owner, &alias);
+        let Some(target) = target_of(&alias) else { break };
         next = zone.entry(target.as_wire()).and_then(|entry| entry.set(Type::CNAME));
         owner = target;
     }

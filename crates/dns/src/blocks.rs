@@ -286,6 +286,18 @@ impl Blocks {
         block.given(query, out, limits)
     }
 
+    /// Answers a query with another server's answer that is kept, into `out`; its length. Needs a runtime around it, in which
+    /// somebody is asked again before the answer ends.
+    pub fn kept(&self, query: &Query<'_>, out: &mut [u8], limits: (usize, u16)) -> Option<usize> {
+        let block = &self.block(&query.name)?.block;
+        let (len, refresh) = block.elsewhere.kept(query, out, limits)?;
+        refresh.into_iter().for_each(|waiting| block.elsewhere.refresh(waiting));
+        if block.shuffles {
+            shuffle::turn(&mut out[..len], block.turn.fetch_add(1, Ordering::Relaxed));
+        }
+        Some(len)
+    }
+
     /// Asks this server, at its own address, for names that would come back if servers asked each other in a circle. Ends with
     /// the zone where one does; never, if none does.
     pub async fn look_for_loops(&self, own: SocketAddr) -> Name {
@@ -467,6 +479,36 @@ mod tests {
                 (blocks.hosts(&query, &mut out, (512, 1232)).is_some(), blocks.rewritten(&query).is_some());
             assert_eq!(found, (has_host, has_rewrite), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_answered_without_waiting() {
+        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("there is a port");
+        let at = server.local_addr().expect("it is bound");
+        tokio::spawn(async move {
+            let mut room = [0; 512];
+            loop {
+                let (len, from) = server.recv_from(&mut room).await.expect("loopback works");
+                let asked = Query::read(&room[..len]).expect("a query");
+                let reply = refused(&asked, Rcode::SERV_FAIL).expect("it fits");
+                server.send_to(&reply, from).await.expect("loopback works");
+            }
+        });
+        let blocks = blocks(&format!(". {{\n forward . {at}\n cache\n}}"));
+        let (first, second) = (query("A a.net", None), query("A A.net", Some((1232, true))));
+        let mut out = [0; 512];
+        let kept = |message: &[u8], out: &mut [u8]| {
+            blocks.kept(&Query::read(message).expect("a query"), out, (512, 1232))
+        };
+        assert_eq!(kept(&first, &mut out), None);
+        let answer = blocks.answer(&first, ([127, 0, 0, 1].into(), true)).await.expect("an answer");
+        assert_eq!(render(&answer), "SERVFAIL");
+        let len = kept(&first, &mut out).expect("it is kept");
+        assert_eq!(out[..len], answer);
+        // With the wish for signatures it is another question.
+        assert_eq!(kept(&second, &mut out), None);
+        let tally = blocks.placed[0].block.elsewhere.tally().expect("there is a cache");
+        assert_eq!((tally.misses, tally.hits_denial), (1, 1));
     }
 
     /// What is said of three servers' zones of one cluster.

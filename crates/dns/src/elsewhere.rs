@@ -1,7 +1,7 @@
 //! Names that are not the cluster's: answers that are kept, and those who are asked for others.
 //!
-//! [`Elsewhere::at_once`] never waits and never allocates for an answer that is kept; [`Elsewhere::wait`] asks. It does
-//! *not* open sockets for clients.
+//! [`Elsewhere::kept`] answers what is known for sure and allocates nothing; [`Elsewhere::at_once`] says what is to be done
+//! otherwise; [`Elsewhere::wait`] asks. It does *not* open sockets for clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use crate::cache::{Cache, Flights, Found, Kept, Key, Says};
+use crate::cache::{Cache, Flights, Found, Kept, Key, Says, Tally};
 use crate::config::Server;
 use crate::metrics::DnsMetrics;
 use crate::upstream::{Failure, Forwarder, Loops, UpstreamError};
@@ -91,6 +91,11 @@ impl Elsewhere {
         self.loops.as_ref()
     }
 
+    /// Answers what happened to what is kept, where anything is.
+    pub fn tally(&self) -> Option<Tally> {
+        self.cache.as_ref().map(|cache| cache.tally())
+    }
+
     /// Follows the files that name servers, for ever.
     pub async fn follow(&self) {
         let mut all = tokio::task::JoinSet::new();
@@ -99,6 +104,24 @@ impl Elsewhere {
             all.spawn(async move { forwarder.follow().await });
         }
         while all.join_next().await.is_some() {}
+    }
+
+    /// Answers a query with an answer that is kept and still true, within limits as those of [`Elsewhere::at_once`], which is
+    /// what is to be asked where there is none.
+    pub fn kept(
+        &self,
+        query: &Query<'_>,
+        out: &mut [u8],
+        limits: (usize, u16),
+    ) -> Option<(usize, Option<Waiting>)> {
+        let cache = self.cache.as_ref()?;
+        let forwarder = self.forwarder(query)?;
+        if self.loops.as_ref().is_some_and(|loops| loops.is_back(query)) {
+            return None;
+        }
+        let (kept, ttl, refresh) = cache.find_fresh(query, self.start.elapsed())?;
+        let len = kept.write(query, Some(ttl), (out, limits.0, limits.1))?;
+        Some((len, refresh.then(|| Waiting { key: Key::of(query), forwarder, stale: None })))
     }
 
     /// Answers a query from what is kept, into `out`: at most `limits.0` bytes; `limits.1` is what this server takes over UDP.

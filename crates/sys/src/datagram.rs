@@ -1,4 +1,8 @@
 //! UDP in batches: many datagrams received and answered with one system call each, from the address they were sent to.
+//!
+//! Answers of one batch that go to one client and have one length are one pass through the kernel (UDP_SEGMENT, `group`).
+
+mod group;
 
 use std::io;
 use std::mem;
@@ -8,24 +12,30 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
+use group::Groups;
+
 /// How many datagrams a batch has at most.
 pub const BATCH: usize = 32;
+/// Room for one address of either family.
+const NAME: usize = 32;
 /// Room for one control message of either family.
-const CONTROL: usize = 64;
+const CONTROL: usize = 40;
+/// Rooms for received datagrams are a page and this apart: a page alone, and all begin in the same few places of the cache.
+const APART: usize = 192;
 
 /// A datagram's other end, and the own address that it was sent to.
 #[derive(Clone, Copy)]
 pub struct Peer {
-    name: libc::sockaddr_storage,
+    name: Aligned<NAME>,
     name_len: libc::socklen_t,
-    control: Control,
+    control: Aligned<CONTROL>,
     control_len: usize,
 }
 
-/// Control messages must lie where their header may.
+/// Addresses and control messages must lie where their types may.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-struct Control([u8; CONTROL]);
+struct Aligned<const LEN: usize>([u8; LEN]);
 
 /// Received datagrams and the room for their answers.
 pub struct Batch {
@@ -36,6 +46,8 @@ pub struct Batch {
     lengths: [usize; BATCH],
     answer_lengths: [usize; BATCH],
     count: usize,
+    /// Whether the kernel takes several answers as one; `None` until the first are sent.
+    is_grouping: Option<bool>,
 }
 
 /// Opens a UDP socket that shares its address with others of its kind: the kernel spreads clients over them.
@@ -76,13 +88,14 @@ impl Batch {
     /// Room for datagrams of at most `received` bytes and answers of at most `answers` bytes.
     pub fn new(received: usize, answers: usize) -> Self {
         Self {
-            received: vec![0; received * BATCH],
+            received: vec![0; (received + APART) * BATCH],
             answers: vec![0; answers * BATCH],
             room: (received, answers),
             peers: [Peer::nobody(); BATCH],
             lengths: [0; BATCH],
             answer_lengths: [0; BATCH],
             count: 0,
+            is_grouping: None,
         }
     }
 
@@ -95,14 +108,14 @@ impl Batch {
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         // SAFETY: as above.
         let mut parts: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
-        let rooms = self.received.chunks_exact_mut(self.room.0);
+        let rooms = self.received.chunks_exact_mut(self.room.0 + APART);
         for (((header, part), peer), room) in
             headers.iter_mut().zip(&mut parts).zip(&mut self.peers).zip(rooms)
         {
             part.iov_base = room.as_mut_ptr().cast();
-            part.iov_len = room.len();
+            part.iov_len = self.room.0;
             peer.fill(&mut header.msg_hdr);
-            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_namelen = NAME as libc::socklen_t;
             header.msg_hdr.msg_control = peer.control.0.as_mut_ptr().cast();
             header.msg_hdr.msg_controllen = CONTROL as _;
             header.msg_hdr.msg_iov = part;
@@ -127,7 +140,7 @@ impl Batch {
             self.lengths[at] = (header.msg_len as usize).min(self.room.0);
             self.answer_lengths[at] = 0;
             let peer = &mut self.peers[at];
-            peer.name_len = header.msg_hdr.msg_namelen;
+            peer.name_len = header.msg_hdr.msg_namelen.min(NAME as libc::socklen_t);
             #[allow(clippy::unnecessary_cast, reason = "musl has a shorter type")]
             let control_len = header.msg_hdr.msg_controllen as usize;
             peer.control_len = control_len.min(CONTROL);
@@ -136,10 +149,27 @@ impl Batch {
         Ok(self.count)
     }
 
+    /// Forgets what was received, so that there is room for what [`Batch::add`] adds.
+    pub fn begin(&mut self) {
+        self.count = 0;
+    }
+
+    /// Adds a datagram that answers none; false where there is no room for it.
+    pub fn add(&mut self, peer: &Peer, datagram: &[u8]) -> bool {
+        if self.count == BATCH || datagram.len() > self.room.1 {
+            return false;
+        }
+        self.answers[self.count * self.room.1..][..datagram.len()].copy_from_slice(datagram);
+        self.peers[self.count] = *peer;
+        self.answer_lengths[self.count] = datagram.len();
+        self.count += 1;
+        true
+    }
+
     /// Answers a received datagram, where it came from, and the room for its answer.
     pub fn get(&mut self, number: usize) -> (&[u8], &Peer, &mut [u8]) {
         let (received, answers) = self.room;
-        let datagram = &self.received[number * received..][..self.lengths[number]];
+        let datagram = &self.received[number * (received + APART)..][..self.lengths[number]];
         (datagram, &self.peers[number], &mut self.answers[number * answers..][..answers])
     }
 
@@ -148,31 +178,78 @@ impl Batch {
         self.answer_lengths[number] = len.min(self.room.1);
     }
 
-    /// Sends the answers. One that cannot be sent is left out.
+    /// Sends the answers. One that cannot be sent is left out. Those to one client may arrive in another order.
     pub fn send(&mut self, socket: &UdpSocket) {
+        let lengths = &self.answer_lengths[..self.count];
+        let is_grouping = *self.is_grouping.get_or_insert_with(|| group::is_known(socket));
+        let groups = match is_grouping {
+            true => Groups::of(lengths, |one, other| self.peers[one].is(&self.peers[other])),
+            false => Groups::single(lengths),
+        };
+        let mut first = 0;
+        while first < groups.len() {
+            match self.send_from(first, &groups, socket) {
+                Ok(sent) => first += sent,
+                Err(error) => {
+                    self.send_single(groups.members(first), socket, &error);
+                    first += 1;
+                }
+            }
+        }
+    }
+
+    /// Sends the groups from this one on, and answers how many the kernel took.
+    fn send_from(&mut self, first: usize, groups: &Groups, socket: &UdpSocket) -> io::Result<usize> {
         // SAFETY: all zeroes are a valid value of both types.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         // SAFETY: as above.
         let mut parts: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
-        let rooms = self.answers.chunks_exact_mut(self.room.1);
-        let answers = self.peers.iter_mut().zip(rooms).zip(self.answer_lengths).take(self.count);
-        let mut count = 0;
-        for ((peer, room), len) in answers.filter(|(_, len)| *len > 0) {
-            let (header, part) = (&mut headers[count].msg_hdr, &mut parts[count]);
-            part.iov_base = room.as_mut_ptr().cast();
-            part.iov_len = len;
+        let mut controls = [Aligned([0; CONTROL + group::SEGMENT]); BATCH];
+        let mut used = 0;
+        let count = groups.len() - first;
+        for (at, (header, control)) in headers.iter_mut().zip(&mut controls).take(count).enumerate() {
+            let begin = used;
+            for number in groups.members(first + at) {
+                let room = &mut self.answers[number * self.room.1..][..self.answer_lengths[number]];
+                parts[used] = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+                used += 1;
+            }
+            let header = &mut header.msg_hdr;
+            let peer = &mut self.peers[groups.head(first + at)];
             peer.fill(header);
-            header.msg_iov = part;
-            header.msg_iovlen = 1;
-            count += 1;
+            header.msg_iov = (&raw mut parts).cast::<libc::iovec>().wrapping_add(begin);
+            header.msg_iovlen = (used - begin) as _;
+            if let Some(size) = groups.segment(first + at) {
+                control.0[..peer.control_len].copy_from_slice(&peer.control.0[..peer.control_len]);
+                let len = group::write_segment(&mut control.0, peer.control_len, size);
+                header.msg_control = control.0.as_mut_ptr().cast();
+                header.msg_controllen = len as _;
+            }
         }
-        let mut first = 0;
-        while first < count {
-            let left = &mut headers[first..count];
-            // SAFETY: the headers point to parts, peers and rooms that outlive the call, with their lengths.
-            let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), left.as_mut_ptr(), left.len() as _, 0) };
-            // The first of them was refused: a firewall, or no way back.
-            first += if sent <= 0 { 1 } else { sent as usize };
+        // SAFETY: the headers point to parts, peers, controls and rooms that outlive the call, with their lengths.
+        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as _, 0) };
+        if sent <= 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+    }
+
+    /// Sends the answers of a group that the kernel refused one by one; it may be a firewall's doing, or that there is no way
+    /// back, or an answer too long for the way.
+    fn send_single(
+        &mut self,
+        members: impl Iterator<Item = usize> + Clone,
+        socket: &UdpSocket,
+        error: &io::Error,
+    ) {
+        if members.clone().nth(1).is_none() {
+            return;
+        }
+        // The way has no checksums made by hardware, which old kernels want for it.
+        if error.raw_os_error() == Some(libc::EIO) {
+            self.is_grouping = Some(false);
+        }
+        for number in members {
+            let answer = &self.answers[number * self.room.1..][..self.answer_lengths[number]];
+            // Nobody can be told.
+            drop(self.peers[number].send(socket, answer));
         }
     }
 }
@@ -181,7 +258,7 @@ impl Peer {
     /// The other end of a datagram that was received elsewhere, whose own address does not matter.
     pub fn of(address: SocketAddr) -> Self {
         let mut peer = Self::nobody();
-        let name = (&raw mut peer.name).cast::<u8>();
+        let name = peer.name.0.as_mut_ptr();
         match address {
             SocketAddr::V4(address) => {
                 // SAFETY: all zeroes are a valid value.
@@ -190,7 +267,7 @@ impl Peer {
                 raw.sin_port = address.port().to_be();
                 raw.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
                 peer.name_len = size_of_val(&raw) as libc::socklen_t;
-                // SAFETY: the storage has room for an address of any family.
+                // SAFETY: there is room for an address of either family, where it may lie.
                 unsafe { name.cast::<libc::sockaddr_in>().write(raw) };
             }
             SocketAddr::V6(address) => {
@@ -201,7 +278,7 @@ impl Peer {
                 raw.sin6_addr.s6_addr = address.ip().octets();
                 raw.sin6_scope_id = address.scope_id();
                 peer.name_len = size_of_val(&raw) as libc::socklen_t;
-                // SAFETY: the storage has room for an address of any family.
+                // SAFETY: there is room for an address of either family, where it may lie.
                 unsafe { name.cast::<libc::sockaddr_in6>().write(raw) };
             }
         }
@@ -210,10 +287,10 @@ impl Peer {
 
     /// Answers the address and port; `None` for a family that UDP does not have.
     pub fn address(&self) -> Option<SocketAddr> {
-        let name = (&raw const self.name).cast::<u8>();
-        match libc::c_int::from(self.name.ss_family) {
+        let name = self.name.0.as_ptr();
+        match libc::c_int::from(u16::from_ne_bytes([self.name.0[0], self.name.0[1]])) {
             libc::AF_INET => {
-                // SAFETY: the family says which type it is, and the storage has room for it.
+                // SAFETY: the family says which type it is, and it lies where it may.
                 let raw = unsafe { name.cast::<libc::sockaddr_in>().read() };
                 let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
                 Some(SocketAddrV4::new(ip, u16::from_be(raw.sin_port)).into())
@@ -248,13 +325,18 @@ impl Peer {
     }
 
     fn nobody() -> Self {
-        // SAFETY: all zeroes are a valid value.
-        let name = unsafe { mem::zeroed() };
-        Self { name, name_len: 0, control: Control([0; CONTROL]), control_len: 0 }
+        Self { name: Aligned([0; NAME]), name_len: 0, control: Aligned([0; CONTROL]), control_len: 0 }
+    }
+
+    /// Answers whether both are one client's, who asked one address.
+    fn is(&self, other: &Self) -> bool {
+        self.name.0[..8] == other.name.0[..8]
+            && self.name.0[..self.name_len as usize] == other.name.0[..other.name_len as usize]
+            && self.control.0[..self.control_len] == other.control.0[..other.control_len]
     }
 
     fn fill(&mut self, header: &mut libc::msghdr) {
-        header.msg_name = (&raw mut self.name).cast();
+        header.msg_name = self.name.0.as_mut_ptr().cast();
         header.msg_namelen = self.name_len;
         if self.control_len > 0 {
             header.msg_control = self.control.0.as_mut_ptr().cast();
@@ -345,6 +427,48 @@ mod tests {
         echo("0.0.0.0:0", &["127.0.0.1", "127.0.0.2", "127.1.2.3"]);
         echo("[::]:0", &["127.0.0.2", "[::1]"]);
         echo("[::1]:0", &["[::1]"]);
+    }
+
+    #[test]
+    fn answers_to_one_client_arrive_each_for_itself() {
+        for (address, client) in
+            [("127.0.0.1:0", "127.0.0.1:0"), ("0.0.0.0:0", "127.0.0.1:0"), ("[::]:0", "[::1]:0")]
+        {
+            let server = open(address.parse().unwrap()).unwrap();
+            set_patience(&server, Duration::from_secs(5)).unwrap();
+            let port = server.local_addr().unwrap().port();
+            let clients = [client; 2].map(|address| UdpSocket::bind(address).unwrap());
+            let texts = ["one", "two", "six", "eleven", "a", "ten", "nine"];
+            for client in &clients {
+                client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                client.connect((client.local_addr().unwrap().ip(), port)).unwrap();
+                texts.iter().for_each(|text| assert_eq!(client.send(text.as_bytes()).unwrap(), text.len()));
+            }
+            let mut batch = Batch::new(100, 200);
+            let mut left = clients.len() * texts.len();
+            while left > 0 {
+                let count = batch.receive(&server).unwrap();
+                for number in 0..count {
+                    let (datagram, _, answer) = batch.get(number);
+                    let len = datagram.len();
+                    answer[..len].copy_from_slice(datagram);
+                    batch.set_answer(number, len);
+                }
+                batch.send(&server);
+                left -= count;
+            }
+            for client in clients {
+                let mut found = texts.map(|_| {
+                    let mut buffer = [0; 100];
+                    let len = client.recv(&mut buffer).unwrap();
+                    String::from_utf8_lossy(&buffer[..len]).into_owned()
+                });
+                found.sort();
+                let mut wanted = texts;
+                wanted.sort_unstable();
+                assert_eq!(found, wanted, "{address}");
+            }
+        }
     }
 
     #[test]

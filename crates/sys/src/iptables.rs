@@ -96,13 +96,19 @@ impl Iptables {
     /// Answers the flavour that others use already, as upstream's wrapper decides: the one in which kubelet left its mark, else
     /// the one with more rules, else the host's usual one.
     pub fn in_use(family: Family) -> Result<Self, Error> {
+        let installed = Self::installed(family);
+        if let [only] = installed.as_slice()
+            && only.answers()
+        {
+            return Ok(only.clone());
+        }
         let weight = |saved: &str| {
             let has = |name: &str| saved.contains(&format!(":{name} "));
             let is_marked = has("KUBE-IPTABLES-HINT") || has("KUBE-KUBELET-CANARY");
             (is_marked, saved.lines().filter(|line| line.starts_with("-A ")).count())
         };
         let (mut working, mut failure) = (Vec::new(), None);
-        for flavour in Self::installed(family) {
+        for flavour in installed {
             match flavour.save() {
                 Ok(saved) => working.push((weight(&saved), flavour)),
                 Err(error) => failure = Some(error),
@@ -117,20 +123,28 @@ impl Iptables {
         }
     }
 
+    fn answers(&self) -> bool {
+        let output = Command::new(&self.save).arg("--version").stdin(Stdio::null()).output();
+        output.is_ok_and(|output| output.status.success())
+    }
+
     /// No flavour can be used: none is there, or none works.
     fn useless(family: Family, failure: Option<Error>) -> Error {
         const INSTEAD: &str = "or use --proxy-mode=nftables, which needs none";
         let base = base(family);
-        if let Some(Error::Program { program, reason }) = failure {
-            let reason = format!("{reason}; repair the distribution's package iptables, {INSTEAD}");
-            return Error::Program { program, reason };
-        }
-        Error::Program {
-            program: format!("{base}-restore"),
-            reason: format!(
-                "there is neither {base}-nft-restore nor {base}-legacy-restore nor {base}-restore with its {base}-save in PATH; \
-                 install the distribution's package iptables, {INSTEAD}"
-            ),
+        match failure {
+            Some(Error::Program { program, reason }) => {
+                let reason = format!("{reason}; repair the distribution's package iptables, {INSTEAD}");
+                Error::Program { program, reason }
+            }
+            Some(error) => error,
+            None => Error::Program {
+                program: format!("{base}-restore"),
+                reason: format!(
+                    "there is neither {base}-nft-restore nor {base}-legacy-restore nor {base}-restore with its {base}-save in PATH; \
+                     install the distribution's package iptables, {INSTEAD}"
+                ),
+            },
         }
     }
 
@@ -250,6 +264,13 @@ impl Iptables {
     }
 
     fn failed(&self, program: &Path, reason: String) -> Error {
+        // The kernel's refusal, in the words of either flavour.
+        if ["Permission denied", "Operation not permitted", "you must be root"]
+            .iter()
+            .any(|sign| reason.contains(sign))
+        {
+            return Error::NotPermitted { what: "use iptables" };
+        }
         Error::Program { program: program.display().to_string(), reason }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Bench {
     /// The EndpointSlice controller: start, memory, what rest costs, and how fast a changed pod is in its slice
     Controller(Size),
     /// Cluster DNS: queries a second, latency and processor time, against a UDP echo, unbound and knot
-    Dns(dns::Names),
+    Dns(dns::Size),
     /// `signalbox up`: until there is a cluster, until a Service balances, until a deleted pod is replaced
     Up(up::Rounds),
     /// iptables mode, both flavours: writing Services, and connections against nftables mode

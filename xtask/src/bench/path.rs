@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ const REQUESTS: u16 = 8081;
 
 /// Runs the benchmark.
 pub(super) fn run(size: Size) -> Result<()> {
+    crate::tools::require_tools()?;
     let sweep = Sweep::begin("bench", false)?;
     let node = node(&format!("{}-", sweep.run()))?;
     println!(
@@ -171,9 +173,18 @@ fn compare(
 }
 
 fn per_second(node: &OneNode, to: SocketAddr, measure: fn(SocketAddr) -> Result<u64>) -> Result<f64> {
+    forget_connections(node)?;
     let counted = node.world().namespace("client").run(move || measure(to));
     let count = counted.map_err(|error| anyhow!("failed to {error}"))??;
     Ok(count as f64 / SLICE.as_secs_f64())
+}
+
+/// Makes the node forget what was measured before: connections whose ports an old one still has cost more than others.
+fn forget_connections(node: &OneNode) -> Result<()> {
+    let forget = || Command::new("conntrack").arg("-F").stderr(Stdio::null()).status();
+    let status = node.world().namespace("node").run(forget).map_err(|error| anyhow!("failed to {error}"))?;
+    anyhow::ensure!(status.context("running conntrack")?.success(), "conntrack -F failed");
+    Ok(())
 }
 
 fn connections(to: SocketAddr) -> Result<u64> {

@@ -54,12 +54,12 @@ impl Machine {
     }
 
     fn run(&self, words: &[&str]) {
-        let done = self.node.run(&format!("iptables-{}", self.flavour), words);
+        let done = self.node.run(&format!("/usr/sbin/iptables-{}", self.flavour), words);
         assert!(done.status.success(), "{words:?}: {done:?}");
     }
 
     fn saved(&self) -> String {
-        let saved = self.node.run(&format!("iptables-{}-save", self.flavour), &[]);
+        let saved = self.node.run(&format!("/usr/sbin/iptables-{}-save", self.flavour), &[]);
         String::from_utf8(saved.stdout).unwrap()
     }
 
@@ -239,6 +239,7 @@ fn programs_that_do_not_work_are_named_with_the_remedy() {
 #[test]
 fn programs_that_are_not_there_are_named_with_the_remedy() {
     let Some(mut machine) = Machine::build("legacy") else { return };
+    std::fs::remove_dir_all(machine.node.folder.join("bin")).unwrap();
     let manifests = machine.node.folder.join("manifests").display().to_string();
     let words = ["--manifests", &manifests, "--proxy-mode=iptables"];
     let hide_all = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /usr/sbin && exec \"$@\"", "sh"];

@@ -7,34 +7,57 @@ use std::ops::Range;
 
 use crate::wire::{Message, NameBuffer, Section, Type};
 
+/// How many addresses change their places; more stay where they are.
+const MOST: usize = 64;
+
+/// Where addresses are in an answer, all of one length.
+#[derive(Debug)]
+struct Places {
+    at: [usize; MOST],
+    count: usize,
+    len: usize,
+}
+
 /// Has the addresses of an answer begin with another one for each turn.
 pub(super) fn turn(answer: &mut [u8], turn: u32) {
-    let Some(places) = addresses(answer).filter(|places| places.len() > 1) else { return };
-    // What an address is never has a pointer in it, nor is one to it, so the bytes can just go elsewhere.
-    let before: Vec<Vec<u8>> = places.iter().map(|place| answer[place.clone()].to_vec()).collect();
-    let first = turn as usize % places.len();
-    for (at, place) in places.into_iter().enumerate() {
-        answer[place].copy_from_slice(&before[(at + first) % before.len()]);
+    let Some(places) = addresses(answer).filter(|places| places.count > 1) else { return };
+    let first = turn as usize % places.count;
+    // What is reversed in two parts and then as a whole begins with the second part.
+    places.reverse(answer, 0..first);
+    places.reverse(answer, first..places.count);
+    places.reverse(answer, 0..places.count);
+}
+
+impl Places {
+    /// What an address is never has a pointer in it, nor is one to it, so the bytes can just go elsewhere.
+    fn reverse(&self, answer: &mut [u8], range: Range<usize>) {
+        let places = &self.at[range];
+        for (one, other) in places.iter().zip(places.iter().rev()).take(places.len() / 2) {
+            (0..self.len).for_each(|byte| answer.swap(one + byte, other + byte));
+        }
     }
 }
 
 /// Where the addresses are, which all have the type and the name of the first one.
-fn addresses(answer: &[u8]) -> Option<Vec<Range<usize>>> {
+fn addresses(answer: &[u8]) -> Option<Places> {
     let message = Message::read(answer).ok()?;
-    let (mut places, mut kind) = (Vec::new(), None);
-    let (mut owner, mut first) = (NameBuffer::new(), None);
+    let mut places = Places { at: [0; MOST], count: 0, len: 0 };
+    let (mut owner, mut first) = (NameBuffer::new(), NameBuffer::new());
     for record in message.records() {
         let record = record.ok()?;
         let len = record.data().len();
         let is_address = matches!((record.kind, len), (Type::A, 4) | (Type::AAAA, 16));
-        if record.section != Section::Answer || !is_address {
+        if record.section != Section::Answer || !is_address || places.count == MOST {
             continue;
         }
         record.read_name(&mut owner).ok()?;
-        if *kind.get_or_insert(record.kind) == record.kind
-            && *first.get_or_insert(owner.to_name()) == owner.to_name()
-        {
-            places.push(record.end - len..record.end);
+        owner.make_lower();
+        if places.count == 0 {
+            (first, places.len) = (owner.clone(), len);
+        }
+        if places.len == len && first.as_wire() == owner.as_wire() {
+            places.at[places.count] = record.end - len;
+            places.count += 1;
         }
     }
     Some(places)

@@ -172,6 +172,23 @@ impl Cache {
         found
     }
 
+    /// Finds an answer that is true, for how many seconds, and whether somebody should be asked again already. Where there is
+    /// none nothing is counted, as [`Cache::find`] comes next.
+    pub fn find_fresh(&self, query: &Query<'_>, now: Duration) -> Option<(Arc<Kept>, u32, bool)> {
+        let mut room = [0; LONGEST_KEY];
+        let key = spelled(&mut room, (query.name.as_wire(), query.kind), flags(query));
+        let mut guard = self.shard(key);
+        let shard = &mut *guard;
+        let entry = shard.entry(key).filter(|entry| entry.is_fresh(now))?;
+        entry.is_used = true;
+        let found = entry.found(&self.settings, now);
+        shard.count(&found);
+        match found {
+            Found::Fresh { kept, ttl, refresh } => Some((kept, ttl, refresh)),
+            Found::Stale { .. } | Found::Missing => None,
+        }
+    }
+
     /// Keeps an answer, if it is one to be kept, and answers for how many seconds it is true.
     pub fn insert(&self, key: &Key, kept: &Arc<Kept>, now: Duration) -> Option<u32> {
         let lifetime = self.lifetime(key, kept)?;
@@ -295,6 +312,10 @@ impl std::borrow::Borrow<[u8]> for Key {
 impl Entry {
     fn size(&self) -> usize {
         ENTRY + size_of::<Self>() + 2 * self.key.0.len() + self.kept.size()
+    }
+
+    fn is_fresh(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) < Duration::from_secs(self.lifetime.into())
     }
 
     fn found(&mut self, settings: &Settings, now: Duration) -> Found {

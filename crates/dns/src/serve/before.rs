@@ -1,4 +1,5 @@
-//! What comes before the zone: names that are given, and names that stand for others.
+//! What comes before the zone: names that are given, and names that stand for others; and after it what is kept of others'
+//! answers.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,11 +13,12 @@ use crate::rewrite::Rewritten;
 use crate::wire::{LONGEST, Query, Rcode, Reply};
 use crate::zone::Zone;
 
-/// Answers a message out of what comes before the zone, or out of the zone. A name that stands for another one is left to
-/// [`Front::ask`].
+/// Answers a message out of what comes before the zone, out of the zone, or with what others said before. A name that stands
+/// for another one is left to [`Front::ask`].
 fn answer_all((zone, blocks): (&Zone, &Blocks), message: &[u8], asking: &Asking, out: &mut [u8]) -> Outcome {
     #[cfg(test)]
     super::tests::panic_where_wanted(message);
+    let mut own = None;
     if blocks.has_before()
         && let Ok(query) = Query::read(message)
     {
@@ -26,11 +28,18 @@ fn answer_all((zone, blocks): (&Zone, &Blocks), message: &[u8], asking: &Asking,
         if let Some(len) = blocks.hosts(&query, out, limits(&query, asking)) {
             return Outcome::Reply(len);
         }
-        if let Some(zone) = blocks.zone_of(&query.name) {
-            return answer(&zone, message, asking, out);
+        own = blocks.zone_of(&query.name);
+    }
+    match answer(own.as_ref().unwrap_or(zone), message, asking, out) {
+        Outcome::Elsewhere if asking.may_recurse => {
+            let query = Query::read(message).ok();
+            let kept = query.and_then(|query| blocks.kept(&query, out, limits(&query, asking)));
+            kept.map_or(Outcome::Elsewhere, Outcome::Reply)
+        }
+        outcome @ (Outcome::Elsewhere | Outcome::Reply(_) | Outcome::Silence(_) | Outcome::Alias(_)) => {
+            outcome
         }
     }
-    answer(zone, message, asking, out)
 }
 
 /// The same, where a panic is answered with SERVFAIL.

@@ -156,6 +156,12 @@ impl NameBuffer {
     /// A pointer must lead to before the labels that it follows; so every name ends.
     pub fn read(&mut self, message: &[u8], at: usize) -> Result<usize, Malformed> {
         const BROKEN: Malformed = Malformed("a name breaks off");
+        // Most names have no pointer.
+        if let Some(whole) = plain(message, at) {
+            self.bytes[..whole.len()].copy_from_slice(whole);
+            self.len = whole.len() as u8;
+            return Ok(at + whole.len());
+        }
         let (mut at, mut start, mut end, mut len) = (at, at, None, 0);
         loop {
             let first = *message.get(at).ok_or(BROKEN)?;
@@ -235,6 +241,18 @@ impl fmt::Display for NameBuffer {
 impl fmt::Debug for NameBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_text(self.as_wire(), f)
+    }
+}
+
+/// Answers the name at `at` where it has no pointers and is well-formed.
+fn plain(message: &[u8], at: usize) -> Option<&[u8]> {
+    let mut end = at;
+    loop {
+        match *message.get(end)? {
+            0 => return message.get(at..=end).filter(|whole| whole.len() <= LONGEST),
+            len @ 1..=63 => end += usize::from(len) + 1,
+            64.. => return None,
+        }
     }
 }
 

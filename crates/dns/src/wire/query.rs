@@ -128,10 +128,10 @@ fn read_records(message: &[u8], mut at: usize, counts: (u16, u16)) -> Result<Opt
     if total == 0 {
         return Ok(None);
     }
-    let mut owner = NameBuffer::new();
     for number in 0..total {
         const BROKEN: Malformed = Malformed("a record breaks off");
-        let after = owner.read(message, at)?;
+        let is_root = message.get(at) == Some(&0);
+        let after = if is_root { at + 1 } else { NameBuffer::new().read(message, at)? };
         let kind = Type(word(message, after).ok_or(BROKEN)?);
         let size = word(message, after + 2).ok_or(BROKEN)?;
         let ttl = long(message, after + 4).ok_or(BROKEN)?;
@@ -141,7 +141,7 @@ fn read_records(message: &[u8], mut at: usize, counts: (u16, u16)) -> Result<Opt
         if kind != Type::OPT {
             continue;
         }
-        if edns.is_some() || number < counts.0 || owner.as_wire() != [0] {
+        if edns.is_some() || number < counts.0 || !is_root {
             return Err(Malformed("an OPT record where none can be"));
         }
         edns = Some(Edns {

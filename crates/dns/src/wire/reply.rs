@@ -132,8 +132,10 @@ impl<'b> Reply<'b> {
         let mut name = NameBuffer::new();
         record.read_name(&mut name)?;
         let is_begun = self.write_name(name.as_wire()) && self.write_head(record.kind, record.class, ttl);
-        let is_written = is_begun && self.write_data(record)?;
-        Ok(self.settle(section, before, is_written))
+        // Nothing stays of a record whose data turns out to be malformed.
+        let written = if is_begun { self.write_data(record) } else { Ok(false) };
+        self.settle(section, before, written == Ok(true));
+        written
     }
 
     fn settle(&mut self, section: Section, before: (usize, usize), is_written: bool) -> bool {
@@ -361,6 +363,20 @@ mod tests {
         assert_eq!(out[2..4], [0xa1, 0x10]);
         assert_eq!(out[12..23], [0, 0, 41, 4, 208, 1, 0, 0, 0, 0, 0]);
         assert_eq!(Reply::refuse(&asked[..11], Rcode::NOT_IMP, &mut out, 1232), 0);
+    }
+
+    #[test]
+    fn nothing_stays_of_a_malformed_record() {
+        let theirs: &[u8] = b"\x00\x07\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01\
+            \xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x1e\x00\x04\x0cb\xc0\x0c";
+        let asked = query("web.default.svc", None);
+        let query = Query::read(&asked).unwrap();
+        let mut out = [0; 512];
+        let mut reply = Reply::to(&query, &mut out, 512, 1232).unwrap();
+        let record = Message::read(theirs).unwrap().records().next().unwrap().unwrap();
+        assert_eq!(reply.push_copy(Section::Answer, &record, 5), Err(Malformed("a name breaks off")));
+        assert_eq!(reply.finish(), asked.len());
+        assert_eq!(out[6..12], [0; 6]);
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Builder {
         }
         for (name, entry) in after.entries {
             if before.entries.get(&name) != Some(&entry) {
-                self.zone.names.put(&name, entry);
+                self.zone.names.put(entry);
             }
         }
         let mut touched = BTreeSet::new();
@@ -232,8 +232,7 @@ impl Builder {
                 }
             }
         }
-        let entry = draft.finish();
-        self.zone.names.put(&name, entry);
+        self.zone.names.put(draft.finish());
     }
 
     fn add_witness(&mut self, namespace: &str) -> bool {
@@ -243,7 +242,7 @@ impl Builder {
             return false;
         }
         for name in self.namespace_names(namespace) {
-            self.zone.names.put(&name, Entry::default());
+            self.zone.names.put(Entry::empty(&name));
         }
         true
     }
@@ -283,8 +282,7 @@ impl Builder {
             if *count == 1 {
                 let mut draft = Draft::new(&name, self.zone.settings.ttl);
                 draft.address(*address);
-                let entry = draft.finish();
-                self.zone.names.put(&name, entry);
+                self.zone.names.put(draft.finish());
                 is_changed = true;
             }
         }
@@ -329,19 +327,19 @@ fn add_fixed(settings: &Settings, names: &mut Shelves) {
             let glue = settings.servers.iter().filter(|_| server.is_within(zone));
             glue.for_each(|address| draft.additional(Type::NS, server, *address));
         }
-        names.put(zone, draft.finish());
+        names.put(draft.finish());
     }
     if let Some(name) = server {
         let mut draft = Draft::new(&name, ttl);
         settings.servers.iter().for_each(|address| draft.address(*address));
-        names.put(&name, draft.finish());
+        names.put(draft.finish());
     }
     if let Some(name) = below("dns-version") {
         let mut draft = Draft::new(&name, VERSION_TTL);
         draft.record(Type::TXT, &[&[VERSION.len() as u8], VERSION].concat());
-        names.put(&name, draft.finish());
+        names.put(draft.finish());
     }
     for name in ["svc", "pod", "dns"].iter().filter_map(|text| below(text)) {
-        names.put(&name, Entry::default());
+        names.put(Entry::empty(&name));
     }
 }

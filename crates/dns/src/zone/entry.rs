@@ -3,6 +3,7 @@
 //! A record's owner is a pointer to the question, which is the same name and begins after the header in every answer.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
@@ -13,47 +14,78 @@ const QUESTION: u16 = 0xc000 | HEADER as u16;
 /// The bytes of a record before its data: owner, type, class, time to live, length.
 const HEAD: usize = 12;
 
+/// So many bytes come into the processor's caches at a time.
+const LINE: usize = 64;
+/// What each set has in an entry's table: type, counts, lengths of the records and of the additional ones.
+const ROW: usize = 14;
+
 /// What is known of one name. Without any set it is a name that only has others below it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Entry {
-    sets: Box<[Set]>,
-}
+///
+/// It is one piece of memory, so that finding it and reading it are next to each other: the length of the name, the number
+/// of sets, the name, a row for each set, the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry(Arc<[u8]>);
 
 /// The records of one type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Set {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Set<'a> {
     /// The type.
     pub kind: Type,
     /// How many records it has.
     pub count: u16,
     /// How many additional records go with it.
     pub additional_count: u16,
-    /// Where the additional records begin.
-    split: u32,
-    bytes: Box<[u8]>,
+    /// The records as they go into the answer.
+    pub records: &'a [u8],
+    /// The additional records.
+    pub additional: &'a [u8],
 }
 
 impl Entry {
+    /// Makes the entry of a name that has nothing itself.
+    pub fn empty(name: &Name) -> Self {
+        Draft::new(name, 0).finish()
+    }
+
+    /// Answers the name, in lower case.
+    pub fn name(&self) -> &[u8] {
+        &self.0[2..2 + usize::from(self.0[0])]
+    }
+
+    /// Answers where it is.
+    pub(super) fn address(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
+    /// Answers something of where the name and its first records are; what matters is that it is read.
+    pub(super) fn touch(&self) -> u8 {
+        self.0[0] ^ self.0.get(LINE).copied().unwrap_or_default()
+    }
+
     /// Answers the records of a type.
-    pub fn set(&self, kind: Type) -> Option<&Set> {
-        self.sets.iter().find(|set| set.kind == kind)
+    pub fn set(&self, kind: Type) -> Option<Set<'_>> {
+        self.sets().find(|set| set.kind == kind)
+    }
+
+    fn sets(&self) -> impl Iterator<Item = Set<'_>> {
+        let rows = &self.0[2 + usize::from(self.0[0])..];
+        let (rows, mut records) = rows.split_at(usize::from(self.0[1]) * ROW);
+        rows.chunks_exact(ROW).map(move |row| {
+            let word = |at: usize| u16::from_be_bytes([row[at], row[at + 1]]);
+            let long =
+                |at: usize| u32::from_be_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]) as usize;
+            let (own, rest) = records.split_at(long(6));
+            let (additional, rest) = rest.split_at(long(10));
+            records = rest;
+            Set { kind: Type(word(0)), count: word(2), additional_count: word(4), records: own, additional }
+        })
     }
 }
 
-impl Set {
-    /// Answers the records as they go into the answer.
-    pub fn records(&self) -> &[u8] {
-        &self.bytes[..self.split as usize]
-    }
-
-    /// Answers the additional records.
-    pub fn additional(&self) -> &[u8] {
-        &self.bytes[self.split as usize..]
-    }
-
+impl<'a> Set<'a> {
     /// Answers each record's time to live and data.
-    pub fn data(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        each(self.records()).map(|record| {
+    pub fn data(&self) -> impl Iterator<Item = (u32, &'a [u8])> + use<'a> {
+        each(self.records).map(|record| {
             let ttl = record[6..10].try_into().expect("four bytes");
             (u32::from_be_bytes(ttl), &record[HEAD..])
         })
@@ -63,9 +95,9 @@ impl Set {
     pub fn start_of(&self, number: u16) -> usize {
         // All but a few sets are of addresses, whose records have one length.
         if self.kind == Type::A || self.kind == Type::AAAA {
-            return self.split as usize / usize::from(self.count) * usize::from(number);
+            return self.records.len() / usize::from(self.count) * usize::from(number);
         }
-        each(self.records()).take(usize::from(number)).map(<[u8]>::len).sum()
+        each(self.records).take(usize::from(number)).map(<[u8]>::len).sum()
     }
 }
 
@@ -154,20 +186,22 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn finish(self) -> Entry {
-        Entry { sets: self.sets.into_iter().map(DraftSet::finish).collect() }
-    }
-}
-
-impl DraftSet {
-    fn finish(self) -> Set {
-        let split = self.records.bytes.len() as u32;
-        Set {
-            kind: self.kind,
-            count: self.records.count,
-            additional_count: self.additional.count,
-            split,
-            bytes: [self.records.bytes, self.additional.bytes].concat().into(),
+        let name = self.name.as_wire();
+        let mut bytes = vec![name.len() as u8, self.sets.len() as u8];
+        bytes.extend(name);
+        for set in &self.sets {
+            for word in [set.kind.0, set.records.count, set.additional.count] {
+                bytes.extend(word.to_be_bytes());
+            }
+            for records in [&set.records, &set.additional] {
+                bytes.extend((records.bytes.len() as u32).to_be_bytes());
+            }
         }
+        for set in &self.sets {
+            bytes.extend(&set.records.bytes);
+            bytes.extend(&set.additional.bytes);
+        }
+        Entry(bytes.into())
     }
 }
 

@@ -155,6 +155,11 @@ impl Zone {
         self.names.get(wire)
     }
 
+    /// Makes ready for [`Zone::entry`] of names with these hashes; see [`hash`].
+    pub fn touch(&self, hashes: &[u64]) {
+        self.names.touch(hashes);
+    }
+
     /// Answers how many names there are.
     pub fn len(&self) -> usize {
         self.names.len()
@@ -207,30 +212,44 @@ impl Zone {
     }
 }
 
+/// Answers the number by which a name, in lower case, is looked for.
+pub fn hash(wire: &[u8]) -> u64 {
+    shelves::hash(wire)
+}
+
 /// Answers the address that a label with dashes stands for.
 fn address_of(label: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(label).ok()?;
-    let is_v4 = text.bytes().filter(|byte| *byte == b'-').count() == 3 && !text.contains("--");
-    if is_v4 {
-        return text.replace('-', ".").parse::<Ipv4Addr>().ok().map(IpAddr::V4);
+    let is_v4 = label.iter().filter(|byte| **byte == b'-').count() == 3
+        && !label.windows(2).any(|pair| pair == b"--");
+    let mut room = [0; 63];
+    let text = room.get_mut(..label.len())?;
+    for (byte, own) in text.iter_mut().zip(label) {
+        *byte = match (own, is_v4) {
+            (b'-', true) => b'.',
+            (b'-', false) => b':',
+            (own, _) => *own,
+        };
     }
-    text.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+    let text = std::str::from_utf8(text).ok()?;
+    if is_v4 {
+        return text.parse::<Ipv4Addr>().ok().map(IpAddr::V4);
+    }
+    text.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
 
 /// Answers whether addresses may lie below a name of a reverse zone.
 fn is_part_of_address(name: &NameBuffer) -> bool {
-    let labels: Vec<&[u8]> = name.labels().collect();
-    let Some((digits, family)) = labels.len().checked_sub(2).map(|at| labels.split_at(at)) else {
-        return true;
+    let Some(count) = name.labels().count().checked_sub(2) else { return true };
+    let digits = || name.labels().take(count);
+    let mut family = name.labels().skip(count);
+    let is_octet = |label: &[u8]| {
+        let is_number = label.iter().all(u8::is_ascii_digit) && (label.len() == 1 || label[0] != b'0');
+        is_number && std::str::from_utf8(label).is_ok_and(|text| text.parse::<u8>().is_ok())
     };
-    let is_octet = |label: &&[u8]| {
-        std::str::from_utf8(label)
-            .is_ok_and(|text| text.parse::<u8>().is_ok_and(|octet| octet.to_string() == text))
-    };
-    let is_nibble = |label: &&[u8]| label.len() == 1 && label[0].is_ascii_hexdigit();
-    match family {
-        [b"in-addr", b"arpa"] => digits.len() < 4 && digits.iter().all(is_octet),
-        [b"ip6", b"arpa"] => digits.len() < 32 && digits.iter().all(is_nibble),
+    let is_nibble = |label: &[u8]| label.len() == 1 && label[0].is_ascii_hexdigit();
+    match [family.next(), family.next()] {
+        [Some(b"in-addr"), Some(b"arpa")] => count < 4 && digits().all(is_octet),
+        [Some(b"ip6"), Some(b"arpa")] => count < 32 && digits().all(is_nibble),
         _ => false,
     }
 }

@@ -139,7 +139,7 @@ impl Names {
             let entry = draft.finish();
             self.entries.insert(name, entry);
             // Nothing but names below it.
-            self.entries.entry(protocol_name).or_default();
+            self.entries.entry(protocol_name).or_insert_with_key(Entry::empty);
         }
     }
 

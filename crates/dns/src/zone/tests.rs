@@ -513,5 +513,5 @@ proptest! {
 }
 
 fn contents(zone: &Zone) -> BTreeMap<Vec<u8>, Entry> {
-    zone.names.iter().map(|(name, entry)| (name.to_vec(), entry.clone())).collect()
+    zone.names.iter().map(|entry| (entry.name().to_vec(), entry.clone())).collect()
 }

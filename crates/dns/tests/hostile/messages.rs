@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use dns::answer;
 use dns::answer::{Asking, Outcome, complete};
 use dns::object::{Change, Endpoint, Key, Kind, Object, Port, Service, Slice, Target};
-use dns::wire::{HEADER, LONGEST, Message, NameBuffer, Query, Reply, Section, flag};
+use dns::wire::{HEADER, LONGEST, Message, Name, NameBuffer, Query, Reply, Section, Type, flag, write_query};
 use dns::zone::{Builder, Pods, Searches, Settings, Zone};
 
 /// A zone with something of every sort.
@@ -57,6 +57,55 @@ pub(crate) fn zone() -> &'static Zone {
         }
         builder.zone()
     })
+}
+
+/// Queries for names of every sort.
+pub(crate) fn queries() -> Vec<Vec<u8>> {
+    let names = [
+        ".",
+        "cluster.local",
+        "svc.cluster.local",
+        "default.svc.cluster.local",
+        "web.default.svc.cluster.local",
+        "_http._tcp.web.default.svc.cluster.local",
+        "db.default.svc.cluster.local",
+        "crowd.default.svc.cluster.local",
+        "one.db.default.svc.cluster.local",
+        "www.default.svc.cluster.local",
+        "own.default.svc.cluster.local",
+        "round.default.svc.cluster.local",
+        "10-1-2-3.default.pod.cluster.local",
+        "7.0.96.10.in-addr.arpa",
+        "0.96.10.in-addr.arpa",
+        "dns-version.cluster.local",
+        "www.example.org",
+        "www.example.org.default.svc.cluster.local",
+        "own.default.default.svc.cluster.local",
+    ];
+    let kinds = [
+        Type::A,
+        Type::AAAA,
+        Type::SRV,
+        Type::PTR,
+        Type::TXT,
+        Type::SOA,
+        Type::NS,
+        Type::CNAME,
+        Type::ANY,
+        Type::AXFR,
+    ];
+    let mut queries = Vec::new();
+    for name in names.map(|name| name.parse::<Name>().expect("a name")) {
+        for kind in kinds {
+            for edns in [None, Some((512, false)), Some((4096, true))] {
+                let mut out = [0; 400];
+                let len = write_query(&mut out, (0x4321, 0x0100), (name.as_wire(), kind), edns)
+                    .expect("a query fits");
+                queries.push(out[..len].to_vec());
+            }
+        }
+    }
+    queries
 }
 
 /// Plays a message in every way; answers the replies.

@@ -1,4 +1,4 @@
-//! What dnsperf is given to ask, and what comes of it.
+//! What is asked for, by dnsperf or by clients of our own, and what comes of it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use dns::wire::{Name, Type};
+
+use super::crowd::Crowd;
 use super::servers::{Server, Spent};
 
 /// Where the Services are.
@@ -16,16 +19,36 @@ pub(super) const CALM: u32 = 5_000;
 /// How many queries wait for their answers at a time: about as many as a socket's buffer takes by default.
 const OUTSTANDING: &str = "200";
 /// The core of the load.
-const CORE: &str = "0";
+const CORE: &str = "1";
 /// Seconds of the calm load.
 const CALM_SECONDS: u32 = 1;
 
-/// Queries of one kind.
-pub(super) struct Load {
-    pub(super) what: &'static str,
-    rcode: &'static str,
+/// Where the names are that a server has to ask another one for.
+pub(super) const OUTSIDE: &str = "example.org";
+/// How many of them there are.
+pub(super) const OUTSIDE_NAMES: u32 = 1000;
+
+/// Names of one kind.
+pub(super) struct Names {
+    what: &'static str,
+    rcode: (&'static str, u8),
     file: PathBuf,
+    names: Vec<Name>,
 }
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asker {
+    /// dnsperf, from eight sockets, as fast as it can, and then slowly.
+    Dnsperf,
+    /// Clients of our own.
+    Crowd(Crowd),
+}
+
+/// As many clients as queries: no two answers have the same way.
+pub(super) const SINGLES: Asker = Asker::Crowd(Crowd { clients: 200, kinds: &[Type::A] });
+/// As a C library asks.
+pub(super) const PAIRS: Asker = Asker::Crowd(Crowd { clients: 100, kinds: &[Type::A, Type::AAAA] });
 
 /// What one server did in one round.
 pub(super) struct Sample {
@@ -36,7 +59,7 @@ pub(super) struct Sample {
     /// Seconds of processor time for a query, and how much of them was not the kernel's.
     pub(super) cost: f64,
     pub(super) own: f64,
-    /// Of the calm load.
+    /// Of dnsperf's calm load.
     pub(super) latencies: Vec<Duration>,
 }
 
@@ -45,15 +68,20 @@ pub(super) fn service_name(number: u32) -> String {
     format!("s{number}.{NAMESPACE}.svc.cluster.local")
 }
 
-impl Load {
+/// Answers a name outside of the cluster.
+pub(super) fn outside_name(number: u32) -> String {
+    format!("w{number}.{OUTSIDE}")
+}
+
+impl Names {
     /// Names of Services, in no order.
     pub(super) fn services(file: &Path, services: u32) -> Result<Self> {
-        Self::write(file, ("A of Services' names", "NOERROR"), services, service_name)
+        Self::write(file, ("Services' names", ("NOERROR", 0)), services, service_name)
     }
 
     /// What a pod's C library asks first, where its resolv.conf has `ndots:5`: names with the first search domain behind them.
     pub(super) fn searches(file: &Path, services: u32) -> Result<Self> {
-        Self::write(file, ("NXDOMAIN of search paths", "NXDOMAIN"), services, |number| {
+        Self::write(file, ("search paths", ("NXDOMAIN", 3)), services, |number| {
             let name = match number % 2 {
                 0 => service_name(number),
                 _ => format!("www{number}.example.org"),
@@ -62,41 +90,84 @@ impl Load {
         })
     }
 
+    /// Names that another server knows, and a cache after the first time.
+    pub(super) fn outside(file: &Path) -> Result<Self> {
+        Self::write(file, ("names outside, cached", ("NOERROR", 0)), OUTSIDE_NAMES, outside_name)
+    }
+
     fn write(
         file: &Path,
-        (what, rcode): (&'static str, &'static str),
+        (what, rcode): (&'static str, (&'static str, u8)),
         count: u32,
         name: impl Fn(u32) -> String,
     ) -> Result<Self> {
         let mut text = String::new();
+        let mut names = Vec::new();
         for at in 0..u64::from(count) {
             // A prime: every number comes once, far from the one before.
-            writeln!(text, "{} A", name((at * 7919 % u64::from(count)) as u32))?;
+            let name = name((at * 7919 % u64::from(count)) as u32);
+            writeln!(text, "{name} A")?;
+            names.push(name.parse().map_err(|error| anyhow::anyhow!("{name}: {error}"))?);
         }
         std::fs::write(file, text).with_context(|| file.display().to_string())?;
-        Ok(Self { what, rcode, file: file.to_owned() })
+        Ok(Self { what, rcode, file: file.to_owned(), names })
     }
 
-    /// Has a server answer as much as it can, and then little.
-    pub(super) fn ask(&self, server: &Server, seconds: u32) -> Result<Sample> {
+    /// Answers what is asked for, by whom.
+    pub(super) fn title(&self, asker: Asker) -> String {
+        let count = self.names.len();
+        match asker {
+            Asker::Dnsperf => format!("{count} {}, A, asked for by dnsperf", self.what),
+            Asker::Crowd(crowd) => {
+                let kinds: Vec<String> = crowd.kinds.iter().map(Type::to_string).collect();
+                format!(
+                    "{count} {}, {} clients that each ask for {} at a time",
+                    self.what,
+                    crowd.clients,
+                    kinds.join(" and ")
+                )
+            }
+        }
+    }
+
+    /// Has a server answer as much as it can; and then little, where dnsperf asks.
+    pub(super) fn ask(&self, server: &Server, asker: Asker, seconds: u32) -> Result<Sample> {
         let before = server.spent()?;
-        let said = self.dnsperf(server, seconds, &["-q", OUTSTANDING])?;
+        let (completed, rate) = match asker {
+            Asker::Dnsperf => self.ask_by_dnsperf(server, seconds)?,
+            Asker::Crowd(crowd) => {
+                let rcode = (!server.echoes).then_some(self.rcode.1);
+                let time = Duration::from_secs(seconds.into());
+                let seen = crowd.ask(server.address, &self.names, (rcode, time))?;
+                ensure!(seen.wrong == 0, "other answers than {}: {seen:?}", self.rcode.0);
+                (seen.answers as f64, seen.answers as f64 / seen.time.as_secs_f64())
+            }
+        };
         let after = server.spent()?;
-        let completed = field(&said, "Queries completed:")?;
         let spent = Spent { all: after.all - before.all, own: after.own - before.own };
-        let rcode = if server.echoes { "NOERROR" } else { self.rcode };
-        let codes = said.lines().find(|line| line.contains("Response codes:")).unwrap_or_default();
-        ensure!(codes.contains(rcode) && codes.contains("(100.00%)"), "other answers than {rcode}: {codes}");
-        let calm = CALM.to_string();
-        let calm = self.dnsperf(server, CALM_SECONDS, &["-q", "100", "-v", "-Q", &calm])?;
-        let rate = field(&said, "Queries per second:")?;
+        let latencies = match asker {
+            Asker::Dnsperf => {
+                let calm = CALM.to_string();
+                latencies(&self.dnsperf(server, CALM_SECONDS, &["-q", "100", "-v", "-Q", &calm])?)
+            }
+            Asker::Crowd(_) => Vec::new(),
+        };
         Ok(Sample {
             rate,
             busy: spent.all / completed * rate,
             cost: spent.all / completed,
             own: spent.own / completed,
-            latencies: latencies(&calm),
+            latencies,
         })
+    }
+
+    /// Answers how many queries were answered, and how many in a second.
+    fn ask_by_dnsperf(&self, server: &Server, seconds: u32) -> Result<(f64, f64)> {
+        let said = self.dnsperf(server, seconds, &["-q", OUTSTANDING])?;
+        let rcode = if server.echoes { "NOERROR" } else { self.rcode.0 };
+        let codes = said.lines().find(|line| line.contains("Response codes:")).unwrap_or_default();
+        ensure!(codes.contains(rcode) && codes.contains("(100.00%)"), "other answers than {rcode}: {codes}");
+        Ok((field(&said, "Queries completed:")?, field(&said, "Queries per second:")?))
     }
 
     fn dnsperf(&self, server: &Server, seconds: u32, words: &[&str]) -> Result<String> {

@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use dns::wire::{Name, Type, write_query};
+use dns::wire::{Name, Type, flag, write_query};
 use rustix::thread::{CpuSet, gettid, sched_setaffinity};
 use sys::datagram::{Batch, open};
 
-use super::load::service_name;
+use super::load::{OUTSIDE, OUTSIDE_NAMES, outside_name, service_name};
 
-/// The core of the servers.
-const CORE: usize = 1;
+/// The core of the servers. knot binds its first thread to the first one, whatever it is told.
+const CORE: usize = 0;
 /// How long one may take to know all names.
 const LIMIT: Duration = Duration::from_secs(60);
 /// As `signalbox dns` has it.
@@ -85,29 +85,65 @@ pub(super) fn signalbox(binary: &Path, kubeconfig: &Path) -> Result<Server> {
     start("signalbox", address, command)
 }
 
+/// The product with a configuration that has another server asked for names outside of the cluster, and their answers kept.
+pub(super) fn signalbox_in_front(
+    folder: &Path,
+    (binary, kubeconfig): (&Path, &Path),
+    other: SocketAddr,
+) -> Result<Server> {
+    let address = free_address()?;
+    let text = format!(
+        ".:{} {{\n bind {}\n kubernetes cluster.local in-addr.arpa ip6.arpa {{\n  kubeconfig {}\n }}\n          forward . {other}\n cache\n}}\n",
+        address.port(),
+        address.ip(),
+        kubeconfig.display()
+    );
+    let file = folder.join("Corefile");
+    std::fs::write(&file, text).with_context(|| file.display().to_string())?;
+    let mut command = pinned(binary);
+    command.args(["dns", "-v=0", "--threads=1", "--config"]).arg(file);
+    start("signalbox", address, command)
+}
+
+/// unbound with the same, and nothing that looks at signatures.
+pub(super) fn unbound_in_front(folder: &Path, other: SocketAddr) -> Result<Server> {
+    let text = format!(
+        " module-config: \"iterator\"\n do-not-query-localhost: no\n\
+         forward-zone:\n name: \".\"\n forward-addr: {}@{}\n",
+        other.ip(),
+        other.port()
+    );
+    start_unbound(folder, "unbound-cache.conf", &text)
+}
+
 /// unbound with the names as local data, which it answers without its cache.
 pub(super) fn unbound(folder: &Path, addresses: &[String]) -> Result<Server> {
+    let mut text = " local-zone: \"cluster.local.\" static\n".to_owned();
+    for record in records(addresses) {
+        writeln!(text, " local-data: \"{record}\"")?;
+    }
+    start_unbound(folder, "unbound.conf", &text)
+}
+
+/// `text` stands in the middle of its configuration, and begins with more of the server.
+fn start_unbound(folder: &Path, file: &str, text: &str) -> Result<Server> {
     let address = free_address()?;
-    let mut text = format!(
+    let text = format!(
         "server:\n interface: {}@{}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n directory: \"{}\"\n \
-         pidfile: \"\"\n use-syslog: no\n verbosity: 0\n num-threads: 1\n do-ip6: no\n \
-         local-zone: \"cluster.local.\" static\n",
+         pidfile: \"\"\n use-syslog: no\n verbosity: 0\n num-threads: 1\n do-ip6: no\n minimal-responses: yes\n\
+         {text}remote-control:\n control-enable: no\n",
         address.ip(),
         address.port(),
         folder.display()
     );
-    for record in records(addresses) {
-        writeln!(text, " local-data: \"{record}\"")?;
-    }
-    text += "remote-control:\n control-enable: no\n";
-    let file = folder.join("unbound.conf");
+    let file = folder.join(file);
     std::fs::write(&file, text).with_context(|| file.display().to_string())?;
     let mut command = pinned(Path::new("unbound"));
     command.arg("-c").arg(file);
     start("unbound", address, command)
 }
 
-/// knot with the names as its zone.
+/// knot with the names as its zone, and those outside as another one.
 pub(super) fn knot(folder: &Path, addresses: &[String]) -> Result<Server> {
     let address = free_address()?;
     let folder = folder.join("knot");
@@ -117,13 +153,21 @@ pub(super) fn knot(folder: &Path, addresses: &[String]) -> Result<Server> {
         writeln!(zone, "{record}")?;
     }
     std::fs::write(folder.join("zone"), zone)?;
+    let mut outside = format!(
+        "{OUTSIDE}. 3600 IN SOA ns.{OUTSIDE}. root.{OUTSIDE}. 1 7200 1800 86400 3600\n{OUTSIDE}. 3600 IN NS ns.{OUTSIDE}.\nns.{OUTSIDE}. 3600 IN A 127.0.0.1\n"
+    );
+    for number in 0..OUTSIDE_NAMES {
+        writeln!(outside, "{}. 3600 IN A 192.0.2.{}", outside_name(number), number % 256)?;
+    }
+    std::fs::write(folder.join("outside"), outside)?;
     let place = folder.display();
     let text = format!(
         "server:\n    rundir: \"{place}\"\n    listen: {}@{}\n    udp-workers: 1\n    tcp-workers: 1\n    \
          background-workers: 1\n\
          database:\n    storage: \"{place}\"\n\
          log:\n  - target: stderr\n    any: error\n\
-         zone:\n  - domain: cluster.local\n    file: \"{place}/zone\"\n    zonefile-sync: -1\n    journal-content: none\n",
+         zone:\n  - domain: cluster.local\n    file: \"{place}/zone\"\n    zonefile-sync: -1\n    journal-content: none\n  \
+         - domain: {OUTSIDE}\n    file: \"{place}/outside\"\n    zonefile-sync: -1\n    journal-content: none\n",
         address.ip(),
         address.port()
     );
@@ -174,7 +218,8 @@ impl Server {
         socket.connect(self.address)?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let (mut query, mut answer) = ([0; 512], [0; 512]);
-        let len = write_query(&mut query, (7, 0), (name.as_wire(), Type::A), None).context("a query")?;
+        let len = write_query(&mut query, (7, flag::RECURSION_DESIRED), (name.as_wire(), Type::A), None)
+            .context("a query")?;
         let begin = Instant::now();
         while begin.elapsed() < LIMIT {
             // Refused as long as nobody listens.
