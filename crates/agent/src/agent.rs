@@ -185,11 +185,11 @@ impl<B: Backend> Agent<B> {
             if plane.wait(now).is_some_and(|wait| wait.is_zero()) {
                 plane.write();
             }
+            if plane.family() == Family::V4 && !plane.is_pending() {
+                self.localnet.make();
+            }
         }
         self.publish_health();
-        if self.planes.iter().any(|plane| plane.family() == Family::V4 && !plane.is_pending()) {
-            self.localnet.make();
-        }
         if !self.planes.iter().any(Plane::is_pending) {
             self.metrics.nothing_is_pending();
         }

@@ -80,7 +80,8 @@ impl NodeNames {
         }
         let plan = plan(&written).map_err(|mistakes| anyhow!("{name}:\n{mistakes}"))?;
         let [cluster] = plan.clusters.as_slice() else {
-            bail!("{name}: has the names of {} clusters, `kubernetes`; one is needed", plan.clusters.len());
+            let count = plan.clusters.len();
+            bail!("{name}: has the names of {count} clusters, `kubernetes`; beside the proxy there is one");
         };
         if cluster.zones.len() > 1 {
             bail!("{name}: has several zones for the cluster's names; beside the proxy there is one");

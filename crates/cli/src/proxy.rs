@@ -87,6 +87,7 @@ fn start(flags: &Flags, told: Told, host_name: &str) -> anyhow::Result<()> {
     told.warn();
     apply_settings(&told.settings.kernel);
     if flags.init_only {
+        // Else the agent does it when the rules are in force.
         if told.settings.mode == Mode::Iptables && told.settings.localhost_node_ports {
             route_localnet();
         }

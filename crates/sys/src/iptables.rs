@@ -96,13 +96,19 @@ impl Iptables {
     /// Answers the flavour that others use already, as upstream's wrapper decides: the one in which kubelet left its mark, else
     /// the one with more rules, else the host's usual one.
     pub fn in_use(family: Family) -> Result<Self, Error> {
+        let installed = Self::installed(family);
+        if let [only] = installed.as_slice()
+            && only.answers()
+        {
+            return Ok(only.clone());
+        }
         let weight = |saved: &str| {
             let has = |name: &str| saved.contains(&format!(":{name} "));
             let is_marked = has("KUBE-IPTABLES-HINT") || has("KUBE-KUBELET-CANARY");
             (is_marked, saved.lines().filter(|line| line.starts_with("-A ")).count())
         };
         let (mut working, mut failure) = (Vec::new(), None);
-        for flavour in Self::installed(family) {
+        for flavour in installed {
             match flavour.save() {
                 Ok(saved) => working.push((weight(&saved), flavour)),
                 Err(error) => failure = Some(error),
@@ -115,6 +121,11 @@ impl Iptables {
             (Some(first), Some(_)) => Ok(Self::flavour(family, "").unwrap_or(first)),
             (None, _) => Err(Self::useless(family, failure)),
         }
+    }
+
+    fn answers(&self) -> bool {
+        let output = Command::new(&self.save).arg("--version").stdin(Stdio::null()).output();
+        output.is_ok_and(|output| output.status.success())
     }
 
     /// No flavour can be used: none is there, or none works.

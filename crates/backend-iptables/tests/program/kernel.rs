@@ -107,6 +107,42 @@ fn the_kernel_holds_what_is_wanted_after_every_change() {
     });
 }
 
+/// A timeout that no API server allows is refused by `recent`.
+#[test]
+fn a_service_that_the_programs_refuse_is_left_out_and_the_rest_is_in_force() {
+    each(|family, flavour| {
+        let is_balanced = |view: &View, service: &model::ServiceView| {
+            let alone = View { services: vec![service.clone()], ..view.clone() };
+            render(family, &self::driver(&alone, Nowhere::default()).wanted()).contains("-j DNAT")
+        };
+        let find = |view: View| {
+            let found = view.services.iter().find(|service| is_balanced(&view, service)).cloned()?;
+            Some((view, found))
+        };
+        let (view, mut odd) = views(family).find_map(find).unwrap();
+        let mut driver = driver(&view, host(family, &flavour));
+        driver.sync().unwrap();
+        driver.set_service(&odd.key, None);
+        let gone = odd.key.clone();
+        odd.key = model::ServiceKey::new("odd", "timeout");
+        for port in &mut odd.ports {
+            port.affinity = model::Affinity::ClientIp { timeout_seconds: 0 };
+        }
+        driver.set_service(&odd.key, Some(&odd));
+        let refused = (0..3).find_map(|_| driver.sync().ok()).unwrap().refused;
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert_eq!(refused[0].owner, backend::Owner::Service(odd.key.clone()));
+        let reason = &refused[0].reason;
+        assert!(reason.contains("KUBE-SV") && reason.contains("--seconds"), "{reason}");
+        driver.set_service(&odd.key, None);
+        driver.sync().unwrap();
+        assert_holds(&mut driver, family);
+        driver.set_service(&gone, view.services.iter().find(|service| service.key == gone));
+        driver.sync().unwrap();
+        assert_holds(&mut driver, family);
+    });
+}
+
 /// So many that the nft flavour makes and removes their chains in several transactions.
 #[test]
 fn many_services_come_change_and_go() {
@@ -163,38 +199,6 @@ fn only_one_transaction_of_a_text_changes_what_is_reachable() {
             assert!(!line.starts_with("-I") || number + 1 == nat.len(), "not the last: {line}");
         }
     }
-}
-
-/// A name that no API server allows ends the text in which it stands.
-#[test]
-fn a_service_that_the_programs_refuse_is_left_out_and_the_rest_is_in_force() {
-    each(|family, flavour| {
-        let is_balanced = |view: &View, service: &model::ServiceView| {
-            let alone = View { services: vec![service.clone()], ..view.clone() };
-            render(family, &self::driver(&alone, Nowhere::default()).wanted()).contains("-j DNAT")
-        };
-        let find = |view: View| {
-            let found = view.services.iter().find(|service| is_balanced(&view, service)).cloned()?;
-            Some((view, found))
-        };
-        let (view, mut odd) = views(family).find_map(find).unwrap();
-        let mut driver = driver(&view, host(family, &flavour));
-        driver.sync().unwrap();
-        driver.set_service(&odd.key, None);
-        let gone = odd.key.clone();
-        odd.key = model::ServiceKey::new("odd", "x\"y");
-        driver.set_service(&odd.key, Some(&odd));
-        let refused = (0..3).find_map(|_| driver.sync().ok()).unwrap().refused;
-        assert_eq!(refused.len(), 1, "{refused:?}");
-        assert_eq!(refused[0].owner, backend::Owner::Service(odd.key.clone()));
-        assert!(refused[0].reason.contains("odd/x\"y"), "{}", refused[0].reason);
-        driver.set_service(&odd.key, None);
-        driver.sync().unwrap();
-        assert_holds(&mut driver, family);
-        driver.set_service(&gone, view.services.iter().find(|service| service.key == gone));
-        driver.sync().unwrap();
-        assert_holds(&mut driver, family);
-    });
 }
 
 #[test]

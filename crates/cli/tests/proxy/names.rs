@@ -337,7 +337,7 @@ fn a_file_of_names_that_is_for_another_server_is_refused() {
     for (corefile, expected) in [
         (". {\n kubernetes a\n bind 10.0.0.1\n}\n", "has addresses or another port"),
         (".:54 {\n kubernetes a\n}\n", "has addresses or another port"),
-        (". {\n forward . 10.0.0.1\n}\n", "has no names of the cluster"),
+        (". {\n forward . 10.0.0.1\n}\n", "has the names of 0 clusters"),
         (". {\n kubernetes a {\n endpoint http://10.0.0.1\n }\n}\n", "names an API server"),
         (". {\n kubernetes a {\n labels b\n }\n}\n", "3:2: `labels` is not understood"),
     ] {

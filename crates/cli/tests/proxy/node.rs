@@ -139,26 +139,26 @@ impl Node {
     fn start(&mut self, program: &Path, words: &[&str]) -> Proxy {
         self.proxies += 1;
         let log = self.folder.join(format!("proxy{}.log", self.proxies));
-        let mut command = self.world.world().command("node", program);
-        let child = command
-            .env("PATH", self.path())
-            .args(words)
-            .stdin(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+        let mut command = self.command(program);
+        let child =
+            command.args(words).stdin(Stdio::null()).stderr(File::create(&log).unwrap()).spawn().unwrap();
         Proxy { child, log }
     }
 
     /// Runs a command on the node.
     pub(crate) fn run(&self, program: &str, words: &[&str]) -> Output {
-        let mut command = self.world.world().command("node", program.as_ref());
-        command.env("PATH", self.path()).args(words).output().unwrap()
+        self.command(program.as_ref()).args(words).output().unwrap()
     }
 
-    fn path(&self) -> String {
-        let usual = std::env::var("PATH").unwrap_or_default();
-        format!("{}:{usual}", self.folder.join("bin").display())
+    /// A command on the node, which finds the mode's iptables and has a lock of its own: tests have one file system.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = self.world.world().command("node", program);
+        if self.mode != Mode::Nftables {
+            let usual = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{usual}", self.folder.join("bin").display()));
+            command.env("XTABLES_LOCKFILE", self.folder.join("xtables.lock"));
+        }
+        command
     }
 
     /// The program that the kernel has, of both families, in the words of `nft` or `iptables-save`.
@@ -259,12 +259,12 @@ impl Mode {
 
     /// Makes the host's usual iptables one of this flavour, for who has the folder in `PATH`.
     fn make_programs(self, folder: &Path) {
-        fs::create_dir_all(folder).unwrap();
         let flavour = match self {
             Self::Nftables => return,
             Self::Legacy => "legacy",
             Self::Nft => "nft",
         };
+        fs::create_dir_all(folder).unwrap();
         for (family, action) in [("ip", "save"), ("ip", "restore"), ("ip6", "save"), ("ip6", "restore")] {
             let program = format!("/usr/sbin/{family}tables-{flavour}-{action}");
             std::os::unix::fs::symlink(program, folder.join(format!("{family}tables-{action}"))).unwrap();
