@@ -215,12 +215,12 @@ fn traffic(flavours: &[Iptables], size: Size) -> Result<()> {
         path::program(&node, size, CONNECTIONS, (backend, manners()))?;
         modes.push((name(flavour), node));
     }
-    println!("new connections of a pod, medians of {ROUNDS} rounds");
+    println!("new connections of a pod, medians of {} rounds", 2 * ROUNDS);
     // The first is for warming up.
-    measured(&modes, size)?;
+    measured(&modes, size, true)?;
     let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        rounds.push(measured(&modes, size)?);
+    for round in 0..2 * ROUNDS {
+        rounds.push(measured(&modes, size, round % 2 == 0)?);
     }
     for (at, (mode, _)) in modes.iter().enumerate() {
         let of = |value: &dyn Fn(&Round) -> f64| median(&mut rounds.iter().map(value).collect::<Vec<_>>());
@@ -237,10 +237,16 @@ fn traffic(flavours: &[Iptables], size: Size) -> Result<()> {
 }
 
 /// Straight and through, for each mode.
-fn measured(modes: &[(String, OneNode)], size: Size) -> Result<Round> {
-    let each =
-        |(mode, node): &(String, OneNode)| path::new_connections(node, size).with_context(|| mode.clone());
-    modes.iter().map(each).collect()
+fn measured(modes: &[(String, OneNode)], size: Size, forwards: bool) -> Result<Round> {
+    let each = |(mode, node): &(String, OneNode)| {
+        path::new_connections(node, size, forwards).with_context(|| mode.clone())
+    };
+    if forwards {
+        return modes.iter().map(each).collect();
+    }
+    let mut round: Round = modes.iter().rev().map(each).collect::<Result<_>>()?;
+    round.reverse();
+    Ok(round)
 }
 
 impl Xtables for Kept {

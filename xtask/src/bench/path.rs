@@ -93,10 +93,16 @@ pub(super) fn program<B: Backend>(
     node.world().namespace("node").run(write).map_err(|error| anyhow!("failed to {error}"))?
 }
 
-/// How many new connections a second the client makes, straight to the pod and through the Service.
-pub(super) fn new_connections(node: &OneNode, size: Size) -> Result<(f64, f64)> {
-    let straight = per_second(node, SocketAddr::new(POD, CONNECTIONS), connections)?;
-    Ok((straight, per_second(node, service(size), connections)?))
+/// How many new connections a second the client makes, straight to the pod and through the Service. Which comes first should
+/// change from round to round: what else happens on the machine may have a rhythm.
+pub(super) fn new_connections(node: &OneNode, size: Size, straight_first: bool) -> Result<(f64, f64)> {
+    let straight = || per_second(node, SocketAddr::new(POD, CONNECTIONS), connections);
+    let through = || per_second(node, service(size), connections);
+    if straight_first {
+        return Ok((straight()?, through()?));
+    }
+    let through = through()?;
+    Ok((straight()?, through))
 }
 
 fn to_pod(event: Event, service: &ServiceKey, port: u16) -> Event {

@@ -23,10 +23,7 @@ impl Machine {
         node.write("slice.yaml", &slice("web", &["10.244.1.11", "10.244.1.12"]));
         let machine = Self { node, flavour };
         for base in ["iptables", "ip6tables"] {
-            let marked = machine
-                .node
-                .run(&format!("{base}-{flavour}"), &["-t", "mangle", "-N", "KUBE-KUBELET-CANARY"]);
-            assert!(marked.status.success(), "{marked:?}");
+            machine.run_of(base, &["-t", "mangle", "-N", "KUBE-KUBELET-CANARY"]);
             for action in ["save", "restore"] {
                 let program = format!("{base}-{flavour}-{action}");
                 let calls = machine.node.folder.join("calls");
@@ -48,14 +45,26 @@ impl Machine {
     fn proxy(&mut self) -> Proxy {
         let folder = self.node.folder.display();
         let path = format!("PATH={folder}/bin:{}", std::env::var("PATH").unwrap_or_default());
-        let lock = format!("XTABLES_LOCKFILE={folder}/xtables.lock");
+        let lock = self.lock();
         let manifests = self.node.folder.join("manifests").display().to_string();
         self.node.proxy_behind(&["env", &path, &lock], &["--manifests", &manifests, "--proxy-mode=iptables"])
     }
 
     fn run(&self, words: &[&str]) {
-        let done = self.node.run(&format!("/usr/sbin/iptables-{}", self.flavour), words);
+        self.run_of("iptables", words);
+    }
+
+    /// Waits for the lock that the proxy takes, too.
+    fn run_of(&self, base: &str, words: &[&str]) {
+        let (lock, program) = (self.lock(), format!("/usr/sbin/{base}-{}", self.flavour));
+        let all: Vec<&str> =
+            [lock.as_str(), &program, "-w", "20"].into_iter().chain(words.iter().copied()).collect();
+        let done = self.node.run("env", &all);
         assert!(done.status.success(), "{words:?}: {done:?}");
+    }
+
+    fn lock(&self) -> String {
+        format!("XTABLES_LOCKFILE={}/xtables.lock", self.node.folder.display())
     }
 
     fn saved(&self) -> String {
