@@ -267,11 +267,17 @@ impl<'b> Reply<'b> {
         loop {
             let Some(first) = self.out.get(at).copied() else { return false };
             if first >= 0xc0 {
-                at = usize::from(word(self.out, at).unwrap_or_default()) & REACH;
+                let next = usize::from(word(self.out, at).unwrap_or_default()) & REACH;
+                // What was taken back may be written over by anything.
+                if next >= at {
+                    return false;
+                }
+                at = next;
                 continue;
             }
             let len = usize::from(first) + 1;
-            if self.out.get(at..at + len) != name.get(..len) {
+            let (Some(here), Some(there)) = (self.out.get(at..at + len), name.get(..len)) else { return false };
+            if here != there {
                 return false;
             }
             if first == 0 {
