@@ -1,8 +1,8 @@
 //! Keeps one family of one kernel in step with what is wanted.
 //!
 //! The only bookkeeping of what the kernel holds. Any failure makes it unknown, and the next pass reads the kernel and
-//! continues from there; a start takes the same path. A Service that the kernel refuses keeps what it has, and does
-//! not keep the others from theirs.
+//! continues from there; a start takes the same path. A Service that the kernel refuses keeps what it has, unless the
+//! others could not be written then, and does not keep the others from theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,8 @@ pub struct Driver<B: Backend> {
     dirty: BTreeSet<Owner>,
     refused: BTreeMap<Owner, String>,
     is_kernel_known: bool,
+    /// Whether the last pass failed although the refused were set aside.
+    is_stuck: bool,
     /// Whether values of shared items may be others than those installed.
     recheck_shared: bool,
     /// How many items the kernel holds.
@@ -86,6 +88,7 @@ impl<B: Backend> Driver<B> {
             dirty: BTreeSet::new(),
             refused: BTreeMap::new(),
             is_kernel_known: false,
+            is_stuck: false,
             recheck_shared: false,
             installed: 0,
         }
@@ -177,10 +180,12 @@ impl<B: Backend> Driver<B> {
                 Err(ApplyError::Refused(_)) => {}
                 Err(ApplyError::Failed(error)) => {
                     self.is_kernel_known = false;
+                    self.is_stuck = !synced.refused.is_empty();
                     return Err(error);
                 }
             }
         }
+        self.is_stuck = false;
         Ok(synced)
     }
 
@@ -391,10 +396,29 @@ impl<B: Backend> Driver<B> {
         }
         for (owner, reason) in &reasons {
             self.dirty.remove(owner);
+            if self.is_stuck {
+                self.give_up(owner);
+            }
             self.refused.insert(owner.clone(), reason.clone());
             synced.refused.push(Refusal { owner: owner.clone(), reason: reason.clone() });
         }
         Err(ApplyError::Refused(Vec::new()))
+    }
+
+    /// Leaves what the kernel has in an owner's name to nobody. Found there by its keys, it may be older than the owner and
+    /// lead to what nobody wants, which then could not go.
+    fn give_up(&mut self, owner: &Owner) {
+        let Some(entry) = self.entries.get_mut(owner) else { return };
+        let given_up = std::mem::take(&mut entry.installed);
+        let mut items = given_up.own().to_vec();
+        for key in given_up.shared() {
+            items.extend(self.shared.release(key).map(|installed| (key.clone(), installed)));
+        }
+        let nobody = self.entries.entry(Owner::Nobody).or_default();
+        items.extend_from_slice(nobody.installed.own());
+        nobody.installed = Items::new(items, Vec::new());
+        nobody.wanted.get_or_insert_default();
+        self.dirty.insert(Owner::Nobody);
     }
 
     fn newly_wants(&self, owner: &Owner, key: &B::Key) -> bool {

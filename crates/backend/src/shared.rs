@@ -43,6 +43,16 @@ impl<K: Clone + Ord + Hash, V: Clone + PartialEq> Shared<K, V> {
             found.into_iter().map(|(key, installed, count)| (key, Counted { count, installed })).collect();
     }
 
+    /// One owner less has it. Answers what the kernel holds, if nobody has it any more.
+    pub(crate) fn release(&mut self, key: &K) -> Option<V> {
+        let known = self.known.get_mut(key)?;
+        known.count = known.count.saturating_sub(1);
+        if known.count > 0 {
+            return None;
+        }
+        self.known.remove(key).map(|known| known.installed)
+    }
+
     /// Answers whether the kernel holds it.
     pub(crate) fn is_installed(&self, key: &K) -> bool {
         self.known.contains_key(key)

@@ -12,12 +12,14 @@ use ::dns::{Policy, Settings, Sockets};
 use anyhow::{Context, anyhow};
 use clap::{Args as Arguments, ValueEnum};
 use model::IpNet;
-use telemetry::Format;
+use telemetry::{Format, Metrics};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use watch::ApiConfig;
 use watch::client::Client;
+
+use crate::forwarding::forwarding;
 
 /// Networks that are nobody's in the world.
 pub(crate) const PRIVATE: &str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,::1/128,fc00::/7,fe80::/10";
@@ -32,11 +34,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     master: Option<String>,
     /// A Corefile, a ConfigMap with one, or a DNSConfiguration. It says what --zone, --reverse, --fallthrough, --pods, --answer-searches, --ttl,
-    /// --listen, --health, --ready and --lameduck say otherwise, and who is asked for other names
+    /// --listen, --health, --ready, --metrics, --forward and --lameduck say otherwise
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["zone", "reverse", "fallthrough", "pods", "answer_searches", "ttl", "listen", "health", "ready", "lameduck"]
+        conflicts_with_all = ["zone", "reverse", "fallthrough", "pods", "answer_searches", "ttl", "listen", "health", "ready", "metrics", "forward", "lameduck"]
     )]
     config: Option<PathBuf>,
     /// The domain of the cluster
@@ -90,6 +92,13 @@ pub(crate) struct Args {
     /// Where /ready is answered; empty for nowhere
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8181")]
     ready: String,
+    /// Where /metrics is answered; empty for nowhere
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    metrics: String,
+    /// Who is asked for other names, in front of a cache: addresses, tls:// addresses, or files as /etc/resolv.conf [default: nobody; such
+    /// queries are refused]
+    #[arg(long, value_name = "SERVERS", value_delimiter = ',')]
+    forward: Vec<String>,
     /// How many seconds to go on after the signal to stop, while /health and /ready say so
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     lameduck: u64,
@@ -199,16 +208,22 @@ fn settings(args: &Args) -> anyhow::Result<(Settings, Vec<SocketAddr>)> {
     }
     let own = addresses.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified());
     zone.servers = if args.server_address.is_empty() { own.collect() } else { args.server_address.clone() };
+    let counted = page("--metrics", &args.metrics)?.map(|listener| (vec![listener], Metrics::default()));
+    let metrics = counted.as_ref().map(|(_, metrics)| metrics);
+    let (elsewhere, blocks) = match metrics {
+        None if args.forward.is_empty() => (None, ::dns::serve::no_blocks()),
+        metrics => forwarding(&args.forward, metrics).map_err(|error| anyhow!("--forward: {error:#}"))?,
+    };
     let settings = Settings {
         zone,
         sockets,
         policy: policy(args, true),
         health: page("--health", &args.health)?,
         ready: page("--ready", &args.ready)?,
-        metrics: None,
+        metrics: counted,
         lameduck: Duration::from_secs(args.lameduck),
-        elsewhere: None,
-        blocks: ::dns::serve::no_blocks(),
+        elsewhere: elsewhere.filter(|_| !args.forward.is_empty()),
+        blocks,
     };
     Ok((settings, addresses))
 }

@@ -7,6 +7,7 @@ mod controller;
 mod dns;
 mod events;
 mod follow;
+mod forwarding;
 mod health_ports;
 mod kubeconfig;
 mod node_names;

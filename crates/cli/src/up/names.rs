@@ -1,20 +1,18 @@
 //! The cluster's DNS: one picture of the names, answered on every node, behind a Service that leads to the node's own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
-use ::dns::blocks::{Blocks, attend};
-use ::dns::metrics::DnsMetrics;
 use ::dns::serve::CookieSecret;
-use ::dns::{Asked, Policy, Settings, Sockets};
+use ::dns::{Policy, Settings, Sockets};
 use ::watch::client::{Client, ClientError, PatchType};
 use anyhow::{Context, anyhow};
 use apiserver::range::Range;
 use serde_json::{Value, json};
 use site::{Node, Site};
 use sys::netns::Namespace;
-use tokio::sync::{mpsc, watch};
 use tracing::warn;
+
+use crate::forwarding::forwarding;
 
 /// The domain of the cluster.
 pub(super) const DOMAIN: &str = "cluster.local";
@@ -84,7 +82,7 @@ impl Names {
     pub(super) fn settings(self, site: &Site) -> Settings {
         let (elsewhere, blocks) = match site.lan.netns {
             // Without servers of the machine there is nobody to ask; the cluster's names are there all the same.
-            None => forwarding().unwrap_or_else(|error| {
+            None => forwarding(&["/etc/resolv.conf".to_owned()], None).unwrap_or_else(|error| {
                 warn!("pods find names of the cluster only: {error:#}");
                 (None, ::dns::serve::no_blocks())
             }),
@@ -110,27 +108,6 @@ impl Names {
             metrics: None,
         }
     }
-}
-
-type Forwarding = (Option<mpsc::Sender<Asked>>, watch::Receiver<Arc<Blocks>>);
-
-/// What asks the machine's own servers, as kubeadm has CoreDNS do it.
-fn forwarding() -> anyhow::Result<Forwarding> {
-    const COREFILE: &str = ". {\n    errors\n    forward . /etc/resolv.conf\n    cache 30\n}\n";
-    const BACKLOG: usize = 1024;
-    let written = ::dns::config::Settings::parse(COREFILE, &|_| None);
-    let written = written.map_err(|mistakes| anyhow!("the DNS's forwarding: {mistakes}"))?;
-    let metrics = DnsMetrics::register(&telemetry::Metrics::default(), env!("CARGO_PKG_VERSION"));
-    let blocks = Blocks::new(&written.servers, &metrics);
-    let blocks = Arc::new(blocks.map_err(|error| anyhow!("the DNS's forwarding: failed to {error}"))?);
-    let (tell, told) = watch::channel(blocks);
-    let (asked, questions) = mpsc::channel(BACKLOG);
-    let attending = attend(questions, told.clone());
-    tokio::spawn(async move {
-        attending.await;
-        drop(tell);
-    });
-    Ok((Some(asked), told))
 }
 
 /// An address of a range, which has so many.

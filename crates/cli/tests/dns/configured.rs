@@ -12,6 +12,7 @@ use serde_json::json;
 use watch::client::PatchType;
 
 use super::machine::SIGNALBOX;
+use super::stage::Stage;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -44,6 +45,14 @@ fn command(file: &Path) -> Command {
     let mut command = Command::new(SIGNALBOX);
     command.arg("dns").arg("--config").arg(file).stderr(Stdio::piped()).stdout(Stdio::piped());
     command
+}
+
+fn page(at: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(at).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 /// Another server, which answers everything with one address.
@@ -113,13 +122,7 @@ fn a_corefile_without_a_cluster_is_served_and_followed() {
     server.comes_to("other.org", "10.0.0.7");
     server.comes_to("far.org", "192.0.2.1");
     assert_eq!(server.ask("far.org"), "192.0.2.1");
-    let page = |port: u16, path: &str| {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text
-    };
+    let page = |port: u16, path: &str| page(([127, 0, 0, 1], port).into(), path);
     assert!(page(ready, "/ready").starts_with("HTTP/1.1 200"));
     let text = page(metrics, "/metrics");
     for line in [
@@ -208,4 +211,22 @@ fn a_loop_ends_it() {
     assert!(!output.status.success());
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("queries for . come back"), "{text}");
+}
+
+#[test]
+fn flags_say_who_is_asked_and_where_queries_are_counted() {
+    // An address of this test's own, so that nobody else has the port.
+    let metrics: SocketAddr = "127.77.0.1:9153".parse().unwrap();
+    let forward = other(9).to_string();
+    let Some(stage) = Stage::new(&["--forward", &forward, "--metrics", &metrics.to_string()]) else { return };
+    stage.add_everything();
+    stage.comes_to("A web.shop.svc.cluster.local", "NOERROR 10.96.0.77");
+    assert_eq!(stage.dig("A www.example.org"), "NOERROR 192.0.2.9");
+    assert_eq!(stage.dig("A none.shop.svc.cluster.local"), "NXDOMAIN");
+    let text = page(metrics, "/metrics");
+    for line in
+        ["rcode=\"NXDOMAIN\"", "coredns_proxy_request_duration_seconds_count{", "coredns_cache_misses_total{"]
+    {
+        assert!(text.contains(line), "{line}: {text}");
+    }
 }
