@@ -32,8 +32,8 @@ pub enum Key {
     Counter(Counter),
     /// A chain that is there and is not known to be what is wanted.
     Found(Table, Box<str>),
-    /// A rule of a built-in chain that leads to such a chain.
-    FoundEntrance(Table, Box<str>),
+    /// A rule of a built-in chain that leads to such a chain; which one of those that are the same.
+    FoundEntrance(Table, Box<str>, u32),
 }
 
 /// Address, protocol and port of a frontend.
@@ -297,7 +297,7 @@ impl fmt::Display for Key {
             Self::Counter(counter) => write!(f, "the counter {}", counter.name()),
             Self::Hairpin(element) => write!(f, "{}/{} in the ipset of endpoints", element.1, element.0),
             Self::Found(table, name) => write!(f, "-t {} {name}", table.name()),
-            Self::FoundEntrance(table, rule) => write!(f, "-t {} {rule}", table.name()),
+            Self::FoundEntrance(table, rule, _) => write!(f, "-t {} {rule}", table.name()),
         }
     }
 }

@@ -242,7 +242,7 @@ impl Chain {
     /// Answers a number that is greater than those of all chains that this one leads to.
     pub(crate) fn depth(&self) -> u8 {
         match self {
-            Self::Service(_) | Self::Local(_) | Self::MarkMasq | Self::MarkCluster => 0,
+            Self::Service(_) | Self::Local(_) | Self::MarkMasq | Self::MarkCluster | Self::Localnet => 0,
             Self::External(_) => 1,
             Self::Ranges(_) => 2,
             Self::Branch(_, Spot::Net(net)) => 3 + (128 - net.prefix_len()),
@@ -252,7 +252,6 @@ impl Chain {
             | Self::ExternalServices
             | Self::HealthPorts
             | Self::Forward
-            | Self::Localnet
             | Self::Postrouting => 133,
             Self::BuiltIn(_) => 134,
         }

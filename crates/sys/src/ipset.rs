@@ -3,6 +3,7 @@
 //! What it does *not* know: sets of any other kind than `hash:ip,port,ip`.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use model::{Family, Protocol};
 
@@ -32,6 +33,8 @@ const MOST_ELEMENTS: u16 = 19;
 const IP2: u16 = 20;
 /// The kernel takes numbers only where this says in which order their bytes are.
 const NETWORK_ORDER: u16 = 0x4000;
+/// `IPSET_ERR_BUSY`: a rule asks it.
+const BUSY: i32 = 4100;
 /// How many requests are sent at a time.
 const REQUESTS: usize = 256;
 
@@ -79,10 +82,16 @@ impl Ipset {
 
     /// Removes a set, if it is there.
     pub fn remove(&mut self, name: &str) -> Result<(), Error> {
-        match self.socket.request(request(DESTROY, name), &format!("remove the ipset {name}")) {
-            Err(Error::Refused { errno: libc::ENOENT, .. }) => Ok(()),
-            result => result,
+        let what = format!("remove the ipset {name}");
+        for _ in 0..20 {
+            match self.socket.request(request(DESTROY, name), &what) {
+                Err(Error::Refused { errno: libc::ENOENT, .. }) => return Ok(()),
+                // Rules of nftables keep it for a moment after they are gone.
+                Err(Error::Refused { errno: BUSY, .. }) => std::thread::sleep(Duration::from_millis(10)),
+                result => return result,
+            }
         }
+        self.socket.request(request(DESTROY, name), &what)
     }
 
     /// Answers the elements of a set; `None`: there is no such set.
@@ -211,6 +220,7 @@ fn element(data: &[u8]) -> Option<Element> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iptables::Iptables;
     use crate::testing::in_new_network_namespace;
 
     #[test]
@@ -259,6 +269,28 @@ mod tests {
                 assert_eq!(found, all);
                 ipset.change("test", &[], &all[1..]).unwrap();
                 assert_eq!(ipset.elements("test").unwrap(), Some(all[..1].to_vec()));
+            });
+        }
+    }
+
+    #[test]
+    fn a_set_goes_as_soon_as_no_rule_asks_it() {
+        for flavour in Iptables::installed(Family::V4) {
+            in_new_network_namespace(move || {
+                let mut ipset = Ipset::open().unwrap();
+                ipset.make("test", Family::V4).unwrap();
+                let rule = "FORWARD -m set --match-set test dst,dst,src -j ACCEPT\nCOMMIT\n";
+                flavour.restore(&format!("*filter\n-A {rule}")).unwrap();
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        std::thread::sleep(Duration::from_millis(30));
+                        flavour.restore(&format!("*filter\n-D {rule}")).unwrap();
+                    });
+                    // How long that takes depends on the load.
+                    let removed = (0..100).any(|_| ipset.remove("test").is_ok());
+                    assert!(removed);
+                });
+                assert_eq!(ipset.elements("test").unwrap(), None);
             });
         }
     }

@@ -216,8 +216,15 @@ impl Iptables {
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
         tell(child.id());
-        let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
-        let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+        let input = child.stdin.take();
+        let write = || input.map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
+        // A program that has much to say reads on only when somebody has listened.
+        let (written, output) = std::thread::scope(|scope| {
+            let writer = std::thread::Builder::new().spawn_scoped(scope, write);
+            let output = child.wait_with_output();
+            (writer.and_then(|writer| writer.join().unwrap_or(Ok(()))), output)
+        });
+        let output = output.map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
             let error = match String::from_utf8_lossy(&output.stderr).contains("xtables lock") {
                 true => lock::busy(),
@@ -293,4 +300,20 @@ fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.is_empty() { output.status.to_string() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_says_much_before_it_reads_is_heard() {
+        let iptables = Iptables { save: "iptables-save".into(), restore: "iptables-restore".into() };
+        let mut command = Command::new("timeout");
+        let says_much = "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo >&2; cat >/dev/null; echo 'line 7 failed' >&2; exit 1";
+        command.args(["60", "sh", "-c", says_much]);
+        let result = iptables.run_restore(command, &"#\n".repeat(500_000), |_| {});
+        let Err(RestoreError::Refused { lines, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(lines.iter().map(|line| line.number).collect::<Vec<_>>(), [7]);
+    }
 }

@@ -1,6 +1,6 @@
 //! Who is to blame for a text that was refused.
 //!
-//! A line leads to the change that wrote it. Where no line is named, all rules are tried in a chain to which nothing leads, and
+//! A line leads to the change that wrote it, and others of its form are tried, too. Where no line is named, all rules are tried in a chain to which nothing leads, and
 //! halved until the bad ones are found: a kernel without a module refuses all rules that need it, so that one of each form is
 //! tried first.
 
@@ -24,9 +24,10 @@ pub(super) fn changes(
     delta: &Delta<'_, Key, Value>,
     family: Family,
 ) -> Vec<RefusedChange> {
+    let refused: BTreeMap<usize, &RefusedLine> = refused.iter().map(|line| (line.number, line)).collect();
     let mut wanted: BTreeMap<(Table, &str), Vec<(&str, &RefusedLine)>> = BTreeMap::new();
     for line in lines(text) {
-        let Some(refused) = refused.iter().find(|refused| refused.number == line.number) else { continue };
+        let Some(refused) = refused.get(&line.number).copied() else { continue };
         let Some(chain) = line.chain() else { continue };
         wanted.entry((line.table, chain)).or_default().push((line.text, refused));
     }
@@ -40,10 +41,7 @@ pub(super) fn changes(
                 Some(after) => rules(change.key, after).iter().map(|rule| rule.text(family)).collect(),
                 None => BTreeSet::new(),
             };
-            let is_its = |text: &str| match text.split_once(' ') {
-                Some(("-X", _)) => change.after.is_none(),
-                _ => text.splitn(3, ' ').nth(2).is_some_and(|rule| texts.contains(rule)),
-            };
+            let is_its = |text: &str| text.splitn(3, ' ').nth(2).is_some_and(|rule| texts.contains(rule));
             if let Some((text, refused)) = lines.iter().find(|(text, _)| is_its(text)) {
                 found.push(RefusedChange { change: index, reason: format!("{}: {text}", refused.reason) });
                 break;
@@ -82,6 +80,44 @@ pub(super) fn names_no_rule(text: &str, refused: &[RefusedLine]) -> bool {
         .all(|line| text.lines().nth(line.number.saturating_sub(1)).is_none_or(|text| text == "COMMIT"))
 }
 
+/// Answers whether one of the lines is the removal of a chain.
+pub(super) fn names_removal(text: &str, refused: &[RefusedLine]) -> bool {
+    let is_refused = |line: &Line<'_>| refused.iter().any(|refused| refused.number == line.number);
+    lines(text).any(|line| line.text.starts_with("-X ") && is_refused(&line))
+}
+
+/// Adds to refused rules the others of their form, if all of those are refused: of what cannot be read one line is named only.
+pub(super) fn with_their_form(
+    text: &str,
+    mut refused: Vec<RefusedLine>,
+    xtables: &mut impl Xtables,
+) -> Result<Vec<RefusedLine>, Error> {
+    let named: BTreeMap<usize, String> =
+        refused.iter().map(|line| (line.number, line.reason.clone())).collect();
+    let rules = || lines(text).filter(|line| line.text.starts_with("-A "));
+    let mut forms: BTreeMap<(Table, String), (String, Vec<Line<'_>>)> = BTreeMap::new();
+    for rule in rules() {
+        if let Some(reason) = named.get(&rule.number) {
+            forms.entry((rule.table, rule.form())).or_insert_with(|| (reason.clone(), Vec::new()));
+        }
+    }
+    for rule in rules().filter(|rule| !named.contains_key(&rule.number)) {
+        if let Some((_, others)) = forms.get_mut(&(rule.table, rule.form())) {
+            others.push(rule);
+        }
+    }
+    let mut trial = Trial { xtables, bad: BTreeMap::new() };
+    for ((table, _), (reason, others)) in forms.into_iter().filter(|(_, (_, others))| !others.is_empty()) {
+        let are_refused = trial.refuses_all(&others);
+        trial.clear(table)?;
+        if are_refused? {
+            let line = |rule: &Line<'_>| RefusedLine { number: rule.number, reason: reason.clone() };
+            refused.extend(others.iter().map(line));
+        }
+    }
+    Ok(refused)
+}
+
 /// Finds the rules of a text's first transaction that are refused wherever they stand.
 pub(super) fn bad_rules(text: &str, xtables: &mut impl Xtables) -> Result<Vec<RefusedLine>, Error> {
     let end = end_of_first(text);
@@ -115,14 +151,25 @@ impl<X: Xtables> Trial<'_, X> {
         self.search(&one_of_each)?;
         for (_, rules) in forms {
             let reason = rules.first().and_then(|rule| self.bad.get(&rule.number)).cloned();
-            let Some((reason, second)) = reason.zip(rules.get(1)) else { continue };
-            if self.refuses(&[*second], second.table)?.is_some() {
+            let Some((reason, others)) = reason.zip(rules.get(1..)) else { continue };
+            if !others.is_empty() && self.refuses_all(others)? {
                 self.bad.extend(rules.iter().map(|rule| (rule.number, reason.clone())));
             }
         }
         let rest: Vec<_> =
             rules.iter().filter(|rule| !self.bad.contains_key(&rule.number)).copied().collect();
         self.search(&rest)
+    }
+
+    /// Tries some of them alone: neighbours may be of one Service, and share what is wrong with it only.
+    fn refuses_all(&mut self, rules: &[Line<'_>]) -> Result<bool, Error> {
+        let some = [0, rules.len() / 2, rules.len().saturating_sub(1)];
+        for rule in some.into_iter().collect::<BTreeSet<_>>().into_iter().filter_map(|at| rules.get(at)) {
+            if self.refuses(&[*rule], rule.table)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Finds the bad ones among these.

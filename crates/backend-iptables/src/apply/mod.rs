@@ -92,9 +92,16 @@ impl<X: Xtables> Kernel<X> {
         let mut items = Vec::new();
         let mut wanted = entrances_by_text(self.family);
         items.extend(read::items(&saved, self.family));
-        for (table, rule) in saved.entrances {
-            let found = wanted.remove(&(table, rule.clone()));
-            items.push(found.unwrap_or_else(|| present(Key::FoundEntrance(table, rule.into()))));
+        let mut copies: BTreeMap<(Table, String), u32> = BTreeMap::new();
+        for entrance in saved.entrances {
+            *copies.entry(entrance).or_default() += 1;
+        }
+        for (entrance, count) in copies {
+            // Of several the first would be deleted, which may be the only one in front of everything that others have.
+            let found = wanted.remove(&entrance).filter(|_| count == 1);
+            let (table, rule) = entrance;
+            let copy = |number| present(Key::FoundEntrance(table, rule.as_str().into(), number));
+            items.extend(found.map_or_else(|| (0..count).map(copy).collect(), |found| vec![found]));
         }
         if let Some(elements) = self.xtables.elements(set(self.family))? {
             items.push(present(Key::HairpinSet));
@@ -143,7 +150,7 @@ impl<X: Xtables> Kernel<X> {
                     if change.after.is_some() { &mut added } else { &mut removed }.push(element);
                 }
                 Key::Found(table, name) => restore.remove_chain(*table, name),
-                Key::FoundEntrance(table, rule) => restore.remove_entrance(*table, rule),
+                Key::FoundEntrance(table, rule, _) => restore.remove_entrance(*table, rule),
                 Key::Entrance(table, hook, _) => {
                     let values = (change.before, change.after);
                     let of = |value: Option<&Value>| value.map(|value| rules(change.key, value));
@@ -162,7 +169,7 @@ impl<X: Xtables> Kernel<X> {
         }
         self.xtables.change_set(set(self.family), &added, &[]).map_err(failed)?;
         let written = restore.rules();
-        let text = restore.finish(&self.used_by_others);
+        let text = restore.finish(&self.used_by_others, filter_only_lets_through(delta));
         let before = if self.is_first { None } else { self.xtables.entries() };
         if let Err(error) = self.restore(&text, delta) {
             self.take_back();
@@ -200,10 +207,15 @@ impl<X: Xtables> Kernel<X> {
             if self.one_by_one || at > 0 || blame::is_half_done(text, &lines) {
                 return Err(failed(error));
             }
+            // Somebody leads to a chain that was nobody's when it was read.
+            if blame::names_removal(text, &lines) {
+                return Err(failed(error));
+            }
             let lines = match blame::names_no_rule(text, &lines) {
-                true => blame::bad_rules(text, &mut self.xtables).map_err(failed)?,
-                false => lines,
+                true => blame::bad_rules(text, &mut self.xtables),
+                false => blame::with_their_form(text, lines, &mut self.xtables),
             };
+            let lines = lines.map_err(failed)?;
             let refused = blame::changes(text, &lines, delta, self.family);
             return Err(if refused.is_empty() { failed(error) } else { ApplyError::Refused(refused) });
         }
@@ -276,13 +288,32 @@ fn entrances_by_text(family: Family) -> BTreeMap<(Table, String), (Key, Value)> 
     all
 }
 
-/// Answers whether what `iptables-save` printed has chains that only we make.
+/// Answers whether what `iptables-save` printed has chains that only we make. When the first or the last write was broken off,
+/// these may be any.
 pub fn is_of_signalbox(saved: &str) -> bool {
-    saved.contains("\n:KUBE-ADDRESSES ")
+    const CHAINS: [&str; 9] = [
+        "KUBE-ADDRESSES ",
+        "KUBE-GU-",
+        "KUBE-IP-",
+        "KUBE-LOCALNET ",
+        "KUBE-MARK-CLUSTER ",
+        "KUBE-NN-",
+        "KUBE-NO-",
+        "KUBE-NP-",
+        "KUBE-REFUSED",
+    ];
+    let mut chains = saved.lines().filter_map(|line| line.strip_prefix(':'));
+    chains.any(|name| CHAINS.iter().any(|ours| name.starts_with(ours)))
 }
 
 fn failed(error: Error) -> ApplyError {
     ApplyError::Failed(backend::Error::new(error))
+}
+
+/// Answers whether everything in `filter` that changes goes, so that packets are refused no more.
+fn filter_only_lets_through(delta: &Delta<'_, Key, Value>) -> bool {
+    let goes = |change: &Change<'_>| change.key.table() != Some(Table::Filter) || change.after.is_none();
+    delta.changes.iter().all(goes)
 }
 
 /// By how many entries the tables grow; `None`: that cannot be told.
@@ -325,7 +356,7 @@ pub fn cleanup(family: Family, xtables: &mut impl Xtables) -> Result<usize, Erro
     for (table, name) in &saved.chains {
         restore.remove_chain(*table, name);
     }
-    let text = restore.finish(&saved.used);
+    let text = restore.finish(&saved.used, true);
     if !text.is_empty() {
         xtables.restore(&text)?;
     }

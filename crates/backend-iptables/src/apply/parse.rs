@@ -163,7 +163,8 @@ fn spot(matches: &[Match]) -> Option<Spot> {
     match matches {
         [Match::Destination(net, true)] => Some(Spot::Net(*net)),
         [Match::Protocol(protocol), Match::Port(_, first, last)] => {
-            Some(Spot::Ports(*protocol, *first, (last - first).leading_zeros() as u8))
+            let width = last.checked_sub(*first)?;
+            Some(Spot::Ports(*protocol, *first, width.leading_zeros() as u8))
         }
         _ => None,
     }

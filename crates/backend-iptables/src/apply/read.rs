@@ -8,7 +8,7 @@ use model::{Endpoint, Family, Protocol, TrafficPolicy};
 
 use super::parse::{Scene, chain, rule};
 use super::saved::Saved;
-use crate::item::{Balance, External, Key, Leaf, Place, Value};
+use crate::item::{self, Balance, External, Key, Leaf, Place, Value};
 use crate::names::{Chain, Hash, Spot, Table, Tree};
 use crate::rule::{Match, Rule, Target};
 
@@ -46,22 +46,31 @@ impl Reading<'_> {
         }
         let scene = Scene { family: self.family, table, tree: Some(tree) };
         let Some(rules) = self.rules(scene, &name) else { return };
-        let mut leaves: BTreeMap<Place, Leaf> = BTreeMap::new();
-        let mut below = Vec::new();
+        let mut parts: BTreeMap<Key, Value> = BTreeMap::new();
         for rule in &rules {
-            if let Target::Goto(Chain::Branch(_, below_spot)) = &rule.target {
-                below.push(*below_spot);
+            if let Target::Goto(Chain::Branch(_, below)) = &rule.target {
+                parts.insert(Key::Branch(tree, *below), Value::Present);
             } else if let Some((place, comment)) = place(rule) {
-                let leaf = leaves.entry(place).or_insert(Leaf { comment, then: Box::default() });
-                leaf.then = leaf.then.iter().chain([&rule.target]).cloned().collect();
+                let leaf = parts.entry(Key::Leaf(tree, place));
+                let leaf =
+                    leaf.or_insert_with(|| Value::Leaf(Box::new(Leaf { comment, then: Box::default() })));
+                if let Value::Leaf(leaf) = leaf {
+                    leaf.then = leaf.then.iter().chain([&rule.target]).cloned().collect();
+                }
             } else {
                 return;
             }
         }
+        let here = (table, Chain::Branch(tree, spot));
+        let are_here = parts.keys().all(|key| key.chain().as_ref() == Some(&here));
+        if !are_here || parts.iter().flat_map(|(key, value)| item::rules(key, value)).ne(rules) {
+            return;
+        }
         unread.remove(&chain);
         self.items.push((Key::Branch(tree, spot), Value::Present));
-        let leaves = leaves.into_iter();
-        self.items.extend(leaves.map(|(place, leaf)| (Key::Leaf(tree, place), Value::Leaf(Box::new(leaf)))));
+        let is_branch = |key: &Key| if let Key::Branch(_, below) = key { Some(*below) } else { None };
+        let below: Vec<Spot> = parts.keys().filter_map(is_branch).collect();
+        self.items.extend(parts.into_iter().filter(|(key, _)| is_branch(key).is_none()));
         for spot in below {
             self.branch(tree, spot, unread);
         }
@@ -80,14 +89,14 @@ impl Reading<'_> {
         let rules = rules.unwrap_or_default();
         let key = Key::Chain(table, chain.clone());
         match chain {
-            Chain::HealthPorts if !odd => {
-                self.items.push((key, Value::Rules(Vec::new())));
-                let ports = rules.iter().filter_map(|rule| match rule.matches.as_slice() {
-                    [_, _, Match::Port(_, port, _)] => Some((Key::HealthPort(*port), Value::Present)),
-                    _ => None,
-                });
-                self.items.extend(ports);
-            }
+            Chain::HealthPorts => match health_ports(&rules).filter(|_| !odd) {
+                Some(ports) => {
+                    self.items.push((key, Value::Rules(Vec::new())));
+                    let ports = ports.into_iter().map(|port| (Key::HealthPort(port), Value::Present));
+                    self.items.extend(ports);
+                }
+                None => self.items.push((key, Value::Present)),
+            },
             Chain::Service(_) | Chain::Local(_) => {
                 let balance = balance(&rules).map(|balance| Value::Balance(Box::new(balance)));
                 self.items.push((key, balance.unwrap_or(Value::Present)));
@@ -98,8 +107,7 @@ impl Reading<'_> {
                 }
                 None => self.items.push((found(), Value::Present)),
             },
-            Chain::HealthPorts
-            | Chain::Services
+            Chain::Services
             | Chain::ExternalServices
             | Chain::Forward
             | Chain::Localnet
@@ -125,6 +133,17 @@ fn place(rule: &Rule) -> Option<(Place, Box<str>)> {
         return None;
     };
     Some((Place { address, protocol: *protocol, port: *port }, comment.clone()))
+}
+
+/// The ports that health checks are let in at; `None`: there is something else.
+fn health_ports(found: &[Rule]) -> Option<BTreeSet<u16>> {
+    let port = |rule: &Rule| match rule.matches.as_slice() {
+        [_, _, Match::Port(_, port, _)] => Some(*port),
+        _ => None,
+    };
+    let ports: BTreeSet<u16> = found.iter().map(port).collect::<Option<_>>()?;
+    let written = ports.iter().flat_map(|port| item::rules(&Key::HealthPort(*port), &Value::Present));
+    written.eq(found.iter().cloned()).then_some(ports)
 }
 
 fn balance(rules: &[Rule]) -> Option<Balance> {

@@ -92,13 +92,13 @@ impl Restore {
         [(Table::Filter, count(&self.filter)), (Table::Nat, count(&self.nat))].into()
     }
 
-    /// Writes it; empty: nothing is to be done. A table at a time changes: packets that are refused no more are let
-    /// through by `nat` before `filter` stops refusing, and the other way round.
-    pub(super) fn finish(self, used_by_others: &BTreeSet<(Table, String)>) -> String {
+    /// Writes it; empty: nothing is to be done. A table at a time changes: packets that are refused no more are led
+    /// on by `nat` before `filter` stops refusing, and the other way round.
+    pub(super) fn finish(self, used_by_others: &BTreeSet<(Table, String)>, nat_first: bool) -> String {
         let most = if self.in_parts { CHAINS_AT_ONCE } else { usize::MAX };
         let text = |table: Table, section: &Section| section.text(table, used_by_others, most);
         let (filter, nat) = (text(Table::Filter, &self.filter), text(Table::Nat, &self.nat));
-        if self.filter.only_removes() { nat + &filter } else { filter + &nat }
+        if nat_first { nat + &filter } else { filter + &nat }
     }
 
     fn section(&mut self, table: Table) -> &mut Section {
@@ -110,11 +110,6 @@ impl Restore {
 }
 
 impl Section {
-    /// Answers whether no chain gets rules.
-    fn only_removes(&self) -> bool {
-        self.written.values().all(|chain| chain.rules.is_empty())
-    }
-
     /// The last transaction but for what only gets rid of chains changes what packets meet; those before make chains.
     fn text(&self, table: Table, used_by_others: &BTreeSet<(Table, String)>, most: usize) -> String {
         let removed: Vec<&String> =

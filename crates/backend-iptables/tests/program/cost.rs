@@ -126,7 +126,7 @@ fn what_each_kind_of_service_costs() {
     assert_eq!(found, wanted);
 }
 
-fn refuse(port: &mut PortView) {
+pub(crate) fn refuse(port: &mut PortView) {
     port.internal = Route::Reject;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use backend::{Backend, Driver, Owner, Synced};
-use backend_iptables::{IptablesBackend, Key, Value, render};
+use backend_iptables::{HAIRPIN, IptablesBackend, Key, Value, is_of_signalbox, render};
 use desired::{Desired, Options};
 use model::{Family, ServiceKey, View};
 use objects::{Event, Objects, Touched};
@@ -13,7 +13,8 @@ use proptest::{prop_assert_eq, proptest};
 use sys::iptables::{FakeXtables, Fault, Naming, Xtables};
 use testkit::generate::{cluster, history, sample, view};
 
-use crate::specification::{driver, options};
+use crate::cost;
+use crate::specification::{Nowhere, driver, options};
 
 type FakeDriver = Driver<IptablesBackend<FakeXtables>>;
 
@@ -259,14 +260,119 @@ fn what_one_form_of_rules_lacks_is_found_by_few_restores() {
         services.push(service);
     }
     let view = View { services, ..view };
-    let mut kernel = FakeXtables::new(Naming::Commit);
-    kernel.refuse("-m sctp");
-    let mut driver = driver(&view, kernel);
-    let refused = settle(&mut driver).refused;
-    assert_eq!(refused.len(), 100);
-    let restores = fake(&mut driver).restores;
-    assert!(restores < 40, "{restores} restores");
-    assert_eq!(fake(&mut driver).save().unwrap().matches("-m tcp --dport").count() % 100, 0);
+    for naming in NAMINGS {
+        let mut kernel = FakeXtables::new(naming);
+        kernel.refuse("-m sctp");
+        let mut driver = driver(&view, kernel);
+        let refused = settle(&mut driver).refused;
+        assert_eq!(refused.len(), 100, "{naming:?}");
+        let restores = fake(&mut driver).restores;
+        assert!(restores < 40, "{naming:?}: {restores} restores");
+        let saved = fake(&mut driver).save().unwrap();
+        assert_eq!(saved.matches("-m tcp --dport").count() % 100, 0, "{naming:?}");
+        assert!(!saved.contains("TRIAL"), "{naming:?}");
+    }
+}
+
+/// Whatever somebody does to our chains is seen, and what we wrote comes back.
+#[test]
+fn what_is_not_as_we_wrote_it_is_written_anew() {
+    let view = some_view();
+    let mut driver = driver(&view, FakeXtables::default());
+    driver.sync().unwrap();
+    let before = fake(&mut driver).save().unwrap();
+    let line = |with: &str, without: &str| {
+        let is_it = |line: &&str| line.contains(with) && !(without.len() > 1 && line.contains(without));
+        before.lines().find(is_it).unwrap_or_else(|| panic!("no {with}: {before}"))
+    };
+    let rule_of = |line: &str| line.splitn(3, ' ').nth(2).unwrap().to_owned();
+    let leaf = line("-j KUBE-SVC-", "KUBE-EXT-");
+    let branch = line("-24 -d", "KUBE-NO-");
+    let check = "-p tcp -m comment --comment \"allow health checks\" -m tcp --dport 30999";
+    let entrance = line("-A PREROUTING", "");
+    let meddling = [
+        "*filter\n-I KUBE-NODEPORTS -j DROP\n".to_owned(),
+        format!("*filter\n-I KUBE-NODEPORTS {check} -j DROP\n"),
+        format!("*filter\n-I KUBE-NODEPORTS {} -j ACCEPT\n", check.replace("30999", "30999:31000")),
+        format!("*nat\n-A KUBE-ADDRESSES {}\n", rule_of(leaf)),
+        format!("*nat\n-A KUBE-ADDRESSES {}\n", rule_of(branch)),
+        format!("*nat\n{entrance}\n"),
+        format!("*nat\n{entrance}\n{entrance}\n{entrance}\n"),
+        format!("*nat\n{0}\n{0}\n{0}\n", entrance.replace("portals", "doors")),
+    ];
+    for text in meddling {
+        fake(&mut driver).meddle(&format!("{text}COMMIT\n"));
+        assert_ne!(fake(&mut driver).save().unwrap(), before, "{text}");
+        driver.forget_installed();
+        driver.sync().unwrap();
+        assert_eq!(fake(&mut driver).save().unwrap(), before, "{text}");
+    }
+}
+
+/// A chain that somebody leads to since it was read stays, and nobody's Service is left out for that.
+#[test]
+fn a_chain_that_somebody_uses_is_emptied_and_the_rest_is_written() {
+    let view = some_view();
+    let (owner, _) = victim(&view);
+    for naming in NAMINGS {
+        let mut driver = driver(&view, FakeXtables::new(naming));
+        driver.sync().unwrap();
+        let saved = fake(&mut driver).save().unwrap();
+        driver.set_service(&owner, None);
+        let mut gone = self::driver(&without(&view, &owner), FakeXtables::default());
+        gone.sync().unwrap();
+        let left = fake(&mut gone).save().unwrap();
+        let chain = |line: &&str| line.starts_with(":KUBE-SV") && !left.contains(*line);
+        let chain = saved.lines().find(chain).and_then(|line| line.split([':', ' ']).nth(1)).unwrap();
+        let theirs = format!("*nat\n:THEIRS - [0:0]\n-A THEIRS -j {chain}\nCOMMIT\n");
+        fake(&mut driver).meddle(&theirs);
+        let synced = settle(&mut driver);
+        assert!(synced.refused.is_empty(), "{naming:?}: {synced:?}");
+        let now = fake(&mut driver).save().unwrap();
+        assert!(now.contains(&format!(":{chain} ")) && !now.contains(&format!("-A {chain} ")), "{now}");
+        let rest = now.replace(&format!(":{chain} - [0:0]\n"), "").replace(":THEIRS - [0:0]\n", "");
+        assert_eq!(rest.replace(&format!("-A THEIRS -j {chain}\n"), ""), left, "{naming:?}");
+    }
+}
+
+#[test]
+fn what_a_process_leaves_that_dies_in_its_first_write_is_known_as_ours() {
+    let mut refused = cost::view(700, (3, true));
+    refused.services.iter_mut().flat_map(|service| &mut service.ports).for_each(cost::refuse);
+    for view in [cost::view(700, (3, true)), refused] {
+        let mut driver = self::driver(&view, Nowhere { is_nft: true, ..Nowhere::default() });
+        driver.sync().unwrap();
+        let text = driver.backend_mut().kernel_mut().xtables_mut().restored.concat();
+        let mut kernel = FakeXtables::default();
+        kernel.make_set(HAIRPIN).unwrap();
+        let parts: Vec<&str> = text.split_inclusive("COMMIT\n").collect();
+        assert!(parts.len() > 3, "{} transactions", parts.len());
+        for part in parts {
+            kernel.meddle(part);
+            assert!(is_of_signalbox(&kernel.save().unwrap()), "{part}");
+        }
+    }
+}
+
+/// Of two refused Services in one leaf: what gets an endpoint is led there before it is refused no more.
+#[test]
+fn a_frontend_that_is_refused_no_more_leads_on_before_and_the_other_way_round() {
+    let mut view = cost::view(2, (1, false));
+    for (service, last) in view.services.iter_mut().zip(1..) {
+        service.ports[0].frontends[0].address = Some([10, 96, 0, last].into());
+    }
+    let there = view.services[0].clone();
+    view.services.iter_mut().flat_map(|service| &mut service.ports).for_each(cost::refuse);
+    let refused = view.services[0].clone();
+    let mut driver = self::driver(&view, Nowhere::default());
+    driver.sync().unwrap();
+    for (service, first) in [(&there, "*nat"), (&refused, "*filter")] {
+        driver.set_service(&service.key, Some(service));
+        driver.sync().unwrap();
+        let text = driver.backend_mut().kernel_mut().xtables_mut().restored.pop().unwrap();
+        assert!(text.starts_with(first), "{text}");
+        assert!(text.contains("-A KUBE-NO-10.96.0.0-28 -d 10.96.0.2/32"), "they share no leaf: {text}");
+    }
 }
 
 #[test]
