@@ -105,9 +105,11 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
     let Some(own) = settings.zone_of(&query.name) else {
         return if asking.may_recurse { Outcome::Elsewhere } else { refuse(reply, Rcode::REFUSED) };
     };
+    // A name for an address may be anybody's, and not only the cluster's.
+    let may_ask = asking.may_recurse || !settings.is_reverse(&query.name);
     // What is not known yet may exist.
     if !zone.is_synced() {
-        if settings.asks_until_synced {
+        if settings.asks_until_synced && may_ask {
             return Outcome::Elsewhere;
         }
         return refuse(reply, Rcode::SERV_FAIL);
@@ -129,7 +131,7 @@ fn answer_unknown(zone: &Zone, query: &Query<'_>, asking: &Asking, mut reply: Re
             }
             Outcome::Reply(reply.finish())
         }
-        Absence::Empty | Absence::Unknown if zone.is_left(&query.name) => Outcome::Elsewhere,
+        Absence::Empty | Absence::Unknown if may_ask && zone.is_left(&query.name) => Outcome::Elsewhere,
         Absence::Empty | Absence::Unknown if settings.falls_through(&query.name) && asking.may_recurse => {
             Outcome::Elsewhere
         }
@@ -471,6 +473,18 @@ mod tests {
         assert_eq!(reply(&zone, &asked, &stranger)[..4], [0x12, 0x34, 0x85, 0]);
         assert_eq!(ask(&zone, &stranger, "A example.org"), "REFUSED");
         assert_eq!(ask(&zone, &stranger, "PTR 1.1.1.1.in-addr.arpa").lines().next(), Some("NXDOMAIN aa"));
+        let mut leaving = settings();
+        (leaving.asks_until_synced, leaving.leaves_endpoints) = (true, true);
+        let left = crate::script::zone(leaving.clone(), "");
+        let unknown = crate::zone::Builder::new(leaving, 1).zone();
+        let pointer = "PTR 1.1.1.1.in-addr.arpa";
+        assert_eq!(
+            [&left, &unknown].map(|zone| ask(zone, &ASKING, pointer)),
+            ["elsewhere".to_owned(), "elsewhere".to_owned()]
+        );
+        assert!(ask(&left, &stranger, pointer).starts_with("NXDOMAIN aa"));
+        assert_eq!(ask(&unknown, &stranger, pointer), "SERVFAIL");
+        assert_eq!(ask(&unknown, &stranger, "A web.default.svc.cluster.local"), "elsewhere");
         let mut chaos = query("TXT version.bind", None);
         let len = chaos.len();
         chaos[len - 1] = 3;

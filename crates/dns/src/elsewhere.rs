@@ -116,7 +116,8 @@ impl Elsewhere {
     ) -> Option<(usize, Option<Waiting>)> {
         let cache = self.cache.as_ref()?;
         let forwarder = self.forwarder(query)?;
-        if self.loops.as_ref().is_some_and(|loops| loops.is_back(query)) {
+        // It is counted by whoever looks what is to be asked, once for each time that it comes.
+        if self.loops.as_ref().is_some_and(|loops| loops.is_own(query)) {
             return None;
         }
         let (kept, ttl, refresh) = cache.find_fresh(query, self.start.elapsed())?;

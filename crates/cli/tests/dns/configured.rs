@@ -203,14 +203,23 @@ fn mistakes_end_it_before_it_begins() {
 
 #[test]
 fn a_loop_ends_it() {
-    let port = free_port();
-    let file =
-        file("loop", &format!(".:{port} {{\n bind 127.0.0.1\n loop\n forward . 127.0.0.1:{port}\n}}\n"));
-    let output = command(&file).output().unwrap();
-    std::fs::remove_file(&file).unwrap();
-    assert!(!output.status.success());
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("queries for . come back"), "{text}");
+    for cache in ["", " cache\n"] {
+        let port = free_port();
+        let text = format!(".:{port} {{\n bind 127.0.0.1\n loop\n{cache} forward . 127.0.0.1:{port}\n}}\n");
+        let file = file("loop", &text);
+        let mut process = command(&file).spawn().unwrap();
+        let end = Instant::now() + PATIENCE;
+        while process.try_wait().unwrap().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // One that goes on is killed and has no success either, but nothing to say.
+        drop(process.kill());
+        let output = process.wait_with_output().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(!output.status.success());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("queries for . come back"), "{text}");
+    }
 }
 
 #[test]

@@ -117,6 +117,27 @@ async fn many_clients_are_one_question() {
 }
 
 #[tokio::test]
+async fn a_question_that_comes_once_is_no_loop() {
+    let fake = Fake::start(1, 30).await;
+    let elsewhere = elsewhere(Server {
+        cache: Some(usual_cache()),
+        forwards: vec![forward(".", &fake)],
+        finds_loops: true,
+        ..Server::default()
+    });
+    let loops = elsewhere.loops().expect("they are looked for");
+    let (mut asked, mut out) = ([0; 300], [0; 512]);
+    let len = loops.write(&mut asked, 7).expect("it fits");
+    let query = Query::read(&asked[..len]).expect("it is one");
+    // As it is over UDP: what is kept is looked for first, then who is asked.
+    let mut comes = || {
+        assert!(elsewhere.kept(&query, &mut out, (512, 1232)).is_none());
+        matches!(elsewhere.at_once(&query, &mut out, (512, 1232)), AtOnce::Waits(_))
+    };
+    assert_eq!([comes(), comes()], [true, false]);
+}
+
+#[tokio::test]
 async fn old_answers_help_while_nobody_answers() {
     for (verifies, first, second) in [(false, "at once, again", "at once"), (true, "later", "at once")] {
         let fake = Fake::start(1, 1).await;

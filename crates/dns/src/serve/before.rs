@@ -128,8 +128,7 @@ impl Front {
                 reply.finish()
             }
         };
-        out.truncate(len);
-        Some(out)
+        Some(out[..len].to_vec())
     }
 
     /// Rules are not applied to their own results: a circle of them would have no end.

@@ -1,9 +1,10 @@
 //! Asks others for what the zone does not know, and makes their answer one for the client.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::debug;
 
 use super::panics::{caught_in, failure};
@@ -14,13 +15,21 @@ use crate::wire::{COOKIE_ROOM, LONGEST, Message, Query, Rcode, Reply, flag, writ
 /// How long others may take. Clients ask again after five seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The right to wait for others.
+pub(super) struct Waits(OwnedSemaphorePermit);
+
 impl Front {
+    /// Answers the right to wait for others, which so many have at a time; without it the answer is [`too_many`].
+    pub(super) fn may_wait(&self) -> Option<Waits> {
+        Arc::clone(&self.waiting).try_acquire_owned().ok().map(Waits)
+    }
+
     /// Answers a message whose outcome was that others have to be asked: the answer to send, if any.
     pub(super) async fn ask(
         &self,
-        message: Vec<u8>,
-        outcome: Outcome,
+        (message, outcome): (Vec<u8>, Outcome),
         who: (IpAddr, Asking),
+        waits: Waits,
     ) -> Option<Vec<u8>> {
         let begun = Instant::now();
         let asked = message.clone();
@@ -44,6 +53,7 @@ impl Front {
             answer.truncate(len);
         }
         self.count((&asked, answer.as_deref().unwrap_or_default()), (who.0, who.1.is_udp), begun.elapsed());
+        drop(waits.0);
         answer
     }
 
@@ -54,19 +64,12 @@ impl Front {
         outcome: Outcome,
         (client, asking): (IpAddr, Asking),
     ) -> Option<Vec<u8>> {
-        let permit = self.waiting.try_acquire();
         let question = match &outcome {
             Outcome::Alias(target) => about(&message, target.as_wire())?,
             Outcome::Elsewhere => message.clone(),
             Outcome::Reply(_) | Outcome::Silence(_) => return None,
         };
-        let theirs = match permit {
-            Ok(_) => self.hand_on(question, (client, asking.is_udp)).await,
-            Err(_) => {
-                debug!("too many queries wait for others");
-                None
-            }
-        };
+        let theirs = self.hand_on(question, (client, asking.is_udp)).await;
         let mut out = vec![0; LONGEST];
         let len = match outcome {
             Outcome::Alias(_) => {
@@ -80,8 +83,7 @@ impl Front {
                 pass_on(&message, theirs.as_deref(), &asking, &mut out)?
             }
         };
-        out.truncate(len);
-        Some(out)
+        Some(out[..len].to_vec())
     }
 
     async fn hand_on(&self, message: Vec<u8>, (client, is_udp): (IpAddr, bool)) -> Option<Vec<u8>> {
@@ -90,6 +92,12 @@ impl Front {
         self.elsewhere.as_ref()?.send(asked).await.ok()?;
         tokio::time::timeout(PATIENCE, theirs).await.ok()?.ok()
     }
+}
+
+/// Writes the answer to a message that may not wait for others, and answers its length.
+pub(super) fn too_many(message: &[u8], asking: &Asking, out: &mut [u8]) -> usize {
+    debug!("too many queries wait for others");
+    pass_on(message, None, asking, out).unwrap_or(0)
 }
 
 /// Writes the same query about another name.

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use super::Front;
 use super::before::answer_safely;
+use super::elsewhere::too_many;
 use crate::answer::Outcome;
 use crate::wire::LONGEST;
 
@@ -85,31 +86,35 @@ async fn read_queries(
         let blocks = front.blocks.borrow().clone();
         let zone = front.zone_at(&blocks).borrow().clone();
         let begun = Instant::now();
-        match answer_safely((&zone, &blocks), &message, &asking, &mut out) {
-            Outcome::Reply(len) => {
-                let shown = front.shown(&message, client);
-                let len = shown.map_or(len, |shown| shown.stamp(&mut out, len));
-                out.truncate(len);
-                front.count((&message, &out), (client, false), begun.elapsed());
-                if answers.send(out).await.is_err() {
-                    return;
-                }
-            }
+        let outcome = answer_safely((&zone, &blocks), &message, &asking, &mut out);
+        let (len, waits) = match &outcome {
+            Outcome::Reply(len) => (*len, None),
             // Who sends what has no answer speaks no DNS.
             Outcome::Silence(why) => {
                 debug!(%client, why, "closed a connection");
                 return;
             }
-            outcome @ (Outcome::Elsewhere | Outcome::Alias(_)) => {
-                let (front, answers, message) = (front.clone(), answers.clone(), message.clone());
-                tokio::spawn(async move {
-                    if let Some(answer) = front.ask(message, outcome, (client, asking)).await {
-                        // The connection may have ended meanwhile.
-                        let _ = answers.send(answer).await;
-                    }
-                    drop(place);
-                });
-            }
+            Outcome::Elsewhere | Outcome::Alias(_) => match front.may_wait() {
+                Some(waits) => (0, Some(waits)),
+                None => (too_many(&message, &asking, &mut out), None),
+            },
+        };
+        if let Some(waits) = waits {
+            let (front, answers, message) = (front.clone(), answers.clone(), message.clone());
+            tokio::spawn(async move {
+                if let Some(answer) = front.ask((message, outcome), (client, asking), waits).await {
+                    // The connection may have ended meanwhile.
+                    let _ = answers.send(answer).await;
+                }
+                drop(place);
+            });
+            continue;
+        }
+        let len = front.shown(&message, client).map_or(len, |shown| shown.stamp(&mut out, len));
+        front.count((&message, &out[..len]), (client, false), begun.elapsed());
+        // Answers wait for a slow client, each with no more room than it needs.
+        if answers.send(out[..len].to_vec()).await.is_err() {
+            return;
         }
     }
 }

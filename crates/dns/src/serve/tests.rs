@@ -177,6 +177,42 @@ async fn others_are_asked_for_the_rest() {
 }
 
 #[tokio::test]
+async fn when_too_many_wait_the_next_is_told_at_once() {
+    let (elsewhere, _unanswered) = mpsc::channel(10);
+    let policy =
+        Policy { recursion: vec!["127.0.0.0/8".parse().unwrap()], udp_size: 1232, rate: None, cookies: None };
+    let zone = watch::channel(crate::script::zone(settings(), "")).1;
+    let mut front = Front::new(policy, zone, (Some(elsewhere), no_blocks()));
+    front.waiting = Arc::new(Semaphore::new(1));
+    let waiting = Arc::clone(&front.waiting);
+    let mut sockets = Sockets::default();
+    let server = sockets.open("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+    let mut doors = Doors::new(front);
+    doors.open(sockets).unwrap();
+    let message = query("A example.org", None);
+    let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+    first.send_to(&message, server).unwrap();
+    let begun = Instant::now();
+    while waiting.available_permits() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let asked = message.clone();
+    assert_eq!(blocking(move || ask_udp(server, &asked)).await, "SERVFAIL");
+    let over_tcp = blocking(move || {
+        let mut stream = TcpStream::connect(server).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(&[&[0, message.len() as u8], &message[..]].concat()).unwrap();
+        let mut answer = vec![0; message.len() + 2];
+        stream.read_exact(&mut answer).unwrap();
+        render(&answer[2..])
+    });
+    assert_eq!(over_tcp.await, "SERVFAIL");
+    assert_eq!(waiting.available_permits(), 0);
+    doors.close().await;
+}
+
+#[tokio::test]
 async fn only_known_networks_may_recurse() {
     let stage = start("192.0.2.0/24", None);
     stage.sync().await;

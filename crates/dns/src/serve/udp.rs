@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
 use super::before::{answer_safely, tally};
+use super::elsewhere::{Waits, too_many};
 use super::sockets::Error;
 use super::{Front, over_limit};
 use crate::answer::{Asking, Outcome};
@@ -115,10 +116,13 @@ impl Worker {
                         debug!(%client, why, "dropped a message");
                         0
                     }
-                    outcome @ (Outcome::Elsewhere | Outcome::Alias(_)) => {
-                        self.ask((message.to_vec(), outcome), *peer, asking);
-                        0
-                    }
+                    outcome @ (Outcome::Elsewhere | Outcome::Alias(_)) => match self.front.may_wait() {
+                        Some(waits) => {
+                            self.ask((message.to_vec(), outcome), (*peer, asking), waits);
+                            0
+                        }
+                        None => too_many(message, &asking, room),
+                    },
                 };
                 let len = shown.map_or(len, |shown| shown.stamp(room, len));
                 if let Some(counts) = counts.as_ref().filter(|_| len > 0) {
@@ -131,11 +135,11 @@ impl Worker {
     }
 
     /// Leaves to a task what takes time.
-    fn ask(&self, (message, outcome): (Vec<u8>, Outcome), peer: Peer, asking: Asking) {
+    fn ask(&self, question: (Vec<u8>, Outcome), (peer, asking): (Peer, Asking), waits: Waits) {
         let (front, socket) = (self.front.clone(), Arc::clone(&self.socket));
         self.runtime.spawn(async move {
             let Some(client) = peer.ip() else { return };
-            let Some(answer) = front.ask(message, outcome, (client, asking)).await else { return };
+            let Some(answer) = front.ask(question, (client, asking), waits).await else { return };
             if let Err(error) = peer.send(&socket, &answer) {
                 debug!(%client, %error, "failed to send an answer");
             }

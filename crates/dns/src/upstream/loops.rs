@@ -39,9 +39,14 @@ impl Loops {
         Self { name: name.unwrap_or_else(|| zone.clone()), seen: AtomicUsize::new(0), found: Notify::new() }
     }
 
+    /// Answers whether a query is the question that nobody else asks.
+    pub fn is_own(&self, query: &Query<'_>) -> bool {
+        query.kind == HINFO && query.name.as_wire() == self.name.as_wire()
+    }
+
     /// Takes note of a query; answers whether it came back and must not be asked once more.
     pub fn is_back(&self, query: &Query<'_>) -> bool {
-        if query.kind != HINFO || query.name.as_wire() != self.name.as_wire() {
+        if !self.is_own(query) {
             return false;
         }
         let is_back = self.seen.fetch_add(1, Ordering::Relaxed) + 1 >= ENOUGH;
@@ -67,13 +72,17 @@ impl Loops {
         }
     }
 
+    /// Writes the question under this number; answers its length.
+    pub(crate) fn write(&self, out: &mut [u8], id: u16) -> Option<usize> {
+        write_query(out, (id, flag::RECURSION_DESIRED), (self.name.as_wire(), HINFO), None)
+    }
+
     async fn ask(&self, own: SocketAddr) -> std::io::Result<()> {
         let from: SocketAddr = if own.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
         let socket = UdpSocket::bind(from).await?;
         socket.connect(own).await?;
         let mut query = [0; 300];
-        let id = u16::from_ne_bytes(random());
-        let len = write_query(&mut query, (id, flag::RECURSION_DESIRED), (self.name.as_wire(), HINFO), None);
+        let len = self.write(&mut query, u16::from_ne_bytes(random()));
         socket.send(&query[..len.unwrap_or(0)]).await?;
         // Whatever comes; the socket is open meanwhile, so that the answer is nobody's surprise.
         drop(timeout(WAIT, socket.recv(&mut query)).await);

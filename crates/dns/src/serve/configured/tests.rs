@@ -118,7 +118,9 @@ fn other_places_need_no_new_start() {
     // Somebody else's address: what was there stays, whatever else is new.
     stage.write(&format!("{}{}", bound(second, 2), bound(taken.local_addr().unwrap(), 2)));
     comes_to(move || counted("coredns_reload_failed_total 1\n"));
-    assert_eq!((ask(first, "a.org").as_str(), ask(second, "a.org").as_str()), ("10.0.0.1", "silence"));
+    assert_eq!(ask(first, "a.org"), "10.0.0.1");
+    // It was open until the other one turned out to be taken, and threads take a moment to end.
+    comes_to(move || ask(second, "a.org") == "silence");
     assert_eq!(version(&page(metrics, "/metrics")), before);
 
     // Another address and port; the former one is no server's any more.
