@@ -276,7 +276,9 @@ impl<'b> Reply<'b> {
                 continue;
             }
             let len = usize::from(first) + 1;
-            let (Some(here), Some(there)) = (self.out.get(at..at + len), name.get(..len)) else { return false };
+            let (Some(here), Some(there)) = (self.out.get(at..at + len), name.get(..len)) else {
+                return false;
+            };
             if here != there {
                 return false;
             }
@@ -413,5 +415,18 @@ mod tests {
             text += &format!("{name} {} {} {target} {:?}, ", record.ttl, record.kind, record.negative_ttl());
         }
         assert_eq!(text, "a.b. 15 CNAME c.b. None, c.b. 5 A . None, b. 30 SOA . Some(5), ");
+    }
+
+    #[test]
+    fn what_was_taken_back_leads_nowhere() {
+        let message = query("a", None);
+        let query = Query::read(&message).unwrap();
+        for (end, why) in [([0, 40], "a label longer than the room"), ([0xc0, 28], "a pointer to itself")] {
+            let mut out = [0; 30];
+            out[28..].copy_from_slice(&end);
+            let mut reply = Reply::to(&query, &mut out, 30, 512).unwrap();
+            (reply.places[0], reply.places[1], reply.known) = (28, 29, 2);
+            assert_eq!(reply.place_of(b"\x01b\0"), None, "{why}");
+        }
     }
 }
