@@ -180,7 +180,7 @@ impl<X: Xtables> Kernel<X> {
         let grown =
             before.zip(self.xtables.entries()).map(|(before, after)| i64::from(after) - i64::from(before));
         if grown.is_some_and(|grown| growth(delta).is_some_and(|wanted| wanted != grown)) {
-            return Err(failed(Error::Interrupted { what: "iptables while it was written" }));
+            return Err(partly(Error::Interrupted { what: "iptables while it was written" }));
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl<X: Xtables> Kernel<X> {
             self.one_by_one = lines.is_empty() && blame::transactions(text).len() > 1;
             // What is before the refused transaction is done. The next pass reads that, and then this one is the first.
             if self.one_by_one || at > 0 || blame::is_half_done(text, &lines) {
-                return Err(failed(error));
+                return Err(partly(error));
             }
             let lines = match blame::names_no_rule(text, &lines) {
                 true => blame::bad_rules(text, &mut self.xtables).map_err(failed)?,
@@ -283,6 +283,11 @@ pub fn is_of_signalbox(saved: &str) -> bool {
 
 fn failed(error: Error) -> ApplyError {
     ApplyError::Failed(backend::Error::new(error))
+}
+
+/// What is in force is to be read, and the rest can be tried at once.
+fn partly(error: Error) -> ApplyError {
+    ApplyError::Failed(backend::Error::partly(error))
 }
 
 /// By how many entries the tables grow; `None`: that cannot be told.
