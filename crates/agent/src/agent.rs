@@ -59,6 +59,8 @@ pub struct Agent<B: Backend> {
     /// Until every family was written once, or failed to be.
     kernel_watch: Option<KernelWatch>,
     leftovers: Leftovers,
+    /// The families whose leftovers still carry their traffic.
+    with_leftovers: Vec<Family>,
     localnet: Localnet,
 }
 
@@ -75,6 +77,8 @@ impl<B: Backend> Agent<B> {
         if let Some(health) = &mut health {
             health.set_patience(sync_period.saturating_mul(2));
         }
+        // An agent that nobody guards the kernel for leaves the machine's rules alone.
+        let with_leftovers = threads.kernel_watch.as_ref().map_or(Vec::new(), |_| Family::BOTH.to_vec());
         Self {
             objects: Objects::default(),
             node_name: options.node_name.clone(),
@@ -89,6 +93,7 @@ impl<B: Backend> Agent<B> {
             started: false,
             kernel_watch: threads.kernel_watch,
             leftovers: threads.leftovers,
+            with_leftovers,
             localnet: Localnet::default(),
         }
     }
@@ -199,8 +204,21 @@ impl<B: Backend> Agent<B> {
             // What the first sync took for a moment is not needed again.
             sys::memory::give_back();
             watch.start();
-            leftovers::remove_in_background(std::mem::take(&mut self.leftovers));
         }
+        self.remove_leftovers();
+    }
+
+    /// What another mode left carries a family's traffic until that family is written: a failed write must not end it. A
+    /// family that this host cannot program goes with the first that it can.
+    fn remove_leftovers(&mut self) {
+        let planes = &self.planes;
+        let is_in_force = |family: Family| {
+            let own = planes.iter().find(|plane| plane.family() == family);
+            own.or(planes.first()).is_some_and(Plane::is_complete)
+        };
+        let (due, rest) = self.with_leftovers.iter().partition(|family| is_in_force(**family));
+        self.with_leftovers = rest;
+        leftovers::remove_in_background(&self.leftovers, due);
     }
 
     fn publish_health(&mut self) {

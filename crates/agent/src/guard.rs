@@ -34,10 +34,10 @@ pub(crate) struct Watched {
     pub(crate) writes: Receiver<(Family, OwnWrite)>,
 }
 
-/// Listens until nobody takes the events any more.
-pub(crate) fn listen(watched: Watched, events: &Sender<Event>) -> Result<(), Error> {
+/// Listens until nobody takes the events any more. `is_again`: nobody listened for a while, and anything may have happened.
+pub(crate) fn listen(watched: &Watched, events: &Sender<Event>, is_again: bool) -> Result<(), Error> {
     let Watched { programs, writes } = watched;
-    let (legacy, nft): (Vec<_>, Vec<_>) = programs.into_iter().partition(Iptables::is_legacy);
+    let (legacy, nft): (Vec<_>, Vec<_>) = programs.iter().cloned().partition(Iptables::is_legacy);
     let mut sizes = legacy.into_iter().map(Sizes::open).collect::<Result<Vec<_>, _>>()?;
     let families: Vec<Family> = nft.iter().map(Iptables::family).collect();
     let mut chains = nft.first().map(|program| Notified::open(program, families)).transpose()?;
@@ -54,15 +54,15 @@ pub(crate) fn listen(watched: Watched, events: &Sender<Event>) -> Result<(), Err
         }
         let mut changed = BTreeSet::new();
         let states: Vec<State> = sizes.iter_mut().map(Sizes::state).collect::<Result<_, _>>()?;
-        let done = told(&writes, &mut sizes);
+        let done = told(writes, &mut sizes);
         if let Some(chains) = &mut chains {
             let lost = chains.take(done, is_new)?;
             // A process says that it begins before it does anything.
-            let begun = told(&writes, &mut sizes);
-            changed.extend(chains.damaged(begun, lost));
+            let begun = told(writes, &mut sizes);
+            changed.extend(chains.damaged(begun, lost || (is_new && is_again)));
         }
         for (sizes, state) in sizes.iter_mut().zip(states) {
-            changed.extend(sizes.look(state, Instant::now()).then(|| sizes.program.family()));
+            changed.extend(sizes.look(state, &Instant::now).then(|| sizes.program.family()));
         }
         is_new = false;
         for family in changed {
@@ -241,23 +241,23 @@ impl Sizes {
 
     /// Answers whether something of ours may be gone. `state` was asked for before our writes were taken, so one that is neither
     /// what was seen last nor of our making is another's, unless we are at it.
-    fn look(&mut self, state: State, now: Instant) -> bool {
+    fn look(&mut self, state: State, clock: &dyn Fn() -> Instant) -> bool {
         if self.is_writing {
             return false;
         }
-        let (mut shrank, mut fell) = (false, false);
+        let mut loss = Loss::None;
         if self.seen.as_ref() != Some(&state) && self.tables.state().is_ok_and(|now| now == state) {
-            let before = self.seen.as_ref().and_then(State::entries);
-            let both = state.entries().zip(before);
-            shrank = both.is_some_and(|(now, before)| now < before);
-            fell = both.is_some_and(|(now, before)| now < before / 2);
+            let before = self.seen.as_ref().and_then(State::entries_by_table);
+            loss = before.zip(state.entries_by_table()).map_or(Loss::None, |(from, to)| Loss::of(from, to));
             self.is_suspect = true;
             self.seen = Some(state);
         }
-        if !self.is_suspect || !(fell || self.allowance.is_left(now)) {
+        let begin = clock();
+        let is_flush = loss == Loss::Flush;
+        if !self.is_suspect || !(is_flush || self.allowance.is_left(begin)) {
             return false;
         }
-        if fell || (shrank && self.listed.is_none()) {
+        if is_flush || (loss == Loss::Some && self.listed.is_none()) {
             // The agent lists them, too.
             self.is_suspect = false;
             self.allowance.take_as_before();
@@ -265,7 +265,7 @@ impl Sizes {
         }
         match self.program.save() {
             Ok(saved) => {
-                self.allowance.take(now.elapsed());
+                self.allowance.take(clock().saturating_duration_since(begin));
                 self.is_suspect = false;
                 let found = digest(&saved);
                 self.listed.replace(found) != Some(found)
@@ -274,6 +274,30 @@ impl Sizes {
                 debug!(%error, "could not look at the tables; trying again");
                 false
             }
+        }
+    }
+}
+
+/// What tables have lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    None,
+    Some,
+    /// More than half of one.
+    Flush,
+}
+
+impl Loss {
+    /// The tables had so many entries and have so many: one may have lost what the other has won.
+    fn of(before: [u32; 2], now: [u32; 2]) -> Self {
+        let any =
+            |lost: fn(u32, u32) -> bool| before.into_iter().zip(now).any(|(before, now)| lost(before, now));
+        if any(|before, now| now < before / 2) {
+            Self::Flush
+        } else if any(|before, now| now < before) {
+            Self::Some
+        } else {
+            Self::None
         }
     }
 }
@@ -335,6 +359,20 @@ mod tests {
         check(&[lists(5), ended(2, 6, 8)], 8, false);
         check(&[lists(5), ended(1, 5, 7)], 7, false);
         check(&[lists(5), ended(2, 5, 7), lists(8), ended(2, 8, 10)], 10, false);
+    }
+
+    #[test]
+    fn a_flush_of_either_table_is_one() {
+        for (before, now, wanted) in [
+            ([50_000, 60], [50_000, 60], Loss::None),
+            ([50_000, 60], [50_010, 60], Loss::None),
+            ([50_000, 60], [49_999, 70], Loss::Some),
+            ([50_000, 60], [50_100, 59], Loss::Some),
+            ([50_000, 60], [50_000, 5], Loss::Flush),
+            ([5_000, 60_000], [5, 60_000], Loss::Flush),
+        ] {
+            assert_eq!(Loss::of(before, now), wanted, "{before:?} {now:?}");
+        }
     }
 
     #[test]

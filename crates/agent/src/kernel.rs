@@ -23,6 +23,9 @@ use crate::counters::watch_counters;
 use crate::timed::{Timed, TransactionTimes, Transactions};
 use crate::{Event, guard};
 
+/// How long after it failed to listen the kernel is listened to again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+
 /// The kernel's nftables as a back end.
 pub type KernelBackend = NftablesBackend<Timed<NftSocket>>;
 
@@ -129,7 +132,11 @@ pub fn cleanup_ipsets() -> Result<(), Error> {
 
 /// Removes everything of ours from the kernel, and nothing else. Answers of which families.
 pub fn cleanup() -> Result<Vec<Family>, CommitError> {
-    backend_nftables::cleanup(&mut NftSocket::open()?)
+    cleanup_of(&Family::BOTH)
+}
+
+pub(crate) fn cleanup_of(families: &[Family]) -> Result<Vec<Family>, CommitError> {
+    backend_nftables::cleanup(&mut NftSocket::open()?, families)
 }
 
 /// Answers whether a proxy has rules here: this one, or kube-proxy with nftables.
@@ -139,7 +146,11 @@ pub fn has_rules() -> Result<bool, CommitError> {
 
 /// Removes the nftables tables of kube-proxy, and nothing else. Answers of which families.
 pub fn cleanup_kube_proxy() -> Result<Vec<Family>, CommitError> {
-    backend_nftables::cleanup_kube_proxy(&mut NftSocket::open()?)
+    cleanup_kube_proxy_of(&Family::BOTH)
+}
+
+pub(crate) fn cleanup_kube_proxy_of(families: &[Family]) -> Result<Vec<Family>, CommitError> {
+    backend_nftables::cleanup_kube_proxy(&mut NftSocket::open()?, families)
 }
 
 /// Listens for changes that somebody else makes to our tables.
@@ -177,12 +188,17 @@ impl KernelWatch {
     /// Begins to listen, in a thread of its own that ends when nobody takes the events any more.
     pub(crate) fn start(self) {
         let listen = move || {
-            let listened = match self.of {
-                Watched::Tables(writes) => listen(&writes, &self.events),
-                Watched::Chains(chains) => guard::listen(chains, &self.events),
-            };
-            if let Err(error) = listened {
-                error!(%error, "changes that others make to our tables are not noticed any more");
+            let mut is_again = false;
+            loop {
+                let listened = match &self.of {
+                    Watched::Tables(writes) => listen(writes, &self.events),
+                    Watched::Chains(chains) => guard::listen(chains, &self.events, is_again),
+                };
+                // Else nobody takes the events any more.
+                let Err(error) = listened else { return };
+                error!(%error, again_in = ?LISTEN_AGAIN, "changes that others make to our tables are not noticed for a while");
+                std::thread::sleep(LISTEN_AGAIN);
+                is_again = true;
             }
         };
         if let Err(error) = std::thread::Builder::new().name("kernel-watch".to_owned()).spawn(listen) {

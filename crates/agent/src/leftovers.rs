@@ -5,11 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::thread;
+use std::time::Duration;
 
 use model::Family;
 use sys::Error;
 use sys::iptables::Iptables;
 use tracing::{debug, info, warn};
+
+use crate::localnet;
 
 /// kube-proxy's chains with fixed names, in iptables and IPVS mode.
 const CHAINS: [&str; 13] = [
@@ -32,6 +35,9 @@ const PREFIXES: [&str; 6] = ["KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-", "KUBE-SVC-", 
 /// The kernel's own chains.
 const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
 
+/// How long after somebody's lock was waited for in vain it is asked for again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// What is to be removed because this process works in another mode.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub enum Leftovers {
@@ -42,33 +48,38 @@ pub enum Leftovers {
     AllBut(Vec<Iptables>),
 }
 
-/// Removes them in a thread of its own, since it may have to wait for a lock; what was done is logged.
-pub(crate) fn remove_in_background(leftovers: Leftovers) {
-    let run = move || {
-        let used = match leftovers {
-            Leftovers::Chains => Vec::new(),
-            Leftovers::AllBut(used) => {
-                remove_tables();
-                used
-            }
-        };
-        let is_unused = used.is_empty();
-        // kube-proxy's canary is in tables that we do not use, too.
-        let elsewhere =
-            used.iter().filter_map(|used| remove_of(used, |table| !is_of_rules(table)).transpose());
-        for result in remove_but(&used).into_iter().chain(elsewhere) {
-            match result {
-                Ok((program, chains)) => {
-                    info!(program, chains, "removed kube-proxy's chains of another mode");
-                }
-                Err(error) => {
-                    warn!(%error, "kube-proxy's chains of another mode may still be there, and catch packets before our rules do");
-                }
+/// What of a flavour's is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Its chains, and the way to loopback that they guard.
+    Everything,
+    /// Its chains: those of another flavour guard that way.
+    Chains,
+    /// Its chains in tables that we do not use, where kube-proxy's canary is, too.
+    Elsewhere,
+}
+
+/// Removes those of some families in a thread of its own, since it may have to wait for a lock; what was done is logged.
+pub(crate) fn remove_in_background(leftovers: &Leftovers, families: Vec<Family>) {
+    if families.is_empty() {
+        return;
+    }
+    let leftovers = leftovers.clone();
+    let run = move || match leftovers {
+        Leftovers::Chains => {
+            remove_patiently(unused(&families, &[]).map(|flavour| (flavour, Part::Everything)).collect());
+            if let Err(error) = crate::cleanup_ipsets() {
+                // Most kernels that lack them never had any.
+                debug!(%error, "no ipset of iptables mode was removed");
             }
         }
-        if is_unused && let Err(error) = crate::cleanup_ipsets() {
-            // Most kernels that lack them never had any.
-            debug!(%error, "no ipset of iptables mode was removed");
+        Leftovers::AllBut(used) => {
+            remove_tables(&families);
+            let others = unused(&families, &used).map(|flavour| (flavour, Part::Chains));
+            let of_families = used.iter().filter(|flavour| families.contains(&flavour.family()));
+            remove_patiently(
+                others.chain(of_families.map(|flavour| (flavour.clone(), Part::Elsewhere))).collect(),
+            );
         }
     };
     if let Err(error) = thread::Builder::new().name("leftovers".to_owned()).spawn(run) {
@@ -76,8 +87,8 @@ pub(crate) fn remove_in_background(leftovers: Leftovers) {
     }
 }
 
-fn remove_tables() {
-    for removed in [crate::cleanup(), crate::cleanup_kube_proxy()] {
+fn remove_tables(families: &[Family]) {
+    for removed in [crate::kernel::cleanup_of(families), crate::kernel::cleanup_kube_proxy_of(families)] {
         match removed {
             Ok(families) if families.is_empty() => {}
             Ok(_) => info!("removed the nftables table of another mode"),
@@ -88,32 +99,67 @@ fn remove_tables() {
     }
 }
 
+/// Waits for whoever holds the lock, however long that takes.
+fn remove_patiently(mut flavours: Vec<(Iptables, Part)>) {
+    let mut is_first = true;
+    while !flavours.is_empty() {
+        flavours.retain(|(flavour, part)| match remove_of(flavour, *part) {
+            Ok(None) => false,
+            Ok(Some((program, chains))) => {
+                info!(program, chains, "removed kube-proxy's chains of another mode");
+                false
+            }
+            Err(error) => {
+                let is_busy = matches!(error, Error::Busy { .. });
+                if is_first || !is_busy {
+                    warn!(%error, again = is_busy, "kube-proxy's chains of another mode may still be there, and catch packets before our rules do");
+                }
+                is_busy
+            }
+        });
+        is_first = false;
+        if !flavours.is_empty() {
+            thread::sleep(AGAIN);
+        }
+    }
+}
+
 /// Removes them. Answers, for each flavour that had some, the program that listed them and how many there were.
 pub fn remove() -> Vec<Result<(String, usize), Error>> {
-    remove_but(&[])
+    let all = unused(&Family::BOTH, &[]);
+    all.filter_map(|iptables| remove_of(&iptables, Part::Everything).transpose()).collect()
 }
 
 /// Removes the chains of our own iptables mode, in flavours that have them. Answers as [`remove`] does.
 pub fn remove_own_chains() -> Vec<Result<(String, usize), Error>> {
-    let installed = Family::BOTH.into_iter().flat_map(Iptables::installed);
     let is_own =
         |flavour: &Iptables| flavour.save().is_ok_and(|saved| backend_iptables::is_of_signalbox(&saved));
-    installed.filter(is_own).filter_map(|iptables| remove_of(&iptables, |_| true).transpose()).collect()
+    let own = unused(&Family::BOTH, &[]).filter(is_own);
+    own.filter_map(|iptables| remove_of(&iptables, Part::Everything).transpose()).collect()
 }
 
-fn remove_but(used: &[Iptables]) -> Vec<Result<(String, usize), Error>> {
-    let installed = Family::BOTH.into_iter().flat_map(Iptables::installed);
-    let others = installed.filter(|flavour| !used.iter().any(|used| used.is_same(flavour)));
-    others.filter_map(|iptables| remove_of(&iptables, |_| true).transpose()).collect()
+/// The installed flavours that are none of these.
+fn unused(families: &[Family], used: &[Iptables]) -> impl Iterator<Item = Iptables> {
+    let installed = families.iter().flat_map(|family| Iptables::installed(*family));
+    installed.filter(|flavour| !used.iter().any(|used| used.is_same(flavour)))
 }
 
-fn remove_of(iptables: &Iptables, in_table: impl Fn(&str) -> bool) -> Result<Option<(String, usize)>, Error> {
-    let Removal { text, chains } = removal(&iptables.save()?, in_table);
+fn remove_of(iptables: &Iptables, part: Part) -> Result<Option<(String, usize)>, Error> {
+    let saved = iptables.save()?;
+    let Removal { text, chains } = removal(&saved, |table| part != Part::Elsewhere || !is_of_rules(table));
     if chains == 0 {
         return Ok(None);
     }
+    if part == Part::Everything && iptables.family() == Family::V4 && guards_loopback(&saved) {
+        localnet::end();
+    }
     iptables.restore(&text)?;
     Ok(Some((iptables.name().display().to_string(), chains)))
+}
+
+/// Answers whether the rule is there that iptables mode has wherever the way to loopback may be open.
+fn guards_loopback(saved: &str) -> bool {
+    saved.contains("\n-A KUBE-LOCALNET ")
 }
 
 /// What `iptables-restore --noflush` must be told.

@@ -1,7 +1,8 @@
 //! The kernel setting that lets NodePorts answer at 127.0.0.1.
 //!
-//! It follows the node's view: on when the rules that keep others from 127.0.0.0/8 are in force (CVE-2020-8558), off again
-//! before they go. What this process found switched on stays on, since others may need it.
+//! It follows the node's view: on when the rule that keeps others from 127.0.0.0/8 is in force (CVE-2020-8558), off when it is
+//! not wanted any more. What this process found switched on stays on, since others may need it; that rule is there all the same,
+//! and where it goes the setting goes first, whoever made it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -43,6 +44,13 @@ impl Localnet {
                 switch("1");
             }
         }
+    }
+}
+
+/// The rule that guards it is about to go.
+pub(crate) fn end() {
+    if sysctl::read(NAME).is_ok_and(|value| value != "0") {
+        switch("0");
     }
 }
 

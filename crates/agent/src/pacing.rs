@@ -51,6 +51,13 @@ impl Pace {
         *self = Self { not_before: Some(ended + rest), failures: 0, ..*self };
     }
 
+    /// A part was written, and the rest needs no other pace.
+    pub(crate) fn succeeded_partly(&mut self, started: Instant, ended: Instant) {
+        let failures = self.failures.max(1);
+        self.succeeded(started, ended);
+        self.failures = failures;
+    }
+
     /// Nothing was tried, as somebody else held a lock.
     pub(crate) fn met_a_lock(&mut self, ended: Instant) {
         *self = Self { not_before: Some(ended + LOCK_RETRY), failures: self.failures.max(1), ..*self };
@@ -103,6 +110,9 @@ mod tests {
             .collect();
         assert_eq!(waits[..5], [50, 100, 200, 400, 800]);
         assert_eq!(waits[11], 10_000);
+        assert!(pace.is_failing());
+        pace.succeeded_partly(now, now + 3 * MS);
+        assert_eq!(pace.wait(now + 3 * MS), 12 * MS);
         assert!(pace.is_failing());
         pace.succeeded(now, now);
         assert!(!pace.is_failing());

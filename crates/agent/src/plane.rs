@@ -137,6 +137,11 @@ impl<B: Backend> Plane<B> {
         self.is_complete || self.pace.is_failing()
     }
 
+    /// Answers whether everything was written at least once.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
     /// Answers how long a change that arrived now would have to wait.
     pub(crate) fn rest(&self, now: Instant) -> Duration {
         self.pace.wait(now)
@@ -163,7 +168,7 @@ impl<B: Backend> Plane<B> {
                 self.sweep_flows();
             }
             Err(error) => {
-                self.log_failure(&error, (ended, reach));
+                self.log_failure(&error, (started, ended), reach);
             }
         }
     }
@@ -226,7 +231,13 @@ impl<B: Backend> Plane<B> {
         self.retry_refused = (!self.refused.is_empty()).then(|| (now + wait, wait));
     }
 
-    fn log_failure(&mut self, error: &backend::Error, (ended, reach): (Instant, Reach)) {
+    fn log_failure(&mut self, error: &backend::Error, (started, ended): (Instant, Instant), reach: Reach) {
+        if error.is_partly() {
+            self.pace.succeeded_partly(started, ended);
+            self.metrics.failed(reach);
+            warn!(family = %self.family, %error, "a part was written, or somebody else wrote meanwhile; reading back what is there, then the rest follows");
+            return;
+        }
         if !is_busy(error) {
             self.pace.failed(ended);
             self.metrics.failed(reach);

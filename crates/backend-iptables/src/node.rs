@@ -190,9 +190,10 @@ fn forward(node: &NodeView, counts: bool) -> Vec<Rule> {
     invalid.into_iter().chain(rest).collect()
 }
 
-/// With route_localnet a neighbour could reach what listens on loopback only (CVE-2020-8558).
+/// With route_localnet a neighbour could reach what listens on loopback only (CVE-2020-8558). Without it this does no harm;
+/// and who switched it on, an earlier process perhaps, is not known.
 fn localnet(node: &NodeView) -> Vec<Rule> {
-    if !answers_on_loopback(node) {
+    if node.family != Family::V4 {
         return Vec::new();
     }
     let range = loopback(node.family);

@@ -14,7 +14,22 @@ impl Error {
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(error.into())
     }
+
+    /// Wraps a back end's own error that came when a part was in force: to try again at once is worth it.
+    pub fn partly(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Box::new(Partly(error.into())))
+    }
+
+    /// Answers whether a part is in force, and the rest may be soon.
+    pub fn is_partly(&self) -> bool {
+        self.0.is::<Partly>()
+    }
 }
+
+/// A difference was carried out in part, or somebody else wrote meanwhile.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Partly(Box<dyn std::error::Error + Send + Sync>);
 
 /// Why a difference was not carried out.
 #[derive(Debug, thiserror::Error)]

@@ -263,6 +263,10 @@ impl Xtables for Kept {
         self.host.changes_single_rules()
     }
 
+    fn entries(&mut self) -> Option<u32> {
+        self.host.entries()
+    }
+
     fn elements(&mut self, set: &str) -> Result<Option<Vec<Element>>, sys::Error> {
         self.host.elements(set)
     }
@@ -277,5 +281,17 @@ impl Xtables for Kept {
 
     fn remove_set(&mut self, set: &str) -> Result<(), sys::Error> {
         self.host.remove_set(set)
+    }
+
+    fn counts(&self) -> bool {
+        self.host.counts()
+    }
+
+    fn counters(&mut self) -> Result<Vec<String>, sys::Error> {
+        self.host.counters()
+    }
+
+    fn make_counter(&mut self, name: &str) -> Result<(), sys::Error> {
+        self.host.make_counter(name)
     }
 }

@@ -187,7 +187,7 @@ impl<X: Xtables> Kernel<X> {
         let grown =
             before.zip(self.xtables.entries()).map(|(before, after)| i64::from(after) - i64::from(before));
         if grown.is_some_and(|grown| growth(delta).is_some_and(|wanted| wanted != grown)) {
-            return Err(failed(Error::Interrupted { what: "iptables while it was written" }));
+            return Err(partly(Error::Interrupted { what: "iptables while it was written" }));
         }
         Ok(())
     }
@@ -205,7 +205,7 @@ impl<X: Xtables> Kernel<X> {
             self.one_by_one = lines.is_empty() && blame::transactions(text).len() > 1;
             // What is before the refused transaction is done. The next pass reads that, and then this one is the first.
             if self.one_by_one || at > 0 || blame::is_half_done(text, &lines) {
-                return Err(failed(error));
+                return Err(partly(error));
             }
             // Somebody leads to a chain that was nobody's when it was read.
             if blame::names_removal(text, &lines) {
@@ -314,6 +314,11 @@ fn failed(error: Error) -> ApplyError {
 fn filter_only_lets_through(delta: &Delta<'_, Key, Value>) -> bool {
     let goes = |change: &Change<'_>| change.key.table() != Some(Table::Filter) || change.after.is_none();
     delta.changes.iter().all(goes)
+}
+
+/// What is in force is to be read, and the rest can be tried at once.
+fn partly(error: Error) -> ApplyError {
+    ApplyError::Failed(backend::Error::partly(error))
 }
 
 /// By how many entries the tables grow; `None`: that cannot be told.

@@ -9,7 +9,7 @@ use crate::names::{Chain, Hook, Table};
 use crate::rule::Rule;
 
 /// How many chains come or go in one transaction where tables are changed rule by rule: the program of the nft flavour keeps
-/// the chains of a transaction in a list and walks it for each rule, 35 s long for 10,000 Services.
+/// the chains of a transaction in a list and walks it for each rule, so its time grows with the square of their number.
 const CHAINS_AT_ONCE: usize = 500;
 
 /// A text that grows.

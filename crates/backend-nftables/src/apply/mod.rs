@@ -154,9 +154,9 @@ pub fn connections(
     Ok(())
 }
 
-/// Removes our tables of both families, and nothing else. Answers which there were.
-pub fn cleanup(nft: &mut impl Nftables) -> Result<Vec<Family>, CommitError> {
-    delete_tables(nft, TABLE)
+/// Removes our tables of these families, and nothing else. Answers which there were.
+pub fn cleanup(nft: &mut impl Nftables, families: &[Family]) -> Result<Vec<Family>, CommitError> {
+    delete_tables(nft, TABLE, families)
 }
 
 /// Answers whether there are tables of ours, or of kube-proxy.
@@ -168,14 +168,18 @@ pub fn has_rules(nft: &mut impl Nftables) -> Result<bool, CommitError> {
     Ok(tables.iter().any(|name| [TABLE, KUBE_PROXY].contains(&name.as_str())))
 }
 
-/// Removes kube-proxy's tables of both families. Answers which there were.
-pub fn cleanup_kube_proxy(nft: &mut impl Nftables) -> Result<Vec<Family>, CommitError> {
-    delete_tables(nft, KUBE_PROXY)
+/// Removes kube-proxy's tables of these families. Answers which there were.
+pub fn cleanup_kube_proxy(nft: &mut impl Nftables, families: &[Family]) -> Result<Vec<Family>, CommitError> {
+    delete_tables(nft, KUBE_PROXY, families)
 }
 
-fn delete_tables(nft: &mut impl Nftables, table: &str) -> Result<Vec<Family>, CommitError> {
+fn delete_tables(
+    nft: &mut impl Nftables,
+    table: &str,
+    families: &[Family],
+) -> Result<Vec<Family>, CommitError> {
     let mut removed = Vec::new();
-    for family in Family::BOTH {
+    for &family in families {
         if nft.tables(family)?.iter().any(|name| name == table) {
             let mut batch = Batch::new(family, table);
             batch.delete_table();

@@ -166,8 +166,8 @@ fn foreign_things_in_our_table_go_and_other_tables_stay() {
         driver.sync().unwrap();
         assert_eq!(list(), before);
 
-        assert_eq!(cleanup(&mut NftSocket::open().unwrap()).unwrap(), [Family::V4]);
-        assert_eq!(cleanup(&mut NftSocket::open().unwrap()).unwrap(), []);
+        assert_eq!(cleanup(&mut NftSocket::open().unwrap(), &Family::BOTH).unwrap(), [Family::V4]);
+        assert_eq!(cleanup(&mut NftSocket::open().unwrap(), &Family::BOTH).unwrap(), []);
         assert_eq!(NftSocket::open().unwrap().tables(Family::V4).unwrap(), ["mine"]);
     });
 }

@@ -43,11 +43,16 @@ impl Machine {
     }
 
     fn proxy(&mut self) -> Proxy {
+        self.proxy_in("iptables")
+    }
+
+    fn proxy_in(&mut self, mode: &str) -> Proxy {
         let folder = self.node.folder.display();
         let path = format!("PATH={folder}/bin:{}", std::env::var("PATH").unwrap_or_default());
         let lock = self.lock();
         let manifests = self.node.folder.join("manifests").display().to_string();
-        self.node.proxy_behind(&["env", &path, &lock], &["--manifests", &manifests, "--proxy-mode=iptables"])
+        let mode = format!("--proxy-mode={mode}");
+        self.node.proxy_behind(&["env", &path, &lock], &["--manifests", &manifests, &mode])
     }
 
     fn run(&self, words: &[&str]) {
@@ -65,6 +70,26 @@ impl Machine {
 
     fn lock(&self) -> String {
         format!("XTABLES_LOCKFILE={}/xtables.lock", self.node.folder.display())
+    }
+
+    #[track_caller]
+    fn await_that(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let begin = Instant::now();
+        while !is_so(self) {
+            assert!(begin.elapsed() < PATIENCE, "never {what}: {}", self.saved());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn has_tables(&self) -> bool {
+        let tables = self.node.run("nft", &["list", "tables"]);
+        assert!(tables.status.success(), "{tables:?}");
+        String::from_utf8_lossy(&tables.stdout).contains("signalbox")
+    }
+
+    fn route_localnet(&self) -> String {
+        let read = self.node.run("cat", &["/proc/sys/net/ipv4/conf/all/route_localnet"]);
+        String::from_utf8_lossy(&read.stdout).trim().to_owned()
     }
 
     fn saved(&self) -> String {
@@ -144,6 +169,7 @@ fn what_others_do(flavour: &'static str) {
     assert_eq!(machine.rules(), whole);
 
     // What others do for themselves is looked at now and then where the kernel does not say what it was.
+    let begin = Instant::now();
     for number in 0..20 {
         let chain = format!("DOCKER-{number}");
         machine.run(&["-t", "nat", "-N", &chain]);
@@ -152,7 +178,9 @@ fn what_others_do(flavour: &'static str) {
         machine.run(&["-t", "nat", "-X", &chain]);
     }
     wait_for_a_look();
-    let most = if flavour == "nft" { 0 } else { 20 };
+    // It is looked twice a second.
+    let looks = begin.elapsed().as_millis() as usize / 500 + 1;
+    let most = if flavour == "nft" { 0 } else { looks };
     assert!(
         machine.listings() - listings <= most,
         "{} listings for 80 changes",
@@ -220,6 +248,38 @@ fn a_lock_that_somebody_holds_is_waited_for_while_everything_else_goes_on() {
     lock.unlock().unwrap();
     machine.node.await_answers(WEB, &["pod3"]);
     assert!(proxy.log().matches("somebody else holds it").count() < 8, "{}", proxy.log());
+}
+
+#[test]
+fn what_another_mode_left_goes_when_the_rules_are_in_force_however_long_a_lock_is_held() {
+    let Some(mut machine) = Machine::build("legacy") else { return };
+    let lock = File::create(machine.node.folder.join("xtables.lock")).unwrap();
+    let proxy = machine.proxy_in("nftables");
+    proxy.await_log(&["IPv6", "in step"]);
+    machine.node.await_answers(WEB, &["pod1", "pod2"]);
+    proxy.terminate();
+
+    lock.lock().unwrap();
+    let proxy = machine.proxy();
+    for family in ["IPv4", "IPv6"] {
+        proxy.await_log(&[family, "not written", "somebody else holds it"]);
+    }
+    wait_for_a_look();
+    assert_eq!(machine.node.answers(WEB), ["pod1", "pod2"], "{}", proxy.log());
+    assert!(machine.has_tables(), "{}", proxy.log());
+    lock.unlock().unwrap();
+    machine.await_that("rid of the tables", |machine| !machine.has_tables());
+    machine.node.await_answers(WEB, &["pod1", "pod2"]);
+    machine.await_that("open to loopback", |machine| machine.route_localnet() == "1");
+    proxy.terminate();
+
+    lock.lock().unwrap();
+    let proxy = machine.proxy_in("nftables");
+    proxy.await_log(&["another mode may still be there", "somebody else holds it"]);
+    lock.unlock().unwrap();
+    machine.await_that("rid of the chains", |machine| !machine.saved().contains("KUBE-SERVICES"));
+    machine.node.await_answers(WEB, &["pod1", "pod2"]);
+    assert_eq!(machine.route_localnet(), "0", "what guarded it is gone");
 }
 
 #[test]

@@ -32,9 +32,14 @@ pub enum Tables {
 impl State {
     /// Answers how many entries there are; `None`: it does not say.
     pub fn entries(&self) -> Option<u32> {
+        self.entries_by_table().map(|tables| tables.iter().sum())
+    }
+
+    /// Answers how many there are in `nat` and in `filter`.
+    pub fn entries_by_table(&self) -> Option<[u32; 2]> {
         match self {
             Self::Generation(_) => None,
-            Self::Sizes(tables) => Some(tables.iter().map(|table| table[11]).sum()),
+            Self::Sizes(tables) => Some(tables.each_ref().map(|table| table[11])),
         }
     }
 }
