@@ -19,7 +19,7 @@ use ::watch as watch_api;
 use super::clusters::Clusters;
 use super::pages::{self, Page, Pages};
 use super::places::{Places, Wanted};
-use super::{CookieSecret, Front, Policy, no_blocks};
+use super::{CookieSecret, Front, LOOK, Policy, no_blocks};
 use crate::blocks::{Blocks, Made};
 use crate::config::{Environment, Mistakes, Settings, follow, read};
 use crate::metrics::DnsMetrics;
@@ -98,6 +98,7 @@ pub async fn run_configured(
         tokio::select! {
             () = stops(&mut stopping) => break,
             Some(zone) = loops.recv() => return Err(Failure::Loop(zone)),
+            () = tokio::time::sleep(LOOK) => scene.places.check()?,
             Ok(()) = changes.changed() => {
                 let written = changes.borrow_and_update().clone();
                 if let Err(error) = scene.change(&written).await {

@@ -43,8 +43,8 @@ impl Limit {
     }
 }
 
-/// One host has 2^64 addresses of IPv6.
-fn network(client: IpAddr) -> u64 {
+/// Answers what stands for a client: one host has 2^64 addresses of IPv6.
+pub(super) fn network(client: IpAddr) -> u64 {
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => (address.to_bits() >> 64) as u64,

@@ -64,7 +64,9 @@ impl Places {
             let others = meeting(*address, others);
             let mut sockets = Sockets::default();
             sockets.open_beside(*address, (self.threads, &others))?;
-            open.insert(*address, Place::start(&self.front, sockets, blocks.clone())?);
+            // To metrics any address is one server in both families, whose threads each count for themselves.
+            let first = if address.is_ipv6() { self.threads } else { 0 };
+            open.insert(*address, Place::start(&self.front, (sockets, first), blocks.clone())?);
         }
         let mut opened: BTreeMap<SocketAddr, PagePlace> = BTreeMap::new();
         for (address, pages) in wanted.pages.iter().filter(|(address, _)| !self.pages.contains_key(*address))
@@ -84,6 +86,11 @@ impl Places {
             self.pages.get(&address).inspect(|place| drop(place.tell.send_replace(pages)));
         }
         Ok(())
+    }
+
+    /// Says so where a thread ended.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        super::check(self.open.values().flat_map(|place| &place.threads))
     }
 
     /// Closes everything, and waits for the threads to end.
@@ -106,7 +113,7 @@ fn meeting<'a>(
 }
 
 impl Place {
-    fn start(front: &Front, sockets: Sockets, blocks: Arc<Blocks>) -> Result<Self, Error> {
+    fn start(front: &Front, (sockets, first): (Sockets, usize), blocks: Arc<Blocks>) -> Result<Self, Error> {
         let (tell, told) = watch::channel(blocks);
         let (asked, questions) = mpsc::channel(BACKLOG);
         let front = Front { elsewhere: Some(asked), blocks: told.clone(), ..front.clone() };
@@ -117,7 +124,7 @@ impl Place {
         let listener = tcp.into_iter().next().expect("an address was opened, and for both protocols");
         let kept = listener.try_clone().map_err(sockets::unusable)?;
         tasks.spawn(tcp::accept(sockets::listener(listener)?, front.clone()));
-        let threads = udp::start(udp, 0, &front, &end.0)?;
+        let threads = udp::start(udp, first, &front, &end.0)?;
         Ok(Self { tell, listener: kept, threads, _tasks: tasks, _end: end })
     }
 }

@@ -14,12 +14,11 @@ use tracing::{debug, warn};
 
 use super::Front;
 use super::before::answer_safely;
+use super::connections::Connections;
 use super::elsewhere::too_many;
 use crate::answer::Outcome;
 use crate::wire::LONGEST;
 
-/// How many connections there may be. One more is closed at once.
-const MOST_CONNECTIONS: usize = 1024;
 /// How many queries of one connection may be worked on; the next one is not read before.
 const MOST_AT_ONCE: usize = 128;
 /// How long a connection may be silent between queries.
@@ -29,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to rest after the kernel refused a connection, as it does without free descriptors.
 const REST: Duration = Duration::from_millis(100);
 
-/// Serves connections for ever.
+/// Serves connections for ever. One too many is closed at once.
 pub(super) async fn accept(listener: TcpListener, front: Front) {
-    let free = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let connections = Connections::default();
     loop {
         let (stream, client) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -41,14 +40,15 @@ pub(super) async fn accept(listener: TcpListener, front: Front) {
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
+        let client = client.ip().to_canonical();
+        let Some(connection) = connections.open(client) else {
             debug!(%client, "too many connections");
             continue;
         };
         let front = front.clone();
         tokio::spawn(async move {
-            serve(stream, client.ip().to_canonical(), front).await;
-            drop(permit);
+            serve(stream, client, front).await;
+            drop(connection);
         });
     }
 }
