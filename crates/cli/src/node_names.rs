@@ -1,8 +1,8 @@
 //! `signalbox proxy --dns`: the names of the cluster on this node, out of the proxy's own watch.
 //!
-//! It has a thread of its own. Whatever happens there, the rules go on.
+//! It has a thread of its own. The rules are told first, and wait for it only while it is [`EVENTS`] events behind.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -16,7 +16,6 @@ use ::dns::object::Key;
 use ::dns::plan::Plan;
 use ::dns::{Policy, Settings, Sockets};
 use ::watch::ApiConfig;
-use ::watch::client::Client;
 use anyhow::{Context, anyhow, bail};
 use config::{Flags, NameSettings};
 use telemetry::Metrics;
@@ -24,7 +23,6 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
-use crate::dns::PRIVATE;
 use crate::dns::configured::{listen, listeners, make, plan, take_over, variable};
 
 /// kubeadm's, without pages of its own: this process has them.
@@ -104,19 +102,21 @@ impl NodeNames {
     pub(crate) fn start(
         self,
         config: &mut ApiConfig,
-        (own, writes): (Vec<IpAddr>, Arc<AtomicU32>),
-        metrics: &Metrics,
+        (own, find_own): (Vec<IpAddr>, fn() -> Vec<IpAddr>),
+        (writes, metrics): (Arc<AtomicU32>, &Metrics),
     ) -> anyhow::Result<Running> {
+        let pages = Pages::open(&self.written)?;
         let (tell, objects) = mpsc::channel(EVENTS);
         config.naming = Some(tell);
         let api = ApiConfig { naming: None, ..config.clone() };
         let (stop, stopping) = watch::channel(false);
         let (namespace, name) = &self.told.service;
         let service = Key::new(namespace, name);
-        let node = Node { service, addresses: self.told.addresses.clone(), own, threads: THREADS, writes };
+        let addresses = self.told.addresses.clone();
+        let node = Node { service, addresses, own, find_own, threads: THREADS, writes };
         let metrics = metrics.clone();
         let work = move || {
-            if let Err(error) = self.serve((node, api), (objects, metrics), stopping) {
+            if let Err(error) = self.serve((node, pages), (api, objects, metrics), stopping) {
                 error!(
                     error = format!("{error:#}"),
                     "names are not answered on this node; the cluster's DNS does it"
@@ -129,22 +129,21 @@ impl NodeNames {
 
     fn serve(
         self,
-        (node, api): (Node, ApiConfig),
-        (objects, metrics): (mpsc::Receiver<objects::naming::Event>, Metrics),
+        (node, pages): (Node, Pages),
+        (api, objects, metrics): (ApiConfig, mpsc::Receiver<objects::naming::Event>, Metrics),
         stopping: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
         let runtime = Builder::new_current_thread().enable_all().build().context("failed to start")?;
         runtime.block_on(async {
-            let client = Client::connect(&api).await.map_err(|error| anyhow!("failed to start: {error}"))?;
             let counted = DnsMetrics::register(&metrics, env!("CARGO_PKG_VERSION"));
-            let settings = self.settings(&counted, &metrics)?;
-            let parts = Parts { client, objects, metrics, counted };
+            let settings = self.settings(pages, &counted, &metrics)?;
+            let parts = Parts { api, objects, metrics, counted };
             node::run(node, settings, parts, stopping).await.map_err(|error| anyhow!("failed to {error}"))
         })
     }
 
     /// What the file says. Runs inside the runtime.
-    fn settings(self, counted: &DnsMetrics, metrics: &Metrics) -> anyhow::Result<Settings> {
+    fn settings(self, pages: Pages, counted: &DnsMetrics, metrics: &Metrics) -> anyhow::Result<Settings> {
         let Self { told, written, plan } = self;
         let blocks = Arc::new(make(&written, counted)?);
         let (tell, blocks) = watch::channel(blocks);
@@ -156,9 +155,9 @@ impl NodeNames {
             zone: zone.cloned().context("no names of the cluster")?,
             sockets: Sockets::default(),
             policy: policy(),
-            health: health.map(|health| listen(health.address)).transpose()?,
-            ready: written.ready.map(listen).transpose()?,
-            metrics: Some((listeners(&written.metrics)?, metrics.clone())),
+            health: pages.health,
+            ready: pages.ready,
+            metrics: Some((pages.metrics, metrics.clone())),
             lameduck: health.map(|health| health.lameduck).unwrap_or_default(),
             elsewhere: Some(asked),
             blocks,
@@ -177,9 +176,28 @@ async fn follow_file(file: impl AsRef<Path>, write: watch::Sender<Written>, coun
     follow(file.as_ref(), variable, write, counted.reloads_failed.clone()).await;
 }
 
+/// Whoever gets through to addresses that only this node has is one that it serves, whatever its own address is: pods with
+/// global ones, and the node itself.
 fn policy() -> Policy {
-    let networks = PRIVATE.split(',').map(|text| text.parse().expect("they are networks"));
-    Policy { recursion: networks.collect(), udp_size: UDP_SIZE, rate: None, cookies: None }
+    let networks = ["0.0.0.0/0", "::/0"].map(|text| text.parse().expect("they are networks"));
+    Policy { recursion: networks.into(), udp_size: UDP_SIZE, rate: None, cookies: None }
+}
+
+/// What a file says of pages, opened: another process there is a mistake that should be seen at once.
+struct Pages {
+    health: Option<TcpListener>,
+    ready: Option<TcpListener>,
+    metrics: Vec<TcpListener>,
+}
+
+impl Pages {
+    fn open(written: &Written) -> anyhow::Result<Self> {
+        Ok(Self {
+            health: written.health.as_ref().map(|health| listen(health.address)).transpose()?,
+            ready: written.ready.map(listen).transpose()?,
+            metrics: listeners(&written.metrics)?,
+        })
+    }
 }
 
 impl Running {
@@ -188,6 +206,19 @@ impl Running {
         self.stop.send_replace(true);
         if self.thread.join().is_err() {
             warn!("the thread for names did not end well");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_gets_through_may_ask_for_names_of_the_world() {
+        for client in ["10.244.0.5", "203.0.113.9", "fd00::5", "2001:db8::5"] {
+            let client: IpAddr = client.parse().unwrap();
+            assert!(policy().recursion.iter().any(|network| network.contains(&client)), "{client}");
         }
     }
 }

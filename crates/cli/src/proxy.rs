@@ -24,7 +24,7 @@ use telemetry::{Format, Metrics, watch_process};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::events::{Happened, Recorder};
 use crate::follow::{Told, follow_config};
@@ -114,6 +114,9 @@ pub(crate) fn keep_in_step(
     let settings = told.settings;
     let mut source = source(flags, &settings)?;
     let names = NodeNames::read(flags)?;
+    if names.is_none() {
+        forget_names();
+    }
     // First of all what cannot be waited for: without the kernel there is nothing to do.
     let counting = if flags.count_connections() { Counting::Connections } else { Counting::Nothing };
     let metrics = metrics();
@@ -127,7 +130,8 @@ pub(crate) fn keep_in_step(
     let agent = kernel.start(&settings, (events.clone(), queue), (health, metrics.clone()))?;
     let names = match (names, &mut source) {
         (Some(names), Source::Api(config)) => {
-            Some(names.start(config, (own_addresses(&settings), writes), &metrics)?)
+            let own = (given_addresses(&settings), default_route_addresses as fn() -> _);
+            Some(names.start(config, own, (writes, &metrics))?)
         }
         (Some(_) | None, _) => None,
     };
@@ -206,10 +210,18 @@ pub(crate) fn agent_settings(settings: &Settings) -> agent::Settings {
     agent::Settings { options, sync_period: settings.sync_period, min_sync_period: settings.min_sync_period }
 }
 
-/// The addresses with which this node speaks, as far as they are known before its Node object is.
-fn own_addresses(settings: &Settings) -> Vec<IpAddr> {
-    let given = settings.bind_addresses.iter().copied().filter(|address| !address.is_unspecified());
-    given.chain(default_route_addresses()).collect()
+/// The addresses with which this node is to speak, where anybody has said so.
+fn given_addresses(settings: &Settings) -> Vec<IpAddr> {
+    settings.bind_addresses.iter().copied().filter(|address| !address.is_unspecified()).collect()
+}
+
+/// Takes away what a process that was killed left of names, which this one does not answer. One that does so here keeps it.
+fn forget_names() {
+    match ::dns::node::cleanup() {
+        Ok(0) => {}
+        Ok(count) => info!("removed {count} tables and routes of this node's DNS"),
+        Err(error) => debug!(%error, "what this node's DNS may have left is still there"),
+    }
 }
 
 /// Where the objects come from.

@@ -76,7 +76,7 @@ impl From<Failure> for Stop {
     }
 }
 
-/// Who is told what names follow from.
+/// Who is told what names follow from, after the rules are.
 enum Naming {
     Unwanted,
     Wanted(mpsc::Sender<naming::Event>),
@@ -210,13 +210,14 @@ impl Reflector {
     }
 
     async fn start_list(&mut self) -> Result<(), Stop> {
+        self.send(Event::ListStarted(self.kind)).await?;
         self.naming.tell(|| naming::Event::ListStarted(self.kind)).await;
-        self.send(Event::ListStarted(self.kind)).await
+        Ok(())
     }
 
     async fn finish_list(&mut self, revision: String) -> Result<(), Stop> {
-        self.naming.tell(|| naming::Event::ListFinished(self.kind)).await;
         self.send(Event::ListFinished(self.kind)).await?;
+        self.naming.tell(|| naming::Event::ListFinished(self.kind)).await;
         self.revision = Some(revision);
         self.in_doubt = false;
         self.missing = false;
@@ -295,9 +296,9 @@ impl Reflector {
             WatchFrame::Deleted(meta) => {
                 let key = meta.key(self.kind);
                 let name = || naming::Key::new(&meta.namespace, &meta.name);
-                self.naming.tell(|| naming::Event::Deleted(self.kind, name())).await;
                 self.complaints.remove(&key);
                 self.send(Event::Deleted(key)).await?;
+                self.naming.tell(|| naming::Event::Deleted(self.kind, name())).await;
                 self.progress.delivered(self.kind);
                 self.advance(*listing, meta.revision)?;
             }
@@ -349,10 +350,10 @@ impl Reflector {
         };
         match decoded {
             Ok((object, named)) => {
+                self.deliver(meta, object).await?;
                 if let Some(named) = named {
                     self.naming.tell(|| naming::Event::Applied(named)).await;
                 }
-                self.deliver(meta, object).await?;
                 self.progress.delivered(self.kind);
             }
             Err(error) => self.complain(meta.key(self.kind), error),

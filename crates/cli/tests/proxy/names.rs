@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -248,6 +248,18 @@ fn names_are_answered_on_the_node_without_a_trace_in_connection_tracking(mode: M
     is_everywhere(&node, &[CLUSTER, CLUSTER_SIX, LOCAL, LOCAL_SIX], HERE);
     assert_eq!(tracked(&node), 0, "{}", state(&node));
 
+    // What listens on the node at all addresses is not reached by way of the Service's.
+    let listen = || TcpListener::bind("[::]:9999").unwrap();
+    let _listener = node.world.world().namespace("node").run(listen).unwrap();
+    for (address, is_there) in
+        [("192.168.77.11:9999", true), ("10.96.0.10:9999", false), ("[fd00:10:96::10]:9999", false)]
+    {
+        let address: SocketAddr = address.parse().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(700)).is_ok();
+        let found = node.world.world().namespace("client").run(connect).unwrap();
+        assert_eq!(found, is_there, "{address}\n{}", state(&node));
+    }
+
     // A change is in the next answer, although names are not asked for by anybody else.
     server.send(Method::DELETE, "/api/v1/namespaces/shop/services/web", &json!({}));
     comes_to(&node, ("client", CLUSTER), "NXDOMAIN");
@@ -265,6 +277,16 @@ fn names_are_answered_on_the_node_without_a_trace_in_connection_tracking(mode: M
     proxy.terminate();
     is_everywhere(&node, &[CLUSTER, CLUSTER_SIX], THERE);
     assert_eq!(left(&node), "0 tables, 0 and 0 routes");
+
+    // A start without names removes what a kill left.
+    let proxy = node.proxy_with(&words);
+    comes_to(&node, ("client", CLUSTER), "NXDOMAIN");
+    proxy.kill();
+    let plain = node.proxy_with(&["--kubeconfig", &kubeconfig]);
+    plain.await_log(&["removed 4 tables and routes of this node's DNS"]);
+    assert_eq!(left(&node), "0 tables, 0 and 0 routes");
+    plain.await_log(&["IPv6", "in step"]);
+    plain.terminate();
 
     // Removed after a kill, nothing is left either.
     let proxy = node.proxy_with(&words);
@@ -320,7 +342,7 @@ fn queries_that_come_back_leave_names_to_the_clusters_dns() {
     fs::write(&file, corefile).unwrap();
     let config = format!("--dns-config={}", file.display());
     let proxy = node.proxy_with(&["--dns", LISTEN, &config, "--kubeconfig", &kubeconfig]);
-    proxy.await_log(&["ERROR", "a server that is asked asks this one"]);
+    proxy.await_log(&["ERROR", "names are not answered on this node"]);
     proxy.await_log(&["IPv6", "in step"]);
     comes_to(&node, ("client", CLUSTER), THERE);
     is_everywhere(&node, &[CLUSTER, CLUSTER_SIX], THERE);
@@ -347,4 +369,19 @@ fn a_file_of_names_that_is_for_another_server_is_refused() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(expected), "{corefile}\n{said}");
     }
+}
+
+/// A page that is somebody else's is a mistake of the file as well, before anything waits for the API server.
+#[test]
+fn a_page_that_is_taken_is_refused_at_the_start() {
+    let Some(node) = Node::build() else { return };
+    let listen = || TcpListener::bind("127.0.0.1:8181").unwrap();
+    let _taken = node.world.world().namespace("node").run(listen).unwrap();
+    let file = node.folder.join("names").display().to_string();
+    fs::write(&file, ". {\n kubernetes a\n ready 127.0.0.1:8181\n}\n").unwrap();
+    let words =
+        ["proxy", "--hostname-override=node", "--kubeconfig=/nowhere", "--dns", "--dns-config", &file];
+    let output = node.run(&signalbox().display().to_string(), &words);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("failed to listen on 127.0.0.1:8181"), "{said}");
 }

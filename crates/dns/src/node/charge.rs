@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::Family;
 use telemetry::{Gauge, Metrics};
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::cluster::ClusterDns;
 use super::kernel::Kernel;
-use super::{Error, Node, at};
+use super::{Node, at};
 use crate::blocks::Blocks;
 use crate::serve::Sockets;
+use crate::wire::Name;
 
 /// How often the kernel is looked at: an address that left the node takes routes with it.
 const LOOK: Duration = Duration::from_secs(30);
@@ -21,6 +23,9 @@ const LOOK: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(3);
 /// Queries that have come in when the charge ends are answered still.
 const DRAIN: Duration = Duration::from_millis(100);
+/// How long names are left to others when queries go round, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Somebody must be there to be asked.
 const BEFORE_LOOPS: Duration = Duration::from_millis(500);
 
@@ -62,26 +67,44 @@ impl Charge {
         }
     }
 
-    /// Keeps it up until told to stop, or until queries turn out to go round.
+    /// Keeps it up until told to stop, with pauses where queries turn out to go round.
     pub(super) async fn keep(
         &mut self,
         mut stopping: watch::Receiver<bool>,
         blocks: watch::Receiver<Arc<Blocks>>,
-    ) -> Result<(), Error> {
+    ) {
         let own = self.node.addresses.first().copied();
-        let looking = look_for_loops(blocks, (self.has_cluster.subscribe(), self.cluster.clone()), own);
-        let mut looking = std::pin::pin!(looking);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let known = (self.has_cluster.subscribe(), self.cluster.clone());
+            let zone = tokio::select! {
+                () = self.follow(&mut stopping) => break,
+                zone = look_for_loops(blocks.clone(), known, own) => zone,
+            };
+            self.settle(&BTreeSet::new()).await;
+            error!(
+                %zone,
+                again_in = ?pause,
+                "names are not answered on this node, as a server that is asked asks this one; the cluster's DNS does it"
+            );
+            tokio::select! {
+                _ = stopping.wait_for(|stops| *stops) => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+        self.end().await;
+    }
+
+    /// Does what follows from what is known, until told to stop.
+    async fn follow(&mut self, stopping: &mut watch::Receiver<bool>) {
         let (mut synced, mut cluster) = (self.synced.clone(), self.cluster.clone());
         loop {
             let (is_synced, known) = (*synced.borrow_and_update(), cluster.borrow_and_update().clone());
             let is_whole = self.settle(&wanted(&self.node.addresses, is_synced, &known)).await;
             tokio::select! {
                 // Nobody who could tell it to stop is as good as being told.
-                _ = stopping.wait_for(|stops| *stops) => {
-                    self.end().await;
-                    return Ok(());
-                }
-                error = &mut looking => return Err(error),
+                _ = stopping.wait_for(|stops| *stops) => return,
                 Ok(()) = synced.changed() => {}
                 Ok(()) = cluster.changed() => {}
                 () = tokio::time::sleep(if is_whole { LOOK } else { RETRY }) => {}
@@ -89,10 +112,14 @@ impl Charge {
         }
     }
 
+    /// Without its route an IPv4 address is none to send from, so the routes go last.
     async fn end(&mut self) {
-        self.kernel = None;
+        if let Some(Err(error)) = self.kernel.as_mut().map(Kernel::leave) {
+            warn!(%error, "names are not left to the cluster's DNS yet");
+        }
         info!("leaving names to the cluster's DNS");
         tokio::time::sleep(DRAIN).await;
+        self.kernel = None;
     }
 
     /// Comes as close to what is wanted as it can; answers whether that is all.
@@ -103,11 +130,10 @@ impl Charge {
             }
         }
         let ready: BTreeSet<IpAddr> = wanted.intersection(&self.opened).copied().collect();
-        let result = self.set(&ready);
-        let is_set = self.note("kernel", result.map_err(|error| format!("failed to {error}")));
+        let is_set = self.set(&ready);
+        let answered = self.kernel.as_ref().map(Kernel::answered).unwrap_or_default();
         let own = &self.node.addresses;
-        let of_cluster: Vec<IpAddr> =
-            ready.iter().copied().filter(|address| is_set && !own.contains(address)).collect();
+        let of_cluster: Vec<&IpAddr> = answered.iter().filter(|address| !own.contains(address)).collect();
         let is_in_charge = !of_cluster.is_empty();
         if self.has_cluster.send_replace(is_in_charge) != is_in_charge {
             if is_in_charge {
@@ -120,14 +146,22 @@ impl Charge {
         is_set && ready == *wanted
     }
 
-    fn set(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), sys::nftables::CommitError> {
-        let mut kernel = match self.kernel.take() {
-            Some(kernel) => kernel,
-            None => Kernel::open(self.node.own.clone(), Arc::clone(&self.node.writes))?,
-        };
-        let result = kernel.set(addresses);
+    /// Each family for itself.
+    fn set(&mut self, addresses: &BTreeSet<IpAddr>) -> bool {
+        let failed = |error| format!("failed to {error}");
+        if self.kernel.is_none() {
+            let opened = Kernel::open(self.node.clone());
+            let opened = opened.map(|kernel| self.kernel = Some(kernel));
+            self.note("kernel", opened.map_err(failed));
+        }
+        let Some(mut kernel) = self.kernel.take() else { return false };
+        let mut is_set = true;
+        for family in Family::BOTH {
+            let result = kernel.set(family, addresses).map_err(failed);
+            is_set &= self.note(&family.to_string(), result);
+        }
         self.kernel = Some(kernel);
-        result
+        is_set
     }
 
     async fn open(&mut self, address: IpAddr) {
@@ -165,25 +199,28 @@ fn wanted(own: &[IpAddr], is_synced: bool, cluster: &ClusterDns) -> BTreeSet<IpA
     own.iter().chain(of_cluster).copied().collect()
 }
 
-/// Looks whether queries go round, at the start and each time when this node came in charge; ends when they do.
+/// Looks whether queries go round: at the start, each time when this node came in charge, and when others are asked than before.
+/// Ends when they do, with the zone.
 async fn look_for_loops(
-    blocks: watch::Receiver<Arc<Blocks>>,
+    mut blocks: watch::Receiver<Arc<Blocks>>,
     (mut has_cluster, cluster): (watch::Receiver<bool>, watch::Receiver<ClusterDns>),
     own: Option<IpAddr>,
-) -> Error {
+) -> Name {
     loop {
         tokio::time::sleep(BEFORE_LOOPS).await;
         has_cluster.mark_unchanged();
         let first = cluster.borrow().addresses.first().copied().filter(|_| *has_cluster.borrow());
-        let blocks = blocks.borrow().clone();
-        if let Some(address) = first.or(own) {
-            tokio::select! {
-                zone = blocks.look_for_loops(at(address)) => return Error::Loop(zone),
-                Ok(()) = has_cluster.changed() => continue,
+        let asked = blocks.borrow_and_update().clone();
+        let looked = async {
+            match first.or(own) {
+                Some(address) => asked.look_for_loops(at(address)).await,
+                None => std::future::pending().await,
             }
-        }
-        if has_cluster.changed().await.is_err() {
-            return std::future::pending().await;
+        };
+        tokio::select! {
+            zone = looked => return zone,
+            Ok(()) = has_cluster.changed() => {}
+            Ok(()) = blocks.changed() => {}
         }
     }
 }

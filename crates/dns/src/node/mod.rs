@@ -12,16 +12,17 @@ mod kernel;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use objects::naming;
 use telemetry::Metrics;
 use tokio::sync::{mpsc, watch};
+use tracing::warn;
 
 use crate::metrics::DnsMetrics;
 use crate::object::{Change, Key};
 use crate::serve::{self, Live, Settings, serve_live};
 use crate::source::{self, Shared};
-use crate::wire::Name;
 use charge::Charge;
 use cluster::{ClusterDns, Observer};
 use divert::Divert;
@@ -31,6 +32,8 @@ pub use kernel::{TABLE, cleanup};
 
 /// As many queries wait to be handed on.
 const BACKLOG: usize = 1024;
+/// How soon a configuration that cannot be read is read again.
+const RECONNECT: Duration = Duration::from_secs(3);
 
 /// Where a node answers.
 #[derive(Debug, Clone)]
@@ -39,8 +42,10 @@ pub struct Node {
     pub service: Key,
     /// Addresses that are answered at in any case.
     pub addresses: Vec<IpAddr>,
-    /// The node's own addresses.
+    /// Addresses of the node with which it is to speak, if it has been told any.
     pub own: Vec<IpAddr>,
+    /// Finds those with which it speaks to the world, as it is at the moment.
+    pub find_own: fn() -> Vec<IpAddr>,
     /// How many threads answer over UDP at each address.
     pub threads: usize,
     /// Counts transactions of nftables, for whoever must tell those of others from this process' own.
@@ -50,7 +55,7 @@ pub struct Node {
 /// What a server on a node is made from.
 pub struct Parts {
     /// The API server, for what the proxy does not watch.
-    pub client: ::watch::client::Client,
+    pub api: ::watch::ApiConfig,
     /// What the proxy's watch tells.
     pub objects: mpsc::Receiver<naming::Event>,
     /// Where is counted.
@@ -59,24 +64,13 @@ pub struct Parts {
     pub counted: DnsMetrics,
 }
 
-/// Why a server on a node ended. Reads after "failed to".
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It could not go on.
-    #[error(transparent)]
-    Serve(#[from] serve::Error),
-    /// Queries would go round for ever.
-    #[error("answer for {0}: a server that is asked asks this one")]
-    Loop(Name),
-}
-
 /// Serves until told to stop. `settings` has no sockets: they follow from the node.
 pub async fn run(
     node: Node,
     settings: Settings,
     parts: Parts,
     stopping: watch::Receiver<bool>,
-) -> Result<(), Error> {
+) -> Result<(), serve::Error> {
     let (changed, changes) = mpsc::channel(source::BACKLOG);
     let (tell_cluster, cluster) = watch::channel(ClusterDns::default());
     let (tell_synced, synced) = watch::channel(false);
@@ -92,20 +86,36 @@ pub async fn run(
         tell_cluster,
     );
     let zone = settings.zone.clone();
-    let rest = source::follow_rest(parts.client, &zone, changed);
+    let rest = async { source::follow_rest(connect(&parts.api).await, &zone, changed).await };
     let serving = serve_live(settings, Live { more: doors, synced: tell_synced }, changes, stopped);
     let mut serving = std::pin::pin!(serving);
     let mut charge = Charge::new(node, (synced, cluster), more, &parts.metrics);
-    let ended = tokio::select! {
-        ended = &mut serving => return Ok(ended?),
-        ended = charge.keep(stopping, blocks) => ended,
-        () = async { tokio::join!(sharing, rest, diverting); std::future::pending().await } => Ok(()),
-    };
+    tokio::select! {
+        ended = &mut serving => return ended,
+        () = charge.keep(stopping, blocks) => {}
+        () = async { tokio::join!(sharing, rest, diverting); std::future::pending().await } => {}
+    }
     // From here on the cluster's DNS answers; queries that have come in are answered still.
     drop(charge);
     stop.send_replace(true);
-    serving.await?;
-    ended
+    serving.await
+}
+
+/// Prepares to ask the API server, as soon as what says how can be read. What the proxy tells is taken meanwhile: the rules do not
+/// wait for names.
+async fn connect(api: &::watch::ApiConfig) -> ::watch::client::Client {
+    let mut said = String::new();
+    loop {
+        match ::watch::client::Client::connect(api).await {
+            Ok(client) => return client,
+            Err(error) if error.to_string() == said => {}
+            Err(error) => {
+                said = error.to_string();
+                warn!(error = said, "names are not answered here yet; trying again");
+            }
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
 }
 
 /// Puts the cluster's DNS between the server and what is asked elsewhere.

@@ -89,9 +89,9 @@ pub async fn follow_rest(client: Client, settings: &Settings, changes: mpsc::Sen
     tokio::join!(namespaces, pods);
 }
 
-/// Waits until the server does not refuse the account this kind; the first refusal is told.
+/// Waits until the server does not refuse the account this kind; the first refusal is told, and why it cannot be asked.
 async fn await_right(client: &Client, what: &Followed<'_>, refused: impl AsyncFnOnce()) {
-    let mut refused = Some(refused);
+    let (mut refused, mut said) = (Some(refused), String::new());
     loop {
         match client.get(&format!("{}?limit=1", what.path)).await {
             Err(ClientError::Refused { code: 403, .. }) => {
@@ -100,8 +100,13 @@ async fn await_right(client: &Client, what: &Followed<'_>, refused: impl AsyncFn
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            // Whoever follows tries again and says why.
-            Err(ClientError::Unreachable(_)) => tokio::time::sleep(RETRY).await,
+            Err(ClientError::Unreachable(error)) => {
+                if said != error {
+                    warn!(path = what.path, error, "the API server cannot be asked; trying again");
+                    said = error;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
             Ok(_) | Err(ClientError::Refused { .. }) => return,
         }
     }

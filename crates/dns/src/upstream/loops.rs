@@ -58,6 +58,8 @@ impl Loops {
 
     /// Asks the server at `own`, which is this one; answers whether the question came back to it.
     pub async fn probe(&self, own: SocketAddr) -> bool {
+        // One that was found before and went round more than once may have left a notice.
+        std::pin::pin!(self.found.notified()).enable();
         self.seen.store(0, Ordering::Relaxed);
         let asked = async {
             if let Err(error) = self.ask(own).await {
