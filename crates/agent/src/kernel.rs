@@ -23,6 +23,10 @@ use crate::counters::watch_counters;
 use crate::timed::{Timed, TransactionTimes, Transactions};
 use crate::{Event, guard};
 
+/// What is just being written is counted a moment after it is done; somebody else's never is.
+pub(crate) const ATTEMPTS: usize = 3;
+pub(crate) const UNTIL_COUNTED: Duration = Duration::from_millis(20);
+
 /// The kernel's nftables as a back end.
 pub type KernelBackend = NftablesBackend<Timed<NftSocket>>;
 
@@ -51,8 +55,15 @@ impl OwnWrites {
 
     /// Answers whether nobody else wrote since the kernel was opened.
     fn are_all(&self) -> Result<bool, Error> {
-        let expected = self.generation.wrapping_add(self.done.count());
-        Ok(NftSocket::open()?.generation()? == expected)
+        let mut socket = NftSocket::open()?;
+        for _ in 0..ATTEMPTS {
+            let expected = self.generation.wrapping_add(self.done.count());
+            if socket.generation()? == expected {
+                return Ok(true);
+            }
+            std::thread::sleep(UNTIL_COUNTED);
+        }
+        Ok(false)
     }
 }
 
@@ -82,6 +93,8 @@ pub struct IptablesKernel {
     pub programs: Vec<Iptables>,
     /// What is written through them.
     pub writes: Receiver<(Family, OwnWrite)>,
+    /// Where other parts of this process count their transactions of nftables, so that they are not taken for somebody else's.
+    pub others: Arc<AtomicU32>,
 }
 
 /// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
@@ -90,7 +103,8 @@ pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
     // Without the privileges the host's programs only seem to be broken.
     Nfacct::open()?;
     let (tell, writes) = channel();
-    let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new(), writes };
+    let mut kernel =
+        IptablesKernel { drivers: Vec::new(), programs: Vec::new(), writes, others: Arc::default() };
     let times = TransactionTimes::register(metrics);
     let mut counts = false;
     for family in Family::BOTH {
@@ -168,10 +182,10 @@ impl KernelWatch {
     /// themselves.
     pub fn of_iptables(
         programs: Vec<Iptables>,
-        writes: Receiver<(Family, OwnWrite)>,
+        (writes, others): (Receiver<(Family, OwnWrite)>, Arc<AtomicU32>),
         events: Sender<Event>,
     ) -> Self {
-        Self { of: Watched::Chains(guard::Watched { programs, writes }), events }
+        Self { of: Watched::Chains(guard::Watched { programs, writes, others }), events }
     }
 
     /// Begins to listen, in a thread of its own that ends when nobody takes the events any more.
