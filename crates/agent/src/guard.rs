@@ -6,6 +6,8 @@
 //! rule that was replaced by another of the same size.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ use tokio::sync::mpsc::Sender;
 use tracing::debug;
 
 use crate::Event;
+use crate::kernel::{ATTEMPTS, UNTIL_COUNTED};
 
 /// Half of what a change may go unnoticed for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,11 +35,13 @@ pub(crate) struct Watched {
     pub(crate) programs: Vec<Iptables>,
     /// What we write ourselves.
     pub(crate) writes: Receiver<(Family, OwnWrite)>,
+    /// How many transactions of nftables other parts of this process did.
+    pub(crate) others: Arc<AtomicU32>,
 }
 
 /// Listens until nobody takes the events any more. `is_again`: nobody listened for a while, and anything may have happened.
 pub(crate) fn listen(watched: &Watched, events: &Sender<Event>, is_again: bool) -> Result<(), Error> {
-    let Watched { programs, writes } = watched;
+    let Watched { programs, writes, others } = watched;
     let (legacy, nft): (Vec<_>, Vec<_>) = programs.iter().cloned().partition(Iptables::is_legacy);
     let mut sizes = legacy.into_iter().map(Sizes::open).collect::<Result<Vec<_>, _>>()?;
     let families: Vec<Family> = nft.iter().map(Iptables::family).collect();
@@ -56,7 +61,7 @@ pub(crate) fn listen(watched: &Watched, events: &Sender<Event>, is_again: bool) 
         let states: Vec<State> = sizes.iter_mut().map(Sizes::state).collect::<Result<_, _>>()?;
         let done = told(writes, &mut sizes);
         if let Some(chains) = &mut chains {
-            let lost = chains.take(done, is_new)?;
+            let lost = chains.take(done, is_new.then_some(others))?;
             // A process says that it begins before it does anything.
             let begun = told(writes, &mut sizes);
             changed.extend(chains.damaged(begun, lost || (is_new && is_again)));
@@ -109,9 +114,22 @@ impl Notified {
         })
     }
 
-    /// Takes notifications; answers whether some were missed. `is_new`: what others did until now nobody has told.
-    fn take(&mut self, writes: Vec<OwnWrite>, is_new: bool) -> Result<bool, Error> {
-        let missed = is_new && !are_all(&writes, &self.tables.state()?);
+    /// Takes notifications; answers whether some were missed. The first time, nobody has told what was done until now, and it is
+    /// said how many transactions other parts of this process did.
+    fn take(&mut self, writes: Vec<OwnWrite>, others: Option<&Arc<AtomicU32>>) -> Result<bool, Error> {
+        let missed = match others {
+            Some(others) => {
+                let now = self.tables.state()?;
+                let are_known = || are_all(&writes, &now, others.load(Ordering::Acquire));
+                !(0..ATTEMPTS).any(|attempt| {
+                    if attempt > 0 {
+                        std::thread::sleep(UNTIL_COUNTED);
+                    }
+                    are_known()
+                })
+            }
+            None => false,
+        };
         self.judge.take(writes);
         self.over = std::mem::take(&mut self.judge.ended);
         let Self { monitor, judge, harm, .. } = self;
@@ -131,26 +149,34 @@ impl Notified {
     }
 }
 
-/// Answers whether nobody else wrote since the first of these.
-fn are_all(writes: &[OwnWrite], now: &State) -> bool {
+/// Answers whether nobody else wrote since the first of these; so many transactions may be of other parts of this process.
+fn are_all(writes: &[OwnWrite], now: &State, mut others: u32) -> bool {
+    let mut is_after = |before: &State, after: &State, tables: u32| {
+        let (State::Generation(from), State::Generation(to)) = (before, after) else {
+            return tables == 0 && before == after;
+        };
+        let Some(rest) = others.checked_sub(to.wrapping_sub(*from).wrapping_sub(tables)) else {
+            return false;
+        };
+        others = rest;
+        true
+    };
     let mut expected: Option<&State> = None;
     for write in writes {
-        let (tables, before, after) = match write {
-            OwnWrite::Lists(state) if expected.is_none_or(|expected| expected == state) => {
-                expected = Some(state);
-                continue;
-            }
-            OwnWrite::Lists(_) => return false,
+        let (found, then) = match write {
             OwnWrite::Begins { .. } => continue,
-            OwnWrite::Ended { tables, before, after, .. } => (tables, before, after),
+            OwnWrite::Lists(state) => (state, state),
+            OwnWrite::Ended { tables, before, after, .. } if is_after(before, after, *tables) => {
+                (before, after)
+            }
+            OwnWrite::Ended { .. } => return false,
         };
-        let (State::Generation(from), State::Generation(to)) = (before, after) else { return false };
-        if expected.is_some_and(|expected| expected != before) || to.wrapping_sub(*from) != *tables {
+        if expected.is_some_and(|expected| !is_after(expected, found, 0)) {
             return false;
         }
-        expected = Some(after);
+        expected = Some(then);
     }
-    expected.is_none_or(|expected| expected == now)
+    expected.is_none_or(|expected| is_after(expected, now, 0))
 }
 
 /// Tells harm from what does not concern us.
@@ -351,11 +377,16 @@ mod tests {
     fn what_others_did_before_the_guard_began_shows_in_the_count_of_changes() {
         let lists = |number| OwnWrite::Lists(generation(number));
         let check = |writes: &[OwnWrite], now: u32, wanted: bool| {
-            assert_eq!(are_all(writes, &generation(now)), wanted, "{writes:?}, now {now}");
+            assert_eq!(are_all(writes, &generation(now), 0), wanted, "{writes:?}, now {now}");
         };
         check(&[], 7, true);
         check(&[lists(5), ended(2, 5, 7), lists(7), ended(2, 7, 9)], 9, true);
         check(&[lists(5), ended(2, 5, 7)], 8, false);
+        // Another part of this process wrote before, meanwhile and afterwards, and nobody else.
+        let writes = [lists(5), ended(2, 6, 9)];
+        for (now, others, wanted) in [(10, 3, true), (10, 2, false), (10, 4, true), (4, 4, false)] {
+            assert_eq!(are_all(&writes, &generation(now), others), wanted, "{now} {others}");
+        }
         check(&[lists(5), ended(2, 6, 8)], 8, false);
         check(&[lists(5), ended(1, 5, 7)], 7, false);
         check(&[lists(5), ended(2, 5, 7), lists(8), ended(2, 8, 10)], 10, false);

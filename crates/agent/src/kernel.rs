@@ -25,6 +25,9 @@ use crate::{Event, guard};
 
 /// How long after it failed to listen the kernel is listened to again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+/// What is just being written is counted a moment after it is done; somebody else's never is.
+pub(crate) const ATTEMPTS: usize = 3;
+pub(crate) const UNTIL_COUNTED: Duration = Duration::from_millis(20);
 
 /// The kernel's nftables as a back end.
 pub type KernelBackend = NftablesBackend<Timed<NftSocket>>;
@@ -54,8 +57,15 @@ impl OwnWrites {
 
     /// Answers whether nobody else wrote since the kernel was opened.
     fn are_all(&self) -> Result<bool, Error> {
-        let expected = self.generation.wrapping_add(self.done.count());
-        Ok(NftSocket::open()?.generation()? == expected)
+        let mut socket = NftSocket::open()?;
+        for _ in 0..ATTEMPTS {
+            let expected = self.generation.wrapping_add(self.done.count());
+            if socket.generation()? == expected {
+                return Ok(true);
+            }
+            std::thread::sleep(UNTIL_COUNTED);
+        }
+        Ok(false)
     }
 }
 
@@ -85,6 +95,8 @@ pub struct IptablesKernel {
     pub programs: Vec<Iptables>,
     /// What is written through them.
     pub writes: Receiver<(Family, OwnWrite)>,
+    /// Where other parts of this process count their transactions of nftables, so that they are not taken for somebody else's.
+    pub others: Arc<AtomicU32>,
 }
 
 /// Finds the host's iptables, and the kernel's sets for the calling thread's network namespace. A host without programs
@@ -93,7 +105,8 @@ pub fn open_iptables(metrics: &Metrics) -> Result<IptablesKernel, Error> {
     // Without the privileges the host's programs only seem to be broken.
     Nfacct::open()?;
     let (tell, writes) = channel();
-    let mut kernel = IptablesKernel { drivers: Vec::new(), programs: Vec::new(), writes };
+    let mut kernel =
+        IptablesKernel { drivers: Vec::new(), programs: Vec::new(), writes, others: Arc::default() };
     let times = TransactionTimes::register(metrics);
     let mut counts = false;
     for family in Family::BOTH {
@@ -179,10 +192,10 @@ impl KernelWatch {
     /// themselves.
     pub fn of_iptables(
         programs: Vec<Iptables>,
-        writes: Receiver<(Family, OwnWrite)>,
+        (writes, others): (Receiver<(Family, OwnWrite)>, Arc<AtomicU32>),
         events: Sender<Event>,
     ) -> Self {
-        Self { of: Watched::Chains(guard::Watched { programs, writes }), events }
+        Self { of: Watched::Chains(guard::Watched { programs, writes, others }), events }
     }
 
     /// Begins to listen, in a thread of its own that ends when nobody takes the events any more.

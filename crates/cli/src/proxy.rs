@@ -266,7 +266,7 @@ impl Programmed {
     fn writes(&self) -> Arc<AtomicU32> {
         match self {
             Self::Nftables(kernel) => kernel.writes.counter(),
-            Self::Iptables(_) => Arc::default(),
+            Self::Iptables(kernel) => Arc::clone(&kernel.others),
         }
     }
 
@@ -299,8 +299,11 @@ impl Programmed {
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, ..threads })
             }
             Self::Iptables(kernel) => {
-                let kernel_watch =
-                    Some(KernelWatch::of_iptables(kernel.programs.clone(), kernel.writes, events));
+                let kernel_watch = Some(KernelWatch::of_iptables(
+                    kernel.programs.clone(),
+                    (kernel.writes, kernel.others),
+                    events,
+                ));
                 let leftovers = Leftovers::AllBut(kernel.programs);
                 start_agent(settings, kernel.drivers, queue, Threads { kernel_watch, leftovers, ..threads })
             }
