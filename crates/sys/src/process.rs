@@ -230,6 +230,19 @@ pub fn die_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(ask) };
 }
 
+/// Has a command hear that its terminal is closed and that Ctrl-C is pressed, though its parent does not, as under `nohup`.
+pub fn heed_terminal(command: &mut Command) {
+    let heed = || {
+        for signal in [libc::SIGHUP, libc::SIGINT] {
+            // SAFETY: plain system call; the default needs no handler.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes system calls only.
+    unsafe { command.pre_exec(heed) };
+}
+
 /// Gives a command a session of its own; `terminal`: its standard input becomes the controlling terminal.
 pub fn own_session(command: &mut Command, terminal: bool) {
     let lead = move || {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sys::netns::Namespace;
+use sys::process::heed_terminal;
 
 /// How long a start may take, on the slowest machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -125,7 +126,16 @@ impl Up {
         let mut child = self.child.take().ok_or_else(|| io::Error::other("it does not run"))?;
         let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         kill_process(number.ok_or_else(|| io::Error::other("no process"))?, signal)?;
-        child.wait()
+        let begin = Instant::now();
+        while begin.elapsed() < LIMIT {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill()?;
+        child.wait()?;
+        Err(io::Error::other(format!("it did not end after {signal:?}")))
     }
 
     /// Removes every trace, as `signalbox down` does. Answers what that said.
@@ -145,6 +155,7 @@ impl Up {
             None => Command::new(&self.program),
         };
         command.arg(action).arg("--data").arg(&self.data);
+        heed_terminal(&mut command);
         command
     }
 
