@@ -77,7 +77,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "site",
         ],
     ),
-    ("testkit", &["model", "objects", "sys", "desired", "trust"]),
+    ("testkit", &["model", "objects", "sys", "backend", "desired", "trust"]),
     (
         "xtask",
         &[

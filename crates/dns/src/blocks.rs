@@ -439,8 +439,8 @@ mod tests {
         Arc::new(Blocks::new(&settings.servers, &metrics).expect("it is right"))
     }
 
-    #[tokio::test]
-    async fn the_longest_zone_decides() {
+    /// Another server, which says the same to every query.
+    async fn server_saying(rcode: Rcode) -> SocketAddr {
         let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("there is a port");
         let at = server.local_addr().expect("it is bound");
         tokio::spawn(async move {
@@ -448,10 +448,16 @@ mod tests {
             loop {
                 let (len, from) = server.recv_from(&mut room).await.expect("loopback works");
                 let asked = Query::read(&room[..len]).expect("a query");
-                let reply = refused(&asked, Rcode::NX_DOMAIN).expect("it fits");
+                let reply = refused(&asked, rcode).expect("it fits");
                 server.send_to(&reply, from).await.expect("loopback works");
             }
         });
+        at
+    }
+
+    #[tokio::test]
+    async fn the_longest_zone_decides() {
+        let at = server_saying(Rcode::NX_DOMAIN).await;
         let blocks = blocks(&format!(
             ". {{\n forward . {at}\n cache\n}}\norg {{\n hosts /nonexistent {{\n 10.0.0.1 a.org\n }}\n}}\nb.org {{\n rewrite name x.b.org y\n}}"
         ));
@@ -483,17 +489,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_is_answered_without_waiting() {
-        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("there is a port");
-        let at = server.local_addr().expect("it is bound");
-        tokio::spawn(async move {
-            let mut room = [0; 512];
-            loop {
-                let (len, from) = server.recv_from(&mut room).await.expect("loopback works");
-                let asked = Query::read(&room[..len]).expect("a query");
-                let reply = refused(&asked, Rcode::SERV_FAIL).expect("it fits");
-                server.send_to(&reply, from).await.expect("loopback works");
-            }
-        });
+        let at = server_saying(Rcode::SERV_FAIL).await;
         let blocks = blocks(&format!(". {{\n forward . {at}\n cache\n}}"));
         let (first, second) = (query("A a.net", None), query("A A.net", Some((1232, true))));
         let mut out = [0; 512];

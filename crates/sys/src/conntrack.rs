@@ -5,9 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use model::{Family, Flow};
 
 use crate::Error;
-use crate::netlink::{
-    ACK, Message, REQUEST, Socket, attributes, begin, close, end, messages, open, put, put_u32,
-};
+use crate::netlink::{ACK, Message, REQUEST, Socket, attributes, begin, close, end, open, put, put_u32};
 
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = 1;
@@ -126,28 +124,15 @@ impl Conntrack {
                 end(&mut bytes, start, REQUEST | ACK, sequence);
             }
             self.socket.send(&bytes)?;
-            deleted += self.acknowledged(first, some.len() as u32)?;
-        }
-        Ok(deleted)
-    }
-
-    /// Waits for the answers to so many requests; one about a flow that is gone already is no failure.
-    fn acknowledged(&mut self, first: u32, count: u32) -> Result<usize, Error> {
-        let (mut answered, mut deleted) = (0, 0);
-        while answered < count {
-            for message in messages(self.socket.receive()?) {
-                let message = message?;
-                let Some(answer) = message.error()? else { continue };
-                if !(first..first.wrapping_add(count)).contains(&answer.sequence) {
-                    continue;
-                }
-                answered += 1;
+            self.socket.answers(first, some.len() as u32, |answer| {
                 match answer.errno {
                     0 => deleted += 1,
+                    // It is gone already.
                     libc::ENOENT => {}
                     _ => answer.into_result("end a flow")?,
                 }
-            }
+                Ok(())
+            })?;
         }
         Ok(deleted)
     }

@@ -9,7 +9,7 @@ use model::{Family, Protocol};
 
 use crate::Error;
 use crate::netlink::{
-    ACK, Message, REQUEST, Socket, attributes, begin, close, end, messages, open, put, put_str, put_u32,
+    ACK, Message, REQUEST, Socket, attributes, begin, close, end, open, put, put_str, put_u32,
 };
 
 const SUBSYSTEM: u16 = 6;
@@ -125,27 +125,10 @@ impl Ipset {
                 end(&mut bytes, start, REQUEST | ACK, sequence);
             }
             self.socket.send(&bytes)?;
-            self.acknowledged((first, some.len() as u32), name)?;
+            let what = format!("change the ipset {name}");
+            self.socket.answers(first, some.len() as u32, |answer| answer.into_result(&what))?;
         }
         Ok(())
-    }
-
-    fn acknowledged(&mut self, (first, count): (u32, u32), name: &str) -> Result<(), Error> {
-        let mut answered = 0;
-        let mut result = Ok(());
-        while answered < count {
-            for message in messages(self.socket.receive()?) {
-                let message = message?;
-                let Some(answer) = message.error()? else { continue };
-                if !(first..first.wrapping_add(count)).contains(&answer.sequence) {
-                    continue;
-                }
-                answered += 1;
-                let this = answer.into_result(&format!("change the ipset {name}"));
-                result = result.and(this);
-            }
-        }
-        result
     }
 }
 

@@ -161,6 +161,27 @@ impl Socket {
         }
     }
 
+    /// Waits for the answers to so many requests, the first of which had this number, and takes each. The first failure is told
+    /// when all have answered.
+    pub fn answers(
+        &mut self,
+        first: u32,
+        count: u32,
+        mut take: impl FnMut(Answer) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (mut answered, mut result) = (0, Ok(()));
+        while answered < count {
+            for message in messages(self.receive()?) {
+                let Some(answer) = message?.error()? else { continue };
+                if (first..first.wrapping_add(count)).contains(&answer.sequence) {
+                    answered += 1;
+                    result = result.and(take(answer));
+                }
+            }
+        }
+        result
+    }
+
     /// Sends one request and waits for its acknowledgement.
     pub fn request(&mut self, message: Message, what: &str) -> Result<(), Error> {
         self.request_with(message, 0, what)

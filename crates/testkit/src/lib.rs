@@ -5,6 +5,7 @@
 pub mod answers;
 pub mod apiserver;
 pub mod cases;
+pub mod driven;
 pub mod generate;
 pub mod kubectl;
 pub mod protobuf;

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use backend::{Backend, Driver, Owner, Synced};
 use backend_iptables::{HAIRPIN, IptablesBackend, Key, Value, is_of_signalbox, render};
-use desired::{Desired, Options};
 use model::{Family, ServiceKey, View};
-use objects::{Event, Objects, Touched};
 use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::{prop_assert_eq, proptest};
 use sys::iptables::{FakeXtables, Fault, Naming, Xtables};
+use testkit::driven::{Driven, sync_until_done};
 use testkit::generate::{cluster, history, sample, view};
 
 use crate::cost;
@@ -35,45 +34,6 @@ fn installed(driver: &mut FakeDriver) -> BTreeMap<Key, Value> {
 
 fn wanted(driver: &FakeDriver) -> BTreeMap<Key, Value> {
     driver.wanted().into_iter().collect()
-}
-
-/// Objects with everything behind them.
-struct Node {
-    objects: Objects,
-    desired: Desired,
-    driver: FakeDriver,
-    family: Family,
-}
-
-impl Node {
-    fn new(options: &Options, family: Family, fake: FakeXtables) -> Self {
-        let driver = Driver::new(IptablesBackend::new(family, fake));
-        Self { objects: Objects::default(), desired: Desired::new(options.clone()), driver, family }
-    }
-
-    fn take(&mut self, events: impl IntoIterator<Item = Event>) {
-        let mut touched = Touched::default();
-        for event in events {
-            touched.merge(self.objects.apply(event));
-        }
-        let changes = self.desired.changed(&self.objects, &touched);
-        if changes.node {
-            self.driver.set_node(&self.desired.node_view(&self.objects, self.family));
-        }
-        for key in changes.services {
-            let view = self.desired.service_view(&self.objects, &key, self.family);
-            self.driver.set_service(&key, view.as_ref());
-        }
-    }
-}
-
-fn sync_until_done(driver: &mut FakeDriver) {
-    for _ in 0..10 {
-        if driver.sync().is_ok() && !driver.is_pending() {
-            return;
-        }
-    }
-    panic!("ten passes without a fault were not enough: {:?}", driver.sync());
 }
 
 /// Syncs until a pass is whole: one that found that a table was written already is followed by one that looks.
@@ -119,7 +79,7 @@ proptest! {
         let mut kernel = FakeXtables::new(Naming::Line);
         kernel.meddle(FOREIGN);
         kernel.set_faults(a_tenth(seed));
-        let mut node = Node::new(&options, family, kernel);
+        let mut node = Driven::new(&options, family, IptablesBackend::new(family, kernel));
         let mut events = history.into_iter();
         for portion in portions {
             node.take(events.by_ref().take(portion));

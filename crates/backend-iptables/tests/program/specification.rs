@@ -10,6 +10,7 @@ use proptest::{prop_assert_eq, proptest};
 use sys::Error;
 use sys::ipset::Element;
 use sys::iptables::{RestoreError, Xtables};
+use testkit::driven;
 use testkit::generate::{self, cluster_and_packets, view};
 
 /// A kernel that holds nothing and takes everything.
@@ -68,12 +69,7 @@ pub(crate) fn options() -> impl Strategy<Value = Options> {
 
 /// A driver that wants this and has written nothing.
 pub(crate) fn driver<X: Xtables>(view: &View, xtables: X) -> Driver<IptablesBackend<X>> {
-    let mut driver = Driver::new(IptablesBackend::new(view.node.family, xtables));
-    driver.set_node(&view.node);
-    for service in &view.services {
-        driver.set_service(&service.key, Some(service));
-    }
-    driver
+    driven::driver(IptablesBackend::new(view.node.family, xtables), view)
 }
 
 proptest! {

@@ -4,57 +4,17 @@ use std::collections::BTreeMap;
 
 use backend::{Backend, Driver, Owner};
 use backend_nftables::{Key, NftablesBackend, Value};
-use desired::{Desired, Options};
 use model::{Family, ServiceKey};
-use objects::{Event, Objects, Touched};
 use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::{prop_assert_eq, proptest};
 use sys::nftables::{FakeNftables, Fault, Nftables};
+use testkit::driven::{Driven, sync_until_done};
 use testkit::generate::{cluster, history, options, sample, view};
 
 use crate::specification::driver;
 
 type FakeDriver = Driver<NftablesBackend<FakeNftables>>;
-
-/// Objects with everything behind them.
-struct Node {
-    objects: Objects,
-    desired: Desired,
-    driver: FakeDriver,
-    family: Family,
-}
-
-impl Node {
-    fn new(options: &Options, family: Family, fake: FakeNftables) -> Self {
-        let driver = Driver::new(NftablesBackend::new(family, fake));
-        Self { objects: Objects::default(), desired: Desired::new(options.clone()), driver, family }
-    }
-
-    fn take(&mut self, events: impl IntoIterator<Item = Event>) {
-        let mut touched = Touched::default();
-        for event in events {
-            touched.merge(self.objects.apply(event));
-        }
-        let changes = self.desired.changed(&self.objects, &touched);
-        if changes.node {
-            self.driver.set_node(&self.desired.node_view(&self.objects, self.family));
-        }
-        for key in changes.services {
-            let view = self.desired.service_view(&self.objects, &key, self.family);
-            self.driver.set_service(&key, view.as_ref());
-        }
-    }
-
-    fn sync_until_done(&mut self) {
-        for _ in 0..10 {
-            if self.driver.sync().is_ok() && !self.driver.is_pending() {
-                return;
-            }
-        }
-        panic!("ten passes without a fault were not enough");
-    }
-}
 
 /// What the kernel holds.
 fn installed(driver: &mut FakeDriver) -> BTreeMap<Key, Value> {
@@ -93,7 +53,7 @@ proptest! {
         fake.add_foreign_table(family, "kube-proxy");
         fake.add_foreign_table(family, "somebody");
         fake.set_faults(a_tenth(seed));
-        let mut node = Node::new(&options, family, fake);
+        let mut node = Driven::new(&options, family, NftablesBackend::new(family, fake));
         let mut events = history.into_iter();
         for portion in portions {
             node.take(events.by_ref().take(portion));
@@ -101,7 +61,7 @@ proptest! {
             let _ = node.driver.sync();
         }
         node.driver.backend_mut().kernel_mut().nft_mut().clear_faults();
-        node.sync_until_done();
+        sync_until_done(&mut node.driver);
         let wanted = wanted(&node.driver);
         prop_assert_eq!(installed(&mut node.driver), wanted);
         let tables = node.driver.backend_mut().kernel_mut().nft_mut().tables(family).unwrap();
@@ -111,15 +71,15 @@ proptest! {
     #[test]
     fn a_restart_writes_nothing(options in options(), cluster in cluster()) {
         let family = Family::V4;
-        let mut first = Node::new(&options, family, FakeNftables::new());
+        let mut first = Driven::new(&options, family, NftablesBackend::new(family, FakeNftables::new()));
         // One event at a time, so that slots are in the order of history.
         for event in cluster.events() {
             first.take([event]);
-            first.sync_until_done();
+            sync_until_done(&mut first.driver);
         }
         let before = installed(&mut first.driver);
         let fake = std::mem::take(first.driver.backend_mut().kernel_mut().nft_mut());
-        let mut second = Node::new(&options, family, fake);
+        let mut second = Driven::new(&options, family, NftablesBackend::new(family, fake));
         second.take(cluster.events());
         let synced = second.driver.sync().unwrap();
         prop_assert_eq!((synced.added, synced.removed, synced.replaced), (0, 0, 0));

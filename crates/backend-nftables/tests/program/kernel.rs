@@ -8,15 +8,11 @@ use backend_nftables::{Key, NftablesBackend, TABLE, Value, cleanup};
 use model::{Family, View};
 use sys::nftables::{NftSocket, Nftables};
 use sys::testing::in_new_network_namespace;
+use testkit::driven;
 use testkit::generate::{cluster, options, sample, view};
 
 fn driver(view: &View) -> Driver<NftablesBackend<NftSocket>> {
-    let mut driver = Driver::new(NftablesBackend::new(view.node.family, NftSocket::open().unwrap()));
-    driver.set_node(&view.node);
-    for service in &view.services {
-        driver.set_service(&service.key, Some(service));
-    }
-    driver
+    driven::driver(NftablesBackend::new(view.node.family, NftSocket::open().unwrap()), view)
 }
 
 fn views(family: Family) -> impl Iterator<Item = View> {

@@ -7,16 +7,12 @@ use model::{Family, View};
 use proptest::prelude::any;
 use proptest::{prop_assert_eq, proptest};
 use sys::nftables::FakeNftables;
+use testkit::driven;
 use testkit::generate::{cluster_and_packets, options, view};
 
 /// A driver that wants this and has written nothing.
 pub(crate) fn driver(view: &View) -> Driver<NftablesBackend<FakeNftables>> {
-    let mut driver = Driver::new(NftablesBackend::new(view.node.family, FakeNftables::new()));
-    driver.set_node(&view.node);
-    for service in &view.services {
-        driver.set_service(&service.key, Some(service));
-    }
-    driver
+    driven::driver(NftablesBackend::new(view.node.family, FakeNftables::new()), view)
 }
 
 proptest! {
