@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::dns::config::Upstream;
 use ::dns::serve::CookieSecret;
 use ::dns::wire::Name;
 use ::dns::{Policy, Settings, Sockets};
@@ -98,7 +99,7 @@ pub(crate) struct Args {
     /// Who is asked for other names, in front of a cache: addresses, tls:// addresses, or files as /etc/resolv.conf [default: nobody; such
     /// queries are refused]
     #[arg(long, value_name = "SERVERS", value_delimiter = ',')]
-    forward: Vec<String>,
+    forward: Vec<Upstream>,
     /// How many seconds to go on after the signal to stop, while /health and /ready say so
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     lameduck: u64,

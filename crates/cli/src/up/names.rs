@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ::dns::config::Upstream;
 use ::dns::serve::CookieSecret;
 use ::dns::{Policy, Settings, Sockets};
 use ::watch::client::{Client, ClientError, PatchType};
@@ -82,7 +83,7 @@ impl Names {
     pub(super) fn settings(self, site: &Site) -> Settings {
         let (elsewhere, blocks) = match site.lan.netns {
             // Without servers of the machine there is nobody to ask; the cluster's names are there all the same.
-            None => forwarding(&["/etc/resolv.conf".to_owned()], None).unwrap_or_else(|error| {
+            None => forwarding(&[Upstream::File("/etc/resolv.conf".into())], None).unwrap_or_else(|error| {
                 warn!("pods find names of the cluster only: {error:#}");
                 (None, ::dns::serve::no_blocks())
             }),

@@ -239,3 +239,13 @@ fn flags_say_who_is_asked_and_where_queries_are_counted() {
         assert!(text.contains(line), "{line}: {text}");
     }
 }
+
+#[test]
+fn whom_nobody_can_ask_is_named_with_the_flag() {
+    for server in ["1.1.1", "https://1.1.1.1", "resolv.conf", "1.1.1.1:0"] {
+        let output = Command::new(SIGNALBOX).args(["dns", "--forward", server]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{server}");
+        assert!(said.contains("--forward") && said.contains(server), "{said}");
+    }
+}

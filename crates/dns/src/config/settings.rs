@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use super::words::upstream;
 use crate::wire::Name;
 
 /// Everything the DNS server is told.
@@ -388,6 +390,14 @@ pub enum Upstream {
     Tls(SocketAddr),
     /// Those whom this file names, in the form of `/etc/resolv.conf`.
     File(PathBuf),
+}
+
+impl FromStr for Upstream {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        upstream(text)
+    }
 }
 
 /// Who is asked first.
